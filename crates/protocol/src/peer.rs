@@ -46,7 +46,8 @@ pub enum PeerMessage {
         promised: Epoch,
     },
 
-    /// Secondary to primary: where my copy ends and what history it is of. Starts or restarts replication.
+    /// Secondary to primary: where my copy ends and what history it is of. Starts replication, and restarts it whenever an
+    /// Append does not continue the copy.
     Hello {
         epoch: Epoch,
         last: LogPoint,
