@@ -1,1 +1,10 @@
-//! volume
+//! Ordered file operations to durable files: append-only segments (the log, which holds the file data too) and a metadata
+//! view, both reached only through [`disk::Disk`].
+//!
+//! Architecture invariant: nothing here is async, spawns a thread, reads a clock or draws randomness. Work that may block is
+//! handed out as a [`effects::DiskEffect`] and comes back as a [`effects::DiskEvent`]; only [`effects::perform`], opening,
+//! creating, rolling back and the look-ups of [`volume::Volume::point`] touch the disk themselves.
+
+pub mod place;
+
+pub use place::{Move, Place, SegmentId, StoredExtent};
