@@ -5,6 +5,19 @@
 //! handed out as a [`effects::DiskEffect`] and comes back as a [`effects::DiskEvent`]; only [`effects::perform`], opening,
 //! creating, rolling back and the look-ups of [`volume::Volume::point`] touch the disk themselves.
 
+pub mod disk;
+pub mod effects;
+pub mod error;
+pub mod log;
+pub mod options;
 pub mod place;
+pub mod segment;
+pub mod volume;
 
-pub use place::{Move, Place, SegmentId, StoredExtent};
+pub use disk::{Disk, DiskFile, Space};
+pub use effects::{DiskEffect, DiskEvent, Lane, perform};
+pub use error::{AppendError, DiskError, OpenError, VolumeError};
+pub use log::write::LogBatch;
+pub use options::{Options, Stats};
+pub use place::{Move, Place, SegmentId, StoredExtent, ViewDigest};
+pub use volume::{Outcome, RecordsAfter, RolledBack, Volume, VolumeEvent};

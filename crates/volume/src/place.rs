@@ -50,3 +50,13 @@ pub struct Move {
     pub extent: StoredExtent,
     pub to: Place,
 }
+
+/// A replica's whole state at one position as one number: equal on every replica that holds the same files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ViewDigest {
+    pub inodes: u64,
+    pub entries: u64,
+    pub extents: u64,
+    /// xor of the members' xxh3-64, as `SetDigest` does it.
+    pub xor: u64,
+}

@@ -1,0 +1,3 @@
+//! The log: segments that are written, kept, read and given back.
+
+pub mod write;

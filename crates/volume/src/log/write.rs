@@ -1,0 +1,101 @@
+//! Writing: batches of appends, executed in order by the flusher, merged while they wait.
+
+use crate::disk::Disk;
+use crate::error::DiskError;
+use crate::place::SegmentId;
+use crate::segment;
+use bytes::Bytes;
+use std::collections::BTreeSet;
+
+/// One step of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Bytes back to back from `offset` of a segment's file.
+    Write { segment: SegmentId, offset: u32, len: u32, parts: Vec<Bytes> },
+    /// Before anything is written to the next segment of the log, the one before is whole on disk: then a record in the next
+    /// one proves that this one lacks nothing, and a hole in it is damage, not an unsynced tail.
+    Sync(SegmentId),
+}
+
+/// What the flusher does in one go. Batches are executed in the order in which they were handed out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogBatch {
+    pub(crate) steps: Vec<Step>,
+    /// Whether the batch ends with a sync of everything written so far.
+    pub(crate) sync: bool,
+    /// Segments with unsynced bytes once the steps are done.
+    pub(crate) dirty: BTreeSet<SegmentId>,
+    /// Number of the last write in it, counted from opening.
+    pub(crate) through: u64,
+}
+
+/// A batch is done, or failed: then the volume stops, for a failed sync cannot be repeated and believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogDone {
+    pub(crate) through: u64,
+    pub(crate) synced: bool,
+    pub(crate) result: Result<(), DiskError>,
+}
+
+impl LogBatch {
+    /// Whether somebody waits for the disk, so the batch should not be held back.
+    pub fn wants_sync(&self) -> bool {
+        self.sync
+    }
+
+    /// Takes in the batch that was handed out right after this one: one group write and one sync for both.
+    pub fn merge(&mut self, next: LogBatch) {
+        assert!(next.through >= self.through, "batches are merged in order");
+        let mut steps = next.steps.into_iter();
+        if let Some(first) = steps.next() {
+            self.push(first);
+        }
+        self.steps.extend(steps);
+        self.sync |= next.sync;
+        self.dirty.extend(next.dirty);
+        self.through = next.through;
+    }
+
+    /// Adds a step, joined to the last one where the bytes touch.
+    pub(crate) fn push(&mut self, step: Step) {
+        if let (
+            Some(Step::Write { segment, offset, len, parts }),
+            Step::Write { segment: next, offset: at, len: more, parts: added },
+        ) = (self.steps.last_mut(), &step)
+            && segment == next
+            && *offset + *len == *at
+        {
+            *len += more;
+            parts.extend_from_slice(added);
+            return;
+        }
+        self.steps.push(step);
+    }
+
+    pub(crate) fn run(self, disk: &dyn Disk) -> LogDone {
+        LogDone { through: self.through, synced: self.sync, result: self.execute(disk) }
+    }
+
+    fn execute(&self, disk: &dyn Disk) -> Result<(), DiskError> {
+        for step in &self.steps {
+            match step {
+                Step::Write { segment, offset, parts, .. } => write(disk, *segment, *offset, parts)?,
+                Step::Sync(segment) => sync(disk, *segment)?,
+            }
+        }
+        if self.sync { self.dirty.iter().try_for_each(|segment| sync(disk, *segment)) } else { Ok(()) }
+    }
+}
+
+fn write(disk: &dyn Disk, segment: SegmentId, offset: u32, parts: &[Bytes]) -> Result<(), DiskError> {
+    let name = segment::file_name(segment);
+    let parts: Vec<&[u8]> = parts.iter().map(|part| &part[..]).collect();
+    let file = disk.open(&name).map_err(|error| DiskError::new("open", &name, &error))?;
+    file.write_at(offset as u64, &parts).map_err(|error| DiskError::new("write", &name, &error))
+}
+
+fn sync(disk: &dyn Disk, segment: SegmentId) -> Result<(), DiskError> {
+    let name = segment::file_name(segment);
+    let file = disk.open(&name).map_err(|error| DiskError::new("open", &name, &error))?;
+    file.sync().map_err(|error| DiskError::new("sync", &name, &error))
+}
