@@ -1,1 +1,37 @@
-//! cluster
+//! Decides roles: membership, epochs, in-sync sets, promotion rules, approvals, breaker, maintenance and audit.
+//!
+//! Everything happens in one pure function, [`ClusterState::apply`]: a [`Command`] goes in, and either events for the audit
+//! log or a typed [`Refusal`] that names its rule come out. Every node applies the same commands in the same order, so every
+//! node computes the same state; agreeing on that order is `coordination`'s work.
+//!
+//! Architecture invariant: there is one code path that makes a grant (`apply::promotion`), and it is reached only through an
+//! approval by a person (R7). No timer, boot or error handler in any crate can make a primary.
+//!
+//! Architecture invariant: nothing here reads a clock. Times inside commands were read by the node that sent them; they bound
+//! how long an approval is good, never how long a lease is alive (that is R13's work, on each node's own clock).
+
+pub mod apply;
+pub mod audit;
+pub mod checks;
+pub mod command;
+pub mod digest;
+pub mod encoding;
+pub mod evidence;
+pub mod explain;
+pub mod limits;
+pub mod refusal;
+pub mod state;
+
+pub use audit::{Audit, AuditError, AuditEvent, Event};
+pub use checks::{Check, Verdict};
+pub use command::{Actor, Command};
+pub use digest::Digest;
+pub use encoding::DecodeError;
+pub use evidence::{Basis, Contact, CopyReport, CopyState, Evidence, EvidenceField, FencingProof, Known, Loss, Observed};
+pub use explain::Explanation;
+pub use refusal::{Refusal, RefusalKind, Rule};
+pub use state::{
+    Access, Approval, Breaker, ClusterState, ExportClient, ExportSettings, FailedPlan, LapsedPromise, Maintenance, MaintenanceId,
+    MaintenanceState, Node, NodeKind, Policy, Proposal, ProposalState, Reign, ReignState, Settings, Squash, Token, VolumeState,
+    WithoutPrimary,
+};

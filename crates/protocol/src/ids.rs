@@ -54,7 +54,7 @@ impl Epoch {
 
 /// The cluster's identity, made at `init` from entropy.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ClusterId(pub [u8; 16]);
+pub struct ClusterId(#[serde(with = "hex_bytes")] pub [u8; 16]);
 
 impl fmt::Display for ClusterId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -85,7 +85,7 @@ impl FileId {
 /// are authenticated.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Chain(pub u128);
+pub struct Chain(#[serde(with = "hex_number")] pub u128);
 
 impl fmt::Debug for Chain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -105,5 +105,45 @@ pub struct LogPoint {
 impl fmt::Display for LogPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.epoch, self.position)
+    }
+}
+
+/// 128 bits as 32 hexadecimal digits in formats for people (JSON numbers end at 64 bits), as they are in all others.
+mod hex_number {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(value: &u128, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_str(&format_args!("{value:032x}"))
+        } else {
+            value.serialize(serializer)
+        }
+    }
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {
+        if deserializer.is_human_readable() {
+            u128::from_str_radix(&String::deserialize(deserializer)?, 16).map_err(D::Error::custom)
+        } else {
+            u128::deserialize(deserializer)
+        }
+    }
+}
+
+/// As [`hex_number`], for 16 bytes.
+mod hex_bytes {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(value: &[u8; 16], serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            super::hex_number::serialize(&u128::from_be_bytes(*value), serializer)
+        } else {
+            value.serialize(serializer)
+        }
+    }
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 16], D::Error> {
+        if deserializer.is_human_readable() {
+            super::hex_number::deserialize(deserializer).map(u128::to_be_bytes)
+        } else {
+            <[u8; 16]>::deserialize(deserializer)
+        }
     }
 }

@@ -1,0 +1,203 @@
+//! What can be asked of the cluster. Append variants only: postcard is positional, and old logs are read for ever.
+
+use crate::digest::Digest;
+use crate::evidence::{Evidence, EvidenceField};
+use crate::state::{ExportSettings, MaintenanceId, NodeKind, Policy, Settings, WithoutPrimary};
+use mainstay_protocol::{ClusterId, Epoch, Incarnation, LogPoint, NodeId, Position, ProposalId, Timestamp, VolumeId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// Who asks. Admin identities are persons; nodes act in their own name and can never approve (R7).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Actor {
+    Person(String),
+    Node(NodeId),
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Actor::Person(name) => f.write_str(name),
+            Actor::Node(node) => write!(f, "node {node}"),
+        }
+    }
+}
+
+/// `at` is the wall clock of the node that sent the command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// First command of a cluster: makes node 1.
+    Init {
+        cluster: ClusterId,
+        name: String,
+        settings: Settings,
+        node: String,
+        kind: NodeKind,
+        peer_address: String,
+        admin_address: String,
+        actor: Actor,
+        at: Timestamp,
+    },
+    /// A node's id is given out by `apply` ([`crate::ClusterState::node_named`] finds it). From a node, a token must have been
+    /// used for this name; a person needs none.
+    AddNode {
+        name: String,
+        kind: NodeKind,
+        peer_address: String,
+        admin_address: String,
+        actor: Actor,
+        at: Timestamp,
+    },
+    /// A boot: the incarnation must rise. Ends the node's reigns of older incarnations (R3).
+    Booted {
+        node: NodeId,
+        incarnation: Incarnation,
+        at: Timestamp,
+    },
+    /// Creating is the person's approval of the first grant: epoch 1 to `primary`.
+    CreateVolume {
+        name: String,
+        replicas: BTreeSet<NodeId>,
+        primary: NodeId,
+        policy: Policy,
+        without_primary: WithoutPrimary,
+        export: ExportSettings,
+        actor: Actor,
+        at: Timestamp,
+    },
+    /// The primary can go on without `remove` once this is decided (R4).
+    ShrinkInSync {
+        volume: VolumeId,
+        epoch: Epoch,
+        node: NodeId,
+        incarnation: Incarnation,
+        remove: NodeId,
+        reason: String,
+        at: Timestamp,
+    },
+    /// `add`, in this incarnation, holds everything that was acknowledged, and the primary waits for it from here on. Also
+    /// sent for a member that rebooted and caught up: it renews the incarnation in the set.
+    GrowInSync {
+        volume: VolumeId,
+        epoch: Epoch,
+        node: NodeId,
+        incarnation: Incarnation,
+        add: NodeId,
+        added_incarnation: Incarnation,
+        position: Position,
+        at: Timestamp,
+    },
+    Propose {
+        volume: VolumeId,
+        candidate: NodeId,
+        parent_epoch: Epoch,
+        evidence: Box<Evidence>,
+        proposer: Actor,
+        at: Timestamp,
+    },
+    /// A person's word for exactly this evidence (R14).
+    Approve {
+        proposal: ProposalId,
+        evidence_hash: Digest,
+        actor: Actor,
+        at: Timestamp,
+    },
+    /// Refuses a pending proposal, calls off one whose fencing is not finished, or gives up on one that never came to serve.
+    Deny {
+        proposal: ProposalId,
+        reason: String,
+        actor: Actor,
+        at: Timestamp,
+    },
+    /// An observer saw that a piece of the evidence is no longer so, such as "the primary was heard again" (R14).
+    Void {
+        proposal: ProposalId,
+        field: EvidenceField,
+        seen: String,
+        by: NodeId,
+        at: Timestamp,
+    },
+    /// The proposal or its approval is past its time.
+    Expire {
+        proposal: ProposalId,
+        at: Timestamp,
+    },
+    /// The node's promise to the old epoch has lapsed, and it has durably promised `promised` (R2, R13). `last` is the end of
+    /// its copy, for file servers.
+    Lapsed {
+        proposal: ProposalId,
+        node: NodeId,
+        incarnation: Incarnation,
+        promised: Epoch,
+        last: Option<LogPoint>,
+        at: Timestamp,
+    },
+    /// The granted node serves.
+    Serving {
+        volume: VolumeId,
+        epoch: Epoch,
+        node: NodeId,
+        incarnation: Incarnation,
+        at: Timestamp,
+    },
+    /// The granted node cannot serve and has stopped trying: its own word, so it is fenced.
+    GrantFailed {
+        volume: VolumeId,
+        epoch: Epoch,
+        node: NodeId,
+        incarnation: Incarnation,
+        reason: String,
+        at: Timestamp,
+    },
+    /// The primary has stopped serving, of its own: immediate proof of fencing (R13).
+    StepDown {
+        volume: VolumeId,
+        epoch: Epoch,
+        node: NodeId,
+        incarnation: Incarnation,
+        at: Timestamp,
+    },
+    /// `allow_primary` says that the operator knows that volumes lose their primary by it (drill S32).
+    BeginMaintenance {
+        node: NodeId,
+        owner: String,
+        reason: String,
+        ends_at: Timestamp,
+        allow_primary: bool,
+        actor: Actor,
+        at: Timestamp,
+    },
+    EndMaintenance {
+        maintenance: MaintenanceId,
+        actor: Actor,
+        at: Timestamp,
+    },
+    /// `token` is the SHA-256 of the secret; the secret itself is never in the state.
+    MintToken {
+        token: Digest,
+        expires_at: Timestamp,
+        actor: Actor,
+        at: Timestamp,
+    },
+    /// Spends a token for the node that will be called `name`.
+    UseToken {
+        token: Digest,
+        name: String,
+        at: Timestamp,
+    },
+    /// A person has seen to what made promotions fail (R8); `reason` says what was mended.
+    ResetBreaker {
+        volume: VolumeId,
+        reason: String,
+        actor: Actor,
+        at: Timestamp,
+    },
+    /// For the audit log only.
+    Note {
+        volume: Option<VolumeId>,
+        text: String,
+        actor: Actor,
+        at: Timestamp,
+    },
+}

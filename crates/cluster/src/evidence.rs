@@ -1,0 +1,143 @@
+//! What a person approves (R14): everything that speaks for and against a promotion, as it was known at one moment.
+//!
+//! Evidence has two halves. The [`Basis`] is what the cluster state itself says; `apply` derives it again whenever the state
+//! changes, and a proposal whose basis differs is void. [`Observed`] is what nodes saw, which the state cannot know; it is
+//! fixed when the proposal is made, and an observer that sees it change says so with `Command::Void`.
+
+use crate::digest::Digest;
+use mainstay_protocol::{Epoch, Incarnation, LogPoint, NodeId, Position, VolumeId};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A piece of evidence that may be missing. Missing never counts as good (R6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Known<T> {
+    #[default]
+    Unknown,
+    Known(T),
+}
+
+/// Whether a copy is a complete prefix of the volume's history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CopyState {
+    Complete,
+    /// In resync by change: not a prefix of any history, so structurally not promotable (R11).
+    Resync,
+    /// Holds records that the cluster does not have; they must be quarantined first (R9).
+    Diverged,
+    /// The volume failed on this node (disk, damage).
+    Failed,
+}
+
+/// One replica's copy, as last reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyReport {
+    pub last: LogPoint,
+    pub durable: Position,
+    pub state: CopyState,
+    /// The boot that reported it.
+    pub incarnation: Incarnation,
+    /// Milliseconds since the report, on the gathering node's clock.
+    pub age_ms: u64,
+}
+
+/// When an observer last heard the old primary, milliseconds on the observer's own clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Contact {
+    #[default]
+    Unknown,
+    Heard {
+        ms_ago: u64,
+    },
+    /// Not heard since the observer itself booted, that long ago.
+    SilentSinceBoot {
+        ms_ago: u64,
+    },
+}
+
+/// What nodes saw.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observed {
+    /// Who gathered it.
+    pub by: NodeId,
+    /// Every replica's copy; a replica that is not listed is unknown.
+    pub copies: BTreeMap<NodeId, Known<CopyReport>>,
+    /// Observer → when it last heard the old primary; an observer that is not listed is unknown. The old primary itself is not
+    /// asked.
+    pub contacts: BTreeMap<NodeId, Contact>,
+}
+
+/// How it is known that the old primary serves no more (R13).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FencingProof {
+    /// Every promise is waited out: lease plus margin, on each node's own clock.
+    LeaseLapse { wait_ms: u64 },
+    /// The old primary stepped down or restarted: its own word, nothing to wait for.
+    OwnDemotion,
+}
+
+/// What clients were told that may not be there any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Loss {
+    /// Nothing that was acknowledged.
+    None,
+    /// The candidate restarted since it was in sync: unstable writes, which clients keep until COMMIT, may be missing. The
+    /// write verifier changes (loss epoch + 1), so that clients send them again.
+    Unsynced,
+    /// Not known, which refuses (R5, R6).
+    Unknown,
+}
+
+/// What the cluster state says, at the moment of the proposal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Basis {
+    pub volume: VolumeId,
+    pub candidate: NodeId,
+    pub candidate_incarnation: Incarnation,
+    /// The epoch that the new one follows.
+    pub parent_epoch: Epoch,
+    /// Who reigned last, and in which boot that node is now.
+    pub old_primary: Option<(NodeId, Incarnation)>,
+    pub in_sync: BTreeMap<NodeId, Incarnation>,
+    /// Nodes in maintenance among the volume's replicas.
+    pub maintenance: BTreeSet<NodeId>,
+    pub loss: Loss,
+    pub loss_epoch: u64,
+    /// SHA-256 of settings, membership and the volume's own settings.
+    pub config: Digest,
+}
+
+/// What a person approves; an approval names its [`Evidence::hash`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    pub basis: Basis,
+    pub observed: Observed,
+    /// Expected when the proposal was made. The old primary may still step down later, which only shortens the wait.
+    pub fencing: FencingProof,
+}
+
+/// The piece of evidence that changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum EvidenceField {
+    Epoch,
+    CandidateIncarnation,
+    /// The old primary restarted.
+    PrimaryIncarnation,
+    InSync,
+    Maintenance,
+    Loss,
+    Config,
+    /// The old primary was heard again.
+    PrimaryHeard,
+    /// A copy is not where it was.
+    Positions,
+    /// The candidate is not what it was: disk failed, resync, diverged.
+    CandidateCopy,
+}
+
+impl Evidence {
+    /// SHA-256 of the canonical encoding (postcard, fields in order, maps sorted by key).
+    pub fn hash(&self) -> Digest {
+        Digest::of_value("mainstay evidence 1", self)
+    }
+}

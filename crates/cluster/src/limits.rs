@@ -1,0 +1,36 @@
+//! Bounds of the cluster state. It is cloned for every decision and sent whole in snapshots, so everything in it is bounded.
+
+/// Nodes of one cluster. Three is the usual number; leases ask every one several times a second.
+pub const NODES_MAX: usize = 15;
+/// Volumes of one cluster.
+pub const VOLUMES_MAX: usize = 256;
+/// Join tokens that are remembered, used ones included.
+pub const TOKENS_MAX: usize = 64;
+/// Longest life of a join token, milliseconds: a day.
+pub const TOKEN_LIFE_MS_MAX: i64 = 24 * 3600 * 1000;
+/// Open maintenance records.
+pub const MAINTENANCE_MAX: usize = 64;
+/// Closed proposals that are kept for people to look at; the oldest is forgotten first.
+pub const PROPOSALS_CLOSED_MAX: usize = 64;
+/// Failed plans remembered per volume (R8); the oldest is forgotten first, but the breaker stays open.
+pub const FAILED_PLANS_MAX: usize = 16;
+/// Audit events kept in the state; nodes write all of them to their own logs.
+pub const AUDIT_EVENTS_MAX: usize = 512;
+/// Newest events among which a refusal is looked up before it is recorded, so that a node that insists is recorded once.
+pub const REFUSAL_REPEAT_WINDOW: usize = 32;
+/// Free text: reasons, notes, owners.
+pub const TEXT_BYTES_MAX: usize = 512;
+/// An address, `host:port`.
+pub const ADDRESS_BYTES_MAX: usize = 255;
+/// Client networks of one export.
+pub const EXPORT_CLIENTS_MAX: usize = 64;
+/// An encoded command.
+pub const COMMAND_BYTES_MAX: usize = 256 << 10;
+/// An encoded state.
+pub const STATE_BYTES_MAX: usize = 16 << 20;
+/// Bounds of the lease, milliseconds: below, a busy node loses it; above, nobody waits for a failover.
+pub const LEASE_MS_MIN: u64 = 100;
+pub const LEASE_MS_MAX: u64 = 60_000;
+/// Bounds of an approval's life, milliseconds.
+pub const APPROVAL_MS_MIN: u64 = 1_000;
+pub const APPROVAL_MS_MAX: u64 = 24 * 3600 * 1000;

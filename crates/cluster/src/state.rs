@@ -1,0 +1,366 @@
+//! The agreed state of the cluster: plain data, changed only by `apply`.
+
+use crate::audit::Audit;
+use crate::command::Actor;
+use crate::digest::Digest;
+use crate::evidence::{Evidence, EvidenceField};
+use mainstay_protocol::{ClusterId, Epoch, Incarnation, LogPoint, NodeId, ProposalId, Timestamp, VolumeId};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// A maintenance record, unique in the cluster's life.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MaintenanceId(pub u64);
+
+impl fmt::Display for MaintenanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "m{}", self.0)
+    }
+}
+impl fmt::Debug for MaintenanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Fixed at `init`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// How long one promise to a primary holds (R13).
+    pub lease_ms: u64,
+    /// Added to every wait for a lease to lapse: clocks of two nodes may run at different rates.
+    pub margin_ms: u64,
+    /// How long a proposal waits for its approval, and an approval for its grant (R14).
+    pub approval_ms: u64,
+    /// A primary that a majority has not heard for this long is missing: a promotion may be proposed.
+    pub contact_lost_ms: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { lease_ms: 2_000, margin_ms: 100, approval_ms: 900_000, contact_lost_ms: 2_000 }
+    }
+}
+
+impl Settings {
+    /// What a node waits, from its own last promise (or its boot), before its word to the old epoch has lapsed (R13).
+    pub const fn lapse_ms(&self) -> u64 {
+        self.lease_ms + self.margin_ms
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum NodeKind {
+    FileServer,
+    /// Votes and observes; holds no data (R12).
+    Witness,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    pub name: String,
+    pub kind: NodeKind,
+    pub peer_address: String,
+    pub admin_address: String,
+    /// Zero until the first boot.
+    pub incarnation: Incarnation,
+    pub joined_at: Timestamp,
+    pub booted_at: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReignState {
+    /// Granted: writes the epoch's first record and gets its lease.
+    CatchingUp,
+    Serving,
+}
+
+/// Who may serve, in which boot (R3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reign {
+    pub node: NodeId,
+    pub incarnation: Incarnation,
+    pub state: ReignState,
+}
+
+/// Who decides promotions (R7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Policy {
+    /// A person approves every one.
+    #[default]
+    Manual,
+    /// Automatic when every guard holds. Not available yet: refused.
+    Guarded,
+}
+
+/// What replicas do while there is no primary (R15).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WithoutPrimary {
+    /// Serve reads from a complete prefix, marked as such.
+    #[default]
+    ServeReads,
+    Close,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Access {
+    ReadOnly,
+    #[default]
+    ReadWrite,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Squash {
+    None,
+    /// Root becomes the anonymous user.
+    #[default]
+    Root,
+    All,
+}
+
+/// One network of clients, such as `10.0.0.0/8` or `fd00::/8`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportClient {
+    pub network: String,
+    pub access: Access,
+    pub squash: Squash,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportSettings {
+    /// IP address that follows the primary.
+    pub service_address: String,
+    /// TCP port of NFS and MOUNT on it.
+    pub port: u16,
+    /// First match wins; who matches none is refused.
+    pub clients: Vec<ExportClient>,
+    pub anonymous_uid: u32,
+    pub anonymous_gid: u32,
+}
+
+impl Default for ExportSettings {
+    fn default() -> ExportSettings {
+        ExportSettings {
+            service_address: "127.0.0.1".into(),
+            port: 2049,
+            clients: vec![],
+            anonymous_uid: 65534,
+            anonymous_gid: 65534,
+        }
+    }
+}
+
+/// A promotion that failed, so that it is not tried again unchanged (R8).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedPlan {
+    /// SHA-256 of what made the plan what it was.
+    pub plan: Digest,
+    pub proposal: ProposalId,
+    pub reason: String,
+    pub at: Timestamp,
+}
+
+/// Latches failures until a person acts (R8).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Breaker {
+    /// Nothing is promoted while it is open.
+    pub open: bool,
+    pub failed: Vec<FailedPlan>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeState {
+    pub name: String,
+    /// Highest epoch ever granted (R1).
+    pub epoch: Epoch,
+    /// Rises when something acknowledged as unstable may be missing; the write verifier is made of it.
+    pub loss_epoch: u64,
+    /// None: the volume has no primary.
+    pub reign: Option<Reign>,
+    /// Who reigned last, also while `reign` is None.
+    pub last_primary: Option<NodeId>,
+    /// The last primary gave its own word (step down, failed grant, restart) that it serves nothing under `epoch`: nodes need
+    /// not wait for their promises to lapse (R13).
+    pub fenced: bool,
+    /// Replicas that the primary waits for, each with the incarnation that is known to hold everything acknowledged. A member
+    /// that rebooted since keeps its old incarnation here until the primary renews it.
+    pub in_sync: BTreeMap<NodeId, Incarnation>,
+    pub replicas: BTreeSet<NodeId>,
+    pub policy: Policy,
+    pub without_primary: WithoutPrimary,
+    pub open_proposal: Option<ProposalId>,
+    pub breaker: Breaker,
+    pub export: ExportSettings,
+    pub created_at: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProposalState {
+    /// Waits for a person.
+    Pending,
+    /// Approved; waits for a majority's and the candidate's word that the old epoch is over.
+    Fencing,
+    /// Granted.
+    CatchingUp,
+    /// Done: the candidate served.
+    Serving,
+    Failed {
+        reason: String,
+    },
+    Denied {
+        by: Actor,
+        reason: String,
+    },
+    Expired,
+    Void {
+        field: EvidenceField,
+        seen: String,
+    },
+}
+
+impl ProposalState {
+    /// Whether it still holds the volume's one place (R8).
+    pub fn open(&self) -> bool {
+        matches!(self, ProposalState::Pending | ProposalState::Fencing | ProposalState::CatchingUp)
+    }
+}
+
+/// Single-use: it belongs to one proposal, and a proposal has at most one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    pub actor: Actor,
+    pub evidence_hash: Digest,
+    pub at: Timestamp,
+    pub expires_at: Timestamp,
+}
+
+/// A node's word that the old epoch is over for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LapsedPromise {
+    pub incarnation: Incarnation,
+    pub promised: Epoch,
+    pub last: Option<LogPoint>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proposal {
+    pub volume: VolumeId,
+    pub candidate: NodeId,
+    pub parent_epoch: Epoch,
+    pub evidence: Evidence,
+    pub evidence_hash: Digest,
+    pub proposer: Actor,
+    pub at: Timestamp,
+    /// After this it can no longer be approved.
+    pub expires_at: Timestamp,
+    pub state: ProposalState,
+    pub approval: Option<Approval>,
+    pub lapsed: BTreeMap<NodeId, LapsedPromise>,
+    /// The epoch that it was granted.
+    pub granted: Option<Epoch>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MaintenanceState {
+    /// Blocks promotion of and because of its node.
+    Active,
+    /// Ended by its operator; closes when the node is in sync everywhere.
+    Returning,
+}
+
+/// An open maintenance. A closed one is in the audit log only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maintenance {
+    pub node: NodeId,
+    pub owner: String,
+    pub reason: String,
+    pub began_at: Timestamp,
+    /// When a person is to be paged if it is still open. Nothing else happens then (R10).
+    pub ends_at: Timestamp,
+    pub state: MaintenanceState,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    pub minted_by: Actor,
+    pub expires_at: Timestamp,
+    /// Name of the node that it was spent for.
+    pub used_for: Option<String>,
+}
+
+/// Everything that is agreed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterState {
+    /// Zero until `Init`.
+    pub id: ClusterId,
+    pub name: String,
+    /// Commands applied, refused ones included.
+    pub version: u64,
+    pub settings: Settings,
+    pub nodes: BTreeMap<NodeId, Node>,
+    pub volumes: BTreeMap<VolumeId, VolumeState>,
+    /// Open ones, and the newest closed ones.
+    pub proposals: BTreeMap<ProposalId, Proposal>,
+    pub maintenance: BTreeMap<MaintenanceId, Maintenance>,
+    /// By the SHA-256 of the secret.
+    pub tokens: BTreeMap<Digest, Token>,
+    pub audit: Audit,
+    /// Highest numbers given out, so that none is used twice.
+    pub last_node: NodeId,
+    pub last_volume: VolumeId,
+    pub last_proposal: ProposalId,
+    pub last_maintenance: MaintenanceId,
+}
+
+impl VolumeState {
+    /// The primary, when there is one that was granted (it may still be catching up).
+    pub fn primary(&self) -> Option<NodeId> {
+        self.reign.map(|reign| reign.node)
+    }
+    /// Whether `node` in this boot holds the grant of the current epoch (R3).
+    pub fn reigns(&self, node: NodeId, incarnation: Incarnation) -> bool {
+        self.reign.is_some_and(|reign| reign.node == node && reign.incarnation == incarnation)
+    }
+}
+
+impl ClusterState {
+    /// Before `Init` nothing but `Init` is accepted.
+    pub fn initialised(&self) -> bool {
+        !self.nodes.is_empty()
+    }
+    pub fn node_named(&self, name: &str) -> Option<(NodeId, &Node)> {
+        self.nodes.iter().find(|(_, node)| node.name == name).map(|(id, node)| (*id, node))
+    }
+    pub fn volume_named(&self, name: &str) -> Option<(VolumeId, &VolumeState)> {
+        self.volumes.iter().find(|(_, volume)| volume.name == name).map(|(id, volume)| (*id, volume))
+    }
+    /// A node's name, or its number when it is unknown.
+    pub fn node_name(&self, node: NodeId) -> String {
+        self.nodes.get(&node).map_or_else(|| node.to_string(), |known| known.name.clone())
+    }
+    /// Nodes that make a majority of the whole cluster, witness included (R12, R13).
+    pub fn majority(&self) -> usize {
+        self.nodes.len() / 2 + 1
+    }
+    pub fn open_proposal(&self, volume: VolumeId) -> Option<(ProposalId, &Proposal)> {
+        let id = self.volumes.get(&volume)?.open_proposal?;
+        Some((id, self.proposals.get(&id)?))
+    }
+    /// The active maintenance of a node, if there is one.
+    pub fn maintenance_of(&self, node: NodeId) -> Option<(MaintenanceId, &Maintenance)> {
+        let active = |m: &Maintenance| m.node == node && m.state == MaintenanceState::Active;
+        self.maintenance.iter().find(|(_, m)| active(m)).map(|(id, m)| (*id, m))
+    }
+    /// The epoch that a node must hold to at least: below it, messages and lease requests are rejected (R2). While an approved
+    /// proposal is fencing this is the epoch to come; when that proposal is closed without a grant the promise is off again,
+    /// because a grant counts only what was promised for the proposal itself.
+    pub fn promise_floor(&self, volume: VolumeId) -> Epoch {
+        let Some(state) = self.volumes.get(&volume) else { return Epoch(0) };
+        match self.open_proposal(volume) {
+            Some((_, proposal)) if proposal.state == ProposalState::Fencing => state.epoch.next(),
+            _ => state.epoch,
+        }
+    }
+}
