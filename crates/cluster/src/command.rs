@@ -73,6 +73,9 @@ pub enum Command {
         node: NodeId,
         incarnation: Incarnation,
         remove: NodeId,
+        /// [`crate::VolumeState::in_sync_version`] that this was decided on: compare-and-swap, so that a late duplicate can never
+        /// change the set behind the primary's back. Another version is refused with R4.
+        expected: u64,
         reason: String,
         at: Timestamp,
     },
@@ -86,6 +89,8 @@ pub enum Command {
         add: NodeId,
         added_incarnation: Incarnation,
         position: Position,
+        /// As in `ShrinkInSync`.
+        expected: u64,
         at: Timestamp,
     },
     Propose {

@@ -36,11 +36,13 @@ pub struct Settings {
     pub approval_ms: u64,
     /// A primary that a majority has not heard for this long is missing: a promotion may be proposed.
     pub contact_lost_ms: u64,
+    /// Most file data that a resync by change moves per second, so that clients keep their latency (R11).
+    pub resync_bytes_per_second: u64,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { lease_ms: 2_000, margin_ms: 100, approval_ms: 900_000, contact_lost_ms: 2_000 }
+        Settings { lease_ms: 2_000, margin_ms: 100, approval_ms: 900_000, contact_lost_ms: 2_000, resync_bytes_per_second: 200_000_000 }
     }
 }
 
@@ -187,6 +189,8 @@ pub struct VolumeState {
     /// Replicas that the primary waits for, each with the incarnation that is known to hold everything acknowledged. A member
     /// that rebooted since keeps its old incarnation here until the primary renews it.
     pub in_sync: BTreeMap<NodeId, Incarnation>,
+    /// Rises with every change of `in_sync` (shrink, growth, renewed incarnation, grant): what `expected` is compared with.
+    pub in_sync_version: u64,
     pub replicas: BTreeSet<NodeId>,
     pub policy: Policy,
     pub without_primary: WithoutPrimary,
