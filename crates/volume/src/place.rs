@@ -1,6 +1,6 @@
 //! Where things lie in the segments: the words that the log half and the view half of this crate share.
 
-use mainstay_protocol::{FileId, Position};
+use mainstay_protocol::Position;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -46,7 +46,7 @@ pub struct StoredExtent {
 /// points at exactly that extent's record and old place, for the part of it that is still live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Move {
-    pub file: FileId,
+    pub inode: u64,
     pub extent: StoredExtent,
     pub to: Place,
 }
