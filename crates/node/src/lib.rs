@@ -1,1 +1,16 @@
-//! node
+//! The daemon: the only crate with an async runtime for serving. Sockets, disks, threads, timers; it performs effects.
+//!
+//! Architecture invariant: nothing here decides a role or what a request does. An `if` about roles belongs into `replica` or
+//! `cluster`.
+
+pub mod clock;
+pub mod config;
+pub mod directory;
+pub mod hex;
+pub mod peers;
+pub mod pki;
+pub mod tls;
+mod wire;
+
+#[cfg(test)]
+mod test_dir;
