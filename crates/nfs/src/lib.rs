@@ -11,7 +11,7 @@
 //! Architecture invariant: no role, lease or epoch appears here.
 
 mod arguments;
-//pub mod client;
+pub mod client;
 mod directory;
 pub mod export;
 mod framing;
