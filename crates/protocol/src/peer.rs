@@ -71,11 +71,6 @@ pub enum PeerMessage {
         durable: Position,
         applied: Position,
     },
-    /// Secondary to primary: that Append does not continue my copy, which ends here.
-    Mismatch {
-        epoch: Epoch,
-        last: LogPoint,
-    },
     /// Primary to secondary: your history has a tail that the cluster does not have; quarantine it and go back to `to` (R9).
     RollBack {
         epoch: Epoch,
@@ -86,6 +81,7 @@ pub enum PeerMessage {
     ResyncByChange {
         epoch: Epoch,
         base: LogPoint,
+        lineage: Vec<EpochStart>,
     },
     /// Secondary to primary: the next changed inodes after `cursor`.
     ChangesRequest {
@@ -128,6 +124,11 @@ pub enum PeerMessage {
         epoch: Epoch,
         last: LogPoint,
         durable: Position,
+        /// Whether the copy is a complete prefix of the history.
+        complete: bool,
+        /// No lease promise to `epoch` is alive here.
+        idle: bool,
+        /// For each other node, milliseconds since it was last heard.
         seen: Vec<(NodeId, u64)>,
     },
     /// The sender's epoch is older than the receiver's promise: stop (R2).

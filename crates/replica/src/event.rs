@@ -4,7 +4,7 @@ use mainstay_cluster::{ClusterState, Command, Refusal};
 use mainstay_protocol::peer::Envelope;
 use mainstay_protocol::{ClientRequest, Epoch, FileResult, Incarnation, NodeId, Position, VolumeId};
 use mainstay_volume::{DiskEffect, DiskEvent, ViewDigest};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -14,6 +14,15 @@ pub struct Settings {
     pub node: NodeId,
     pub incarnation: Incarnation,
     pub volume: VolumeId,
+}
+
+/// What this node promised to reject everything below of (R2), as the shell keeps it on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct StoredPromise {
+    pub epoch: Epoch,
+    /// Version of the cluster state that asked for the promise. A later state in which that promotion was called off releases
+    /// it: a grant counts only promises that were made for the proposal itself.
+    pub version: u64,
 }
 
 /// An input. The shell may hand in several, then calls `poll` once: that is how batches form.
@@ -29,7 +38,7 @@ pub enum Event {
     /// The cluster state as this node knows it now; may lag, never goes back.
     Decided(Arc<ClusterState>),
     /// [`Effect::StorePromise`] is on disk.
-    PromiseStored(Epoch),
+    PromiseStored(StoredPromise),
     Proposed {
         ticket: u64,
         result: ProposeResult,
@@ -52,7 +61,6 @@ pub enum ProposeResult {
     Unknown,
 }
 
-#[derive(Debug)]
 pub enum Effect {
     Send {
         to: NodeId,
@@ -69,7 +77,7 @@ pub enum Effect {
     },
     Disk(DiskEffect),
     /// Write durably, then give [`Event::PromiseStored`] (R2).
-    StorePromise(Epoch),
+    StorePromise(StoredPromise),
     Propose {
         ticket: u64,
         command: Command,

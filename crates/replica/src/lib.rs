@@ -1,1 +1,43 @@
-//! replica
+//! One node's whole brain for one volume: the copy, replication, resync, the lease, and its part in promotions, as one
+//! `step(now, event)` and one `poll` for the effects. The daemon and the simulator run exactly this.
+//!
+//! Architecture invariant: no clock, thread, socket, randomness or hash map is used here. Two replicas with the same inputs
+//! give the same effects.
+//!
+//! Architecture invariant: the only way to serve writes is `Replica::follow_view` seeing a grant to this node in this
+//! incarnation (R3). No timer, error or recovery leads there.
+
+mod contacts;
+mod core;
+mod event;
+mod gate;
+mod lease;
+mod primary;
+mod repair;
+mod replica;
+mod secondary;
+mod source;
+mod stream;
+mod waiting;
+
+pub use event::{Effect, Event, Note, PeerStatus, ProposeResult, ResyncStatus, ServeMode, Settings, Status, StoredPromise};
+pub use primary::{APPEND_BYTES_MAX, HELD_MAX, WAITING_MAX};
+pub use replica::Replica;
+pub use stream::WINDOW_BYTES_MAX;
+
+/// Bugs that the simulator plants to prove that it finds them. In a normal build nothing can switch them on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bug {
+    /// Answers stable requests when records are only in memory.
+    AckBeforeSync,
+    /// Goes on without a silent member before the shrink is decided (against R4).
+    SkipInSyncShrink,
+    /// Takes records of an older epoch (against R2).
+    IgnoreEpochOnReceive,
+    /// Keeps the write verifier although unsynced data may be lost.
+    KeepVerifierAfterLoss,
+    /// Executes a repeated request again.
+    ForgetDuplicateCache,
+    /// Lets the view be checkpointed past the commit point.
+    CheckpointPastCommit,
+}

@@ -1,0 +1,65 @@
+//! When each node was last heard, and what it last said of its copy: the observations that a proposal's evidence rests on.
+
+use mainstay_protocol::{Epoch, Incarnation, LogPoint, Mono, NodeId, Position};
+use std::collections::BTreeMap;
+
+#[derive(Clone, Debug)]
+pub struct Contact {
+    pub heard: Mono,
+    pub incarnation: Incarnation,
+    pub said: Option<Said>,
+}
+
+/// The content of the last `Contact` message.
+#[derive(Clone, Debug)]
+pub struct Said {
+    pub at: Mono,
+    pub epoch: Epoch,
+    pub last: LogPoint,
+    pub durable: Position,
+    pub complete: bool,
+    /// No lease promise to `epoch` was alive at the sender.
+    pub idle: bool,
+    /// Milliseconds since the sender had heard each node, when it said so.
+    pub seen: Vec<(NodeId, u64)>,
+}
+
+#[derive(Debug, Default)]
+pub struct Contacts {
+    by_node: BTreeMap<NodeId, Contact>,
+    pub last_sent: Mono,
+}
+
+impl Contacts {
+    /// Any message counts as a sign of life. False when it comes from an earlier incarnation than one already heard.
+    pub fn heard(&mut self, node: NodeId, incarnation: Incarnation, now: Mono) -> bool {
+        let contact = self.by_node.entry(node).or_insert(Contact { heard: now, incarnation, said: None });
+        if incarnation < contact.incarnation {
+            return false;
+        }
+        if incarnation > contact.incarnation {
+            *contact = Contact { heard: now, incarnation, said: None };
+        }
+        contact.heard = now;
+        true
+    }
+
+    pub fn said(&mut self, node: NodeId, said: Said) {
+        if let Some(contact) = self.by_node.get_mut(&node) {
+            contact.said = Some(said);
+        }
+    }
+
+    pub fn get(&self, node: NodeId) -> Option<&Contact> {
+        self.by_node.get(&node)
+    }
+
+    /// Milliseconds since `node` was heard; `None` when it never was in this node's life.
+    pub fn silent_ms(&self, node: NodeId, now: Mono) -> Option<u64> {
+        self.by_node.get(&node).map(|contact| now.ms_since(contact.heard))
+    }
+
+    pub fn seen(&self, now: Mono) -> Vec<(NodeId, u64)> {
+        self.by_node.iter().map(|(node, contact)| (*node, now.ms_since(contact.heard))).collect()
+    }
+}

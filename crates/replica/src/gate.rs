@@ -1,0 +1,207 @@
+//! The node's part in a promotion: noticing that the primary is missing, proposing with evidence, and giving its word that the
+//! old epoch is over. It decides nothing: the one gate is `ClusterState::apply` (R7).
+
+use crate::core::{Core, Purpose};
+use crate::event::Note;
+use crate::secondary::first_in_line;
+use mainstay_cluster::{
+    Actor, Command, Contact, CopyReport, CopyState, EvidenceField, Explanation, Known, Observed, Proposal, ProposalState, Verdict,
+};
+use mainstay_protocol::{Mono, NodeId, Now, ProposalId};
+use std::collections::BTreeMap;
+
+#[derive(Debug)]
+pub struct Gate {
+    booted: Mono,
+    /// When the reigning primary last asked for its lease here.
+    pub lease_asked: Option<Mono>,
+    /// Why no proposal is made, said once per reason.
+    last_refusal: Option<String>,
+    next_attempt: Mono,
+}
+
+impl Gate {
+    pub fn new(now: Mono) -> Gate {
+        Gate { booted: now, lease_asked: None, last_refusal: None, next_attempt: Mono::ZERO }
+    }
+
+    /// A new reign is given the same patience as one that was heard just now.
+    pub fn reign_changed(&mut self, now: Mono) {
+        self.lease_asked = Some(now);
+        self.last_refusal = None;
+    }
+
+    /// Keeps the promise where the cluster state wants it (R2).
+    pub fn follow_view(&mut self, core: &mut Core) {
+        let floor = core.view.promise_floor(core.me.volume);
+        let version = core.view.version;
+        core.store_promise(floor);
+        if let Some(promise) = core.promise.release(floor, version) {
+            core.out.push(crate::event::Effect::StorePromise(promise));
+        }
+    }
+
+    pub fn poll(&mut self, core: &mut Core, reigning: bool, now: Now) {
+        let open = core.view.open_proposal(core.me.volume).map(|(id, proposal)| (id, proposal.clone()));
+        match open {
+            Some((id, proposal)) => self.tend(core, id, &proposal, now),
+            None if !reigning => self.watch(core, now),
+            None => {}
+        }
+    }
+
+    fn tend(&mut self, core: &mut Core, id: ProposalId, proposal: &Proposal, now: Now) {
+        match proposal.state {
+            ProposalState::Fencing => self.give_word(core, id, proposal, now),
+            ProposalState::Pending if self.primary_heard(core, now) => {
+                let seen = "the primary asks for its lease again".to_string();
+                let command =
+                    Command::Void { proposal: id, field: EvidenceField::PrimaryHeard, seen, by: core.me.node, at: now.wall };
+                core.propose(Purpose::Void, now, command);
+            }
+            ProposalState::Pending if now.wall >= proposal.expires_at => {
+                core.propose(Purpose::Void, now, Command::Expire { proposal: id, at: now.wall });
+            }
+            _ => {}
+        }
+    }
+
+    /// "My promise to the old epoch has lapsed, and I have durably promised the new one" (R2, R13).
+    fn give_word(&mut self, core: &mut Core, id: ProposalId, proposal: &Proposal, now: Now) {
+        let promised = proposal.parent_epoch.next();
+        let given = proposal.lapsed.get(&core.me.node).is_some_and(|word| word.incarnation == core.me.incarnation);
+        let fenced = core.state().is_some_and(|state| state.fenced);
+        let over = core.promise.lapsed(now.mono) || fenced;
+        if given || !over || core.promise.durable() < promised || core.promise.is_storing() {
+            return;
+        }
+        let last = core.volume.as_ref().filter(|volume| volume.complete() && core.failed.is_none()).map(|volume| volume.last());
+        let (node, incarnation) = (core.me.node, core.me.incarnation);
+        core.propose(Purpose::Lapsed, now, Command::Lapsed { proposal: id, node, incarnation, promised, last, at: now.wall });
+    }
+
+    fn primary_heard(&self, core: &Core, now: Now) -> bool {
+        let reigns = core.state().is_some_and(|state| state.reign.is_some());
+        reigns && self.lease_asked.is_some_and(|at| now.mono.ms_since(at) < core.timing.shrink_ms)
+    }
+
+    fn primary_missing(&self, core: &Core, now: Now) -> bool {
+        let Some(state) = core.state() else { return false };
+        let since = self.lease_asked.unwrap_or(self.booted);
+        state.reign.is_none() || now.mono.ms_since(since) >= core.timing.missing_ms
+    }
+
+    /// Proposes when the primary is missing and this node is the one to say so.
+    fn watch(&mut self, core: &mut Core, now: Now) {
+        let member = core.state().is_some_and(|state| state.in_sync.contains_key(&core.me.node));
+        let fit = core.failed.is_none() && core.volume.as_ref().is_some_and(|volume| volume.complete());
+        let soon = now.mono < self.next_attempt;
+        if soon
+            || !member
+            || !fit
+            || !self.primary_missing(core, now)
+            || !core.hears_majority(now.mono)
+            || !first_in_line(core, now)
+        {
+            return;
+        }
+        self.next_attempt = now.mono.after_ms(core.timing.retry_ms);
+        let observed = observe(core, now);
+        let Some(candidate) = choose(core, &observed, now) else { return };
+        let explanation = core.view.explain_promote(candidate, core.me.volume, &observed);
+        if !explanation.promotable() {
+            return self.explain_once(core, blockers(&explanation));
+        }
+        let Some(evidence) = core.view.evidence(candidate, core.me.volume, &observed) else { return };
+        let command = Command::Propose {
+            volume: core.me.volume,
+            candidate,
+            parent_epoch: core.view_epoch(),
+            evidence: Box::new(evidence),
+            proposer: Actor::Node(core.me.node),
+            at: now.wall,
+        };
+        core.propose(Purpose::Promotion, now, command);
+    }
+
+    fn explain_once(&mut self, core: &mut Core, reason: String) {
+        if self.last_refusal.as_ref() != Some(&reason) {
+            core.note(Note::ProposeRefused { reason: reason.clone() });
+            self.last_refusal = Some(reason);
+        }
+    }
+
+    pub fn next_timer(&self, core: &Core, now: Now) -> Mono {
+        let lapse = core.promise.lapses_at();
+        let soon = now.mono.after_ms(core.timing.heartbeat_ms);
+        if lapse > now.mono { lapse.min(soon) } else { soon }
+    }
+}
+
+/// What this node saw, and what others told it that they saw.
+pub fn observe(core: &Core, now: Now) -> Observed {
+    let replicas = core.state().map(|state| state.replicas.clone()).unwrap_or_default();
+    let old = core.state().and_then(|state| state.primary().or(state.last_primary));
+    let copies = replicas.iter().map(|node| (*node, copy_of(core, *node, now))).collect();
+    let observers = core.view.nodes.keys().filter(|node| Some(**node) != old);
+    let contacts: BTreeMap<NodeId, Contact> = match old {
+        Some(old) => observers.map(|node| (*node, contact_with(core, *node, old, now))).collect(),
+        None => BTreeMap::new(),
+    };
+    Observed { by: core.me.node, copies, contacts }
+}
+
+fn copy_of(core: &Core, node: NodeId, now: Now) -> Known<CopyReport> {
+    if node == core.me.node {
+        let Some(volume) = core.volume.as_ref() else { return Known::Unknown };
+        let state = match (core.failed.is_some(), volume.complete()) {
+            (true, _) => CopyState::Failed,
+            (_, true) => CopyState::Complete,
+            _ => CopyState::Resync,
+        };
+        let (last, durable) = (volume.last(), volume.durable());
+        return Known::Known(CopyReport { last, durable, state, incarnation: core.me.incarnation, age_ms: 0 });
+    }
+    let Some(contact) = core.contacts.get(node) else { return Known::Unknown };
+    let Some(said) = contact.said.as_ref() else { return Known::Unknown };
+    Known::Known(CopyReport {
+        last: said.last,
+        durable: said.durable,
+        state: if said.complete { CopyState::Complete } else { CopyState::Resync },
+        incarnation: contact.incarnation,
+        age_ms: now.mono.ms_since(said.at),
+    })
+}
+
+fn contact_with(core: &Core, observer: NodeId, old: NodeId, now: Now) -> Contact {
+    if observer == core.me.node {
+        return core.contacts.silent_ms(old, now.mono).map_or(Contact::Unknown, |ms_ago| Contact::Heard { ms_ago });
+    }
+    let Some(said) = core.contacts.get(observer).and_then(|contact| contact.said.as_ref()) else { return Contact::Unknown };
+    let age_ms = now.mono.ms_since(said.at);
+    let seen = said.seen.iter().find(|(node, _)| *node == old);
+    seen.map_or(Contact::Unknown, |(_, ms_ago)| Contact::Heard { ms_ago: ms_ago.saturating_add(age_ms) })
+}
+
+/// The best candidate among the in-sync members that are alive: one whose memory is whole before one that restarted.
+fn choose(core: &Core, observed: &Observed, now: Now) -> Option<NodeId> {
+    let state = core.state()?;
+    let alive = |node: NodeId| {
+        let heard = node == core.me.node || core.contacts.silent_ms(node, now.mono).is_some_and(|ms| ms < core.timing.lease_ms);
+        match observed.copies.get(&node) {
+            Some(Known::Known(copy)) if heard && copy.state == CopyState::Complete => Some(copy),
+            _ => None,
+        }
+    };
+    let candidates = state.in_sync.iter().filter_map(|(node, incarnation)| {
+        let copy = alive(*node)?;
+        Some((copy.incarnation != *incarnation, *node))
+    });
+    candidates.min().map(|(_, node)| node)
+}
+
+/// The rules that stand against the promotion, on one line.
+fn blockers(explanation: &Explanation) -> String {
+    let failing = explanation.checks.iter().filter(|check| check.verdict != Verdict::Holds);
+    failing.map(|check| format!("{}: {} ({})", check.rule, check.claim, check.value)).collect::<Vec<_>>().join("; ")
+}

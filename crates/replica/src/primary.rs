@@ -1,0 +1,639 @@
+//! The primary: executes clients' requests, replicates the records, commits, and keeps the in-sync set true.
+
+use crate::Bug;
+use crate::core::{Core, Purpose};
+use crate::event::{Effect, Note, PeerStatus, ServeMode};
+use crate::lease::Lease;
+use crate::source::Source;
+use crate::stream::{Joining, Peer, State, WINDOW_BYTES_MAX};
+use crate::waiting::{Answer, Waiting};
+use mainstay_cluster::{Command, ReignState};
+use mainstay_protocol::peer::EpochStart;
+use mainstay_protocol::{
+    ClientRequest, Epoch, FileError, FileResult, Incarnation, LogPoint, Mono, NodeId, Now, PeerMessage, Position, Record,
+};
+use mainstay_volume::{Outcome, RecordsAfter};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// Requests that may wait for the lease, for room in the window, or for the volume; more are told to try later.
+pub const HELD_MAX: usize = 4096;
+/// Answers that may wait for their commit.
+pub const WAITING_MAX: usize = 16_384;
+/// Records' bytes in one Append.
+pub const APPEND_BYTES_MAX: usize = 1 << 20;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The epoch's first record is not committed, or the lease is not held, for the first time.
+    Starting,
+    Serving,
+    /// The lease ran out; the service address is released. Serving again needs the lease, not a new grant.
+    LeaseLost,
+    /// Asked to stop: finishes what it has, takes nothing new.
+    Stopping,
+}
+
+pub struct Primary {
+    pub epoch: Epoch,
+    stage: Stage,
+    lease: Lease,
+    lease_until: Mono,
+    peers: BTreeMap<NodeId, Peer>,
+    started_at: Position,
+    pub commit: Position,
+    pub commit_durable: Position,
+    /// Some client waits for everything up to here to be durable.
+    sync_to: Position,
+    waiting: Waiting,
+    held: VecDeque<(u64, ClientRequest)>,
+    /// Reads under way in the volume: its ticket → the client's ticket and the position that the answer depends on.
+    reading: BTreeMap<u64, (u64, Position)>,
+    /// Records being read from disk for a secondary that is far behind.
+    loading: BTreeMap<u64, NodeId>,
+    pub source: Source,
+    stop_by: Option<Mono>,
+    stepped_down: bool,
+}
+
+impl Primary {
+    /// Takes up a grant: makes the epoch's first record. Nothing is served before that is committed and the lease is held.
+    pub fn take_up(core: &mut Core, epoch: Epoch, loss_epoch: u64, now: Now) -> Option<Primary> {
+        core.store_promise(epoch);
+        let verifier = if core.planted(Bug::KeepVerifierAfterLoss) { core.volume.as_ref()?.loss_epoch() } else { loss_epoch };
+        let started = core.volume.as_mut()?.start_epoch(now.wall, epoch, verifier);
+        let first = core.trust(started)?;
+        core.note(Note::Role { epoch, role: "primary" });
+        let volume = core.volume.as_mut()?;
+        volume.want_sync(first.header.position);
+        let mut primary = Primary {
+            epoch,
+            stage: Stage::Starting,
+            lease: Lease::default(),
+            lease_until: Mono::ZERO,
+            peers: BTreeMap::new(),
+            started_at: first.header.position,
+            commit: Position(0),
+            commit_durable: Position(0),
+            sync_to: first.header.position,
+            waiting: Waiting::default(),
+            held: VecDeque::new(),
+            reading: BTreeMap::new(),
+            loading: BTreeMap::new(),
+            source: Source::default(),
+            stop_by: None,
+            stepped_down: false,
+        };
+        primary.follow_view(core, now.mono);
+        primary.renew(core, now);
+        Some(primary)
+    }
+
+    /// The set of replicas follows the cluster state; a member that was added is no longer "joining".
+    pub fn follow_view(&mut self, core: &Core, now: Mono) {
+        let Some(state) = core.state() else { return };
+        for node in state.replicas.iter().filter(|node| **node != core.me.node) {
+            let peer = self.peers.entry(*node).or_insert_with(|| Peer::new(now));
+            if peer.growth_asked.is_some_and(|version| state.in_sync_version > version) {
+                peer.growth_asked = None;
+            }
+            if state.in_sync.contains_key(node) && state.in_sync.get(node) == peer.incarnation.as_ref() {
+                peer.joining = Joining::No;
+            }
+        }
+        self.peers.retain(|node, _| state.replicas.contains(node));
+        self.measure_lease(core);
+    }
+
+    // ---- lease -------------------------------------------------------------------------------------------------------
+
+    /// Asks every node for the lease, and with it tells secondaries how far the commit is.
+    fn renew(&mut self, core: &mut Core, now: Now) {
+        self.lease.sent(now.mono);
+        for node in core.others() {
+            core.send(node, PeerMessage::LeaseRequest { epoch: self.epoch, sent: now.mono });
+        }
+        self.peers.values_mut().for_each(|peer| peer.poke = true);
+    }
+
+    pub fn on_promise(&mut self, core: &Core, from: NodeId, epoch: Epoch, sent: Mono, now: Now) {
+        if epoch == self.epoch {
+            self.lease.promise(from, sent, now.mono);
+            self.measure_lease(core);
+        }
+    }
+
+    /// Every in-sync member counts, those about to be added too: none of them may be granted anything while we serve.
+    fn measure_lease(&mut self, core: &Core) {
+        let until = self.lease.until(core.me.node, &core.voters(), &self.members(core), core.timing.lease_ms);
+        self.lease_until = until.unwrap_or(Mono::ZERO);
+    }
+
+    fn holds_lease(&self, now: Now) -> bool {
+        now.mono < self.lease_until
+    }
+
+    pub fn lease_ms(&self, now: Now) -> u64 {
+        self.lease_until.ms_since(now.mono)
+    }
+
+    fn watch_lease(&mut self, core: &mut Core, now: Now) {
+        if self.stage == Stage::Serving && !self.holds_lease(now) {
+            self.stage = Stage::LeaseLost;
+            core.serve(ServeMode::Closed);
+            core.note(Note::LeaseLost { epoch: self.epoch });
+        }
+        if self.stage == Stage::LeaseLost && self.holds_lease(now) {
+            self.stage = Stage::Serving;
+            core.serve(ServeMode::ReadWrite);
+            core.note(Note::LeaseHeld { epoch: self.epoch });
+        }
+        if self.stage == Stage::Starting && self.holds_lease(now) && self.commit_durable >= self.started_at {
+            self.stage = Stage::Serving;
+            core.serve(ServeMode::ReadWrite);
+        }
+        self.report_serving(core, now);
+    }
+
+    fn report_serving(&mut self, core: &mut Core, now: Now) {
+        let reported = core.state().and_then(|state| state.reign.as_ref()).is_none_or(|reign| reign.state == ReignState::Serving);
+        if self.stage == Stage::Serving && !reported {
+            let command = Command::Serving {
+                volume: core.me.volume,
+                epoch: self.epoch,
+                node: core.me.node,
+                incarnation: core.me.incarnation,
+                at: now.wall,
+            };
+            core.propose(Purpose::Serving, now, command);
+        }
+    }
+
+    // ---- clients -----------------------------------------------------------------------------------------------------
+
+    pub fn on_client(&mut self, core: &mut Core, ticket: u64, request: ClientRequest, now: Now) {
+        if self.stage == Stage::Stopping {
+            core.out.push(Effect::Reply { ticket, result: Err(FileError::TryLater.into()) });
+        } else if self.may_execute(core, now) && self.held.is_empty() {
+            self.execute(core, ticket, &request, now);
+        } else if self.held.len() < HELD_MAX {
+            self.held.push_back((ticket, request));
+        } else {
+            core.out.push(Effect::Reply { ticket, result: Err(FileError::TryLater.into()) });
+        }
+    }
+
+    /// Back-pressure: nothing new while an in-sync secondary has a full window or too many answers wait.
+    fn may_execute(&self, core: &Core, now: Now) -> bool {
+        let in_sync = core.state().map(|state| &state.in_sync);
+        let full = self
+            .peers
+            .iter()
+            .any(|(node, peer)| in_sync.is_some_and(|set| set.contains_key(node)) && peer.flight_bytes() >= WINDOW_BYTES_MAX);
+        self.stage == Stage::Serving && self.holds_lease(now) && !full && self.waiting.len() < WAITING_MAX
+    }
+
+    fn run_held(&mut self, core: &mut Core, now: Now) {
+        while !self.held.is_empty() && self.may_execute(core, now) {
+            let (ticket, request) = self.held.pop_front().expect("checked");
+            self.execute(core, ticket, &request, now);
+        }
+    }
+
+    fn execute(&mut self, core: &mut Core, ticket: u64, request: &ClientRequest, now: Now) {
+        let forgetful = ClientRequest { identity: None, ..request.clone() };
+        let request = if core.planted(Bug::ForgetDuplicateCache) { &forgetful } else { request };
+        let Some(volume) = core.volume.as_mut() else { return };
+        match volume.execute(now.wall, self.epoch, request) {
+            Outcome::Done { result, at, durable, record: _ } => {
+                let durable = durable && !core.planted(Bug::AckBeforeSync);
+                self.answer_when_committed(core, ticket, result, at, durable);
+            }
+            Outcome::Read { ticket: read, at } => {
+                self.reading.insert(read, (ticket, at));
+            }
+        }
+    }
+
+    fn answer_when_committed(&mut self, core: &mut Core, ticket: u64, result: FileResult, at: Position, durable: bool) {
+        let reached = if durable { self.commit_durable } else { self.commit };
+        if at <= reached {
+            core.out.push(Effect::Reply { ticket, result });
+            return;
+        }
+        if durable && at > self.sync_to {
+            self.want_durable(core, at);
+        }
+        self.waiting.add(at, durable, Answer { ticket, result });
+    }
+
+    pub fn on_read(&mut self, core: &mut Core, read: u64, result: FileResult) {
+        if let Some((ticket, at)) = self.reading.remove(&read) {
+            self.answer_when_committed(core, ticket, result, at, false);
+        }
+    }
+
+    pub fn mark(&mut self, core: &mut Core, now: Now) -> Option<Position> {
+        let marked = core.volume.as_mut()?.mark(now.wall, self.epoch);
+        let at = core.trust(marked)?.header.position;
+        self.want_durable(core, at);
+        Some(at)
+    }
+
+    // ---- replication ---------------------------------------------------------------------------------------------------
+
+    pub fn on_hello(
+        &mut self,
+        core: &mut Core,
+        from: NodeId,
+        incarnation: Incarnation,
+        (last, durable): (LogPoint, Position),
+        lineage: &[EpochStart],
+        resyncing: bool,
+    ) {
+        let Some(volume) = core.volume.as_ref() else { return };
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        let common = common_position(volume.lineage(), volume.last().position, lineage, last);
+        if resyncing {
+            peer.restart(State::Resyncing, incarnation);
+        } else if common < last.position || !same_history(volume.point(common), last, common) {
+            peer.restart(State::RollingBack, incarnation);
+            let to = volume.point(common).unwrap_or(LogPoint {
+                epoch: epoch_at(volume.lineage(), common),
+                position: common,
+                ..LogPoint::default()
+            });
+            core.send(from, PeerMessage::RollBack { epoch: self.epoch, to });
+        } else if common.next() < volume.log_start() {
+            peer.restart(State::Resyncing, incarnation);
+            let offer = PeerMessage::ResyncByChange { epoch: self.epoch, base: volume.last(), lineage: volume.lineage().to_vec() };
+            core.send(from, offer);
+        } else {
+            peer.start(last, durable, incarnation);
+        }
+    }
+
+    pub fn on_acknowledge(
+        &mut self,
+        from: NodeId,
+        incarnation: Incarnation,
+        received: Position,
+        durable: Position,
+        applied: Position,
+    ) {
+        if let Some(peer) = self.peers.get_mut(&from)
+            && peer.incarnation == Some(incarnation)
+            && peer.state == State::Streaming
+        {
+            peer.acknowledged(received, durable, applied);
+        }
+    }
+
+    fn feed_peers(&mut self, core: &mut Core, now: Now) {
+        let nodes: Vec<NodeId> = self.peers.keys().copied().collect();
+        for node in nodes {
+            // Bounded: each turn sends at least one record or stops.
+            while self.feed(core, node, now) {}
+        }
+    }
+
+    /// Sends one Append if there is something to say and room for it. True when there may be more.
+    fn feed(&mut self, core: &mut Core, node: NodeId, now: Now) -> bool {
+        let (Some(peer), Some(volume)) = (self.peers.get_mut(&node), core.volume.as_mut()) else { return false };
+        if peer.state != State::Streaming {
+            return false;
+        }
+        if peer.sent.position >= volume.last().position || !peer.room() {
+            if peer.poke {
+                self.append(core, node, &[], now);
+            }
+            return false;
+        }
+        match volume.records_after(peer.sent.position, APPEND_BYTES_MAX) {
+            RecordsAfter::Ready(records) => {
+                let more = !records.is_empty();
+                self.append(core, node, &records, now);
+                more
+            }
+            RecordsAfter::Later(ticket) => {
+                peer.loading = Some(ticket);
+                self.loading.insert(ticket, node);
+                false
+            }
+            RecordsAfter::Gone => {
+                let offer =
+                    PeerMessage::ResyncByChange { epoch: self.epoch, base: volume.last(), lineage: volume.lineage().to_vec() };
+                peer.restart(State::Resyncing, peer.incarnation.unwrap_or_default());
+                core.send(node, offer);
+                false
+            }
+        }
+    }
+
+    fn append(&mut self, core: &mut Core, node: NodeId, records: &[Record], now: Now) {
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        let message = PeerMessage::Append {
+            epoch: self.epoch,
+            after: peer.sent,
+            count: records.len() as u32,
+            commit: self.commit,
+            commit_durable: self.commit_durable,
+            sync_to: self.sync_to,
+        };
+        let bytes: usize = records.iter().map(Record::total_len).sum();
+        let parts = records.iter().flat_map(|record| [record.head.clone(), record.payload.clone()]);
+        let payload = parts.filter(|part| !part.is_empty()).collect();
+        let end = records.last().map_or(peer.sent, Record::point);
+        peer.flew(end, bytes as u64, now.mono);
+        core.send_with(node, message, payload);
+    }
+
+    pub fn on_records(&mut self, core: &mut Core, ticket: u64, records: Vec<Record>, now: Now) {
+        let Some(node) = self.loading.remove(&ticket) else { return };
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        if peer.loading != Some(ticket) {
+            return;
+        }
+        peer.loading = None;
+        // The stream may have been restarted elsewhere while the disk was read.
+        if records.first().is_some_and(|first| first.check_follows(peer.sent).is_ok()) {
+            self.append(core, node, &records, now);
+        }
+    }
+
+    // ---- commit --------------------------------------------------------------------------------------------------------
+
+    /// Who must hold a record before it counts: the in-sync set, and those on their way into it.
+    fn members(&self, core: &Core) -> BTreeSet<NodeId> {
+        let mut members: BTreeSet<NodeId> = core.state().map(|state| state.in_sync.keys().copied().collect()).unwrap_or_default();
+        members.extend(self.peers.iter().filter(|(_, peer)| peer.counts()).map(|(node, _)| *node));
+        members.insert(core.me.node);
+        if core.planted(Bug::SkipInSyncShrink) {
+            members.retain(|node| self.peers.get(node).is_none_or(|peer| peer.state == State::Streaming));
+        }
+        members
+    }
+
+    fn advance_commit(&mut self, core: &mut Core) {
+        let Some(volume) = core.volume.as_ref() else { return };
+        let (mut received, mut durable) = (volume.last().position, volume.durable());
+        for node in self.members(core).iter().filter(|node| **node != core.me.node) {
+            let held = self.peers.get(node).filter(|peer| peer.state == State::Streaming);
+            received = received.min(held.map_or(Position(0), |peer| peer.received));
+            durable = durable.min(held.map_or(Position(0), |peer| peer.durable));
+        }
+        // What was committed stays committed: a member that restarts is sent again what its memory lost.
+        self.commit = self.commit.max(received);
+        if durable > self.commit_durable {
+            self.commit_durable = durable;
+            if let Some(volume) = core.volume.as_mut() {
+                volume.set_committed(durable);
+            }
+            // Secondaries checkpoint at committed positions: news when they have fallen silent, not per commit.
+        }
+    }
+
+    fn release(&mut self, core: &mut Core, now: Now) {
+        let lawful = self.holds_lease(now) && matches!(self.stage, Stage::Serving | Stage::Stopping);
+        if lawful {
+            let out = &mut core.out;
+            self.waiting.release(self.commit, self.commit_durable, |answer| {
+                out.push(Effect::Reply { ticket: answer.ticket, result: answer.result })
+            });
+        }
+    }
+
+    // ---- the in-sync set (R4) ------------------------------------------------------------------------------------------
+
+    fn tend_in_sync_set(&mut self, core: &mut Core, now: Now) {
+        let view = Arc::clone(&core.view);
+        let Some(state) = view.volumes.get(&core.me.volume).filter(|state| state.epoch == self.epoch) else { return };
+        for node in state.replicas.iter().copied() {
+            // This node itself is no peer.
+            let Some(peer) = self.peers.get(&node) else { continue };
+            // A node that was never heard gets the same patience, counted from the reign's beginning.
+            let silent_ms = core.contacts.silent_ms(node, now.mono).unwrap_or(now.mono.ms_since(peer.since));
+            let member = state.in_sync.get(&node).copied();
+            if (member.is_some() || peer.counts()) && silent_ms >= core.timing.shrink_ms {
+                self.shrink(core, node, state.in_sync_version, silent_ms, now);
+            } else if member.is_none() || member != peer.incarnation {
+                self.grow(core, node, state.in_sync_version, now);
+            }
+        }
+    }
+
+    fn shrink(&mut self, core: &mut Core, remove: NodeId, expected: u64, silent_ms: u64, now: Now) {
+        let command = Command::ShrinkInSync {
+            volume: core.me.volume,
+            epoch: self.epoch,
+            node: core.me.node,
+            incarnation: core.me.incarnation,
+            remove,
+            expected,
+            reason: format!("silent for {silent_ms} ms"),
+            at: now.wall,
+        };
+        if core.propose(Purpose::Shrink(remove), now, command) {
+            core.note(Note::PeerLost { node: remove, silent_ms });
+        }
+    }
+
+    /// Growth in two steps, so that no moment exists in which a member could miss an acknowledged record: first it is counted
+    /// for every commit, then, once it holds everything from before, it is added.
+    fn grow(&mut self, core: &mut Core, node: NodeId, expected: u64, now: Now) {
+        let (Some(peer), Some(volume)) = (self.peers.get_mut(&node), core.volume.as_ref()) else { return };
+        let Some(incarnation) = peer.incarnation.filter(|_| peer.state == State::Streaming) else { return };
+        match peer.joining {
+            Joining::No if peer.flight_bytes() < APPEND_BYTES_MAX as u64 && peer.sent == volume.last() => {
+                let from = volume.last().position;
+                peer.joining = Joining::Counted { from };
+                peer.poke = true;
+                self.want_durable(core, from);
+                self.measure_lease(core);
+            }
+            Joining::Counted { from } if peer.durable >= from => {
+                let command = Command::GrowInSync {
+                    volume: core.me.volume,
+                    epoch: self.epoch,
+                    node: core.me.node,
+                    incarnation: core.me.incarnation,
+                    add: node,
+                    added_incarnation: incarnation,
+                    position: from,
+                    expected,
+                    at: now.wall,
+                };
+                if core.propose(Purpose::Grow(node), now, command) {
+                    peer.growth_asked = Some(expected);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Somebody waits for everything up to `at` to be durable on every member.
+    fn want_durable(&mut self, core: &mut Core, at: Position) {
+        if at > self.sync_to {
+            self.sync_to = at;
+            self.peers.values_mut().for_each(|peer| peer.poke = true);
+        }
+        if let Some(volume) = core.volume.as_mut() {
+            volume.want_sync(at);
+        }
+    }
+
+    // ---- time, end of the reign ------------------------------------------------------------------------------------------
+
+    pub fn tick(&mut self, core: &mut Core, now: Now) {
+        let due = self.lease.last_sent().is_none_or(|sent| now.mono.ms_since(sent) >= core.timing.heartbeat_ms);
+        if due {
+            self.renew(core, now);
+        }
+        self.tend_in_sync_set(core, now);
+    }
+
+    pub fn poll(&mut self, core: &mut Core, now: Now) {
+        self.watch_lease(core, now);
+        self.run_held(core, now);
+        self.feed_peers(core, now);
+        self.advance_commit(core);
+        self.release(core, now);
+        self.source.release(core, self.commit, now);
+        self.note_in_step(core);
+        self.finish_stop(core, now);
+        self.check_invariants(core);
+    }
+
+    fn note_in_step(&mut self, core: &mut Core) {
+        let last = core.last_position();
+        for (node, peer) in self.peers.iter_mut().filter(|(_, peer)| !peer.reported_in_step) {
+            if peer.state == State::Streaming && peer.received >= last {
+                peer.reported_in_step = true;
+                core.out.push(Effect::Note(Note::PeerInStep { node: *node, position: peer.received }));
+            }
+        }
+    }
+
+    pub fn stop(&mut self, core: &mut Core, now: Now) {
+        self.stage = Stage::Stopping;
+        self.stop_by = Some(now.mono.after_ms(core.timing.lease_ms));
+        for (ticket, _) in self.held.drain(..) {
+            core.out.push(Effect::Reply { ticket, result: Err(FileError::TryLater.into()) });
+        }
+        self.want_durable(core, core.last_position());
+    }
+
+    /// Everything durable everywhere, or out of patience: release the address first, then hand the epoch back.
+    fn finish_stop(&mut self, core: &mut Core, now: Now) {
+        let Some(stop_by) = self.stop_by else { return };
+        let settled = self.waiting.len() == 0 && self.commit_durable >= self.sync_to;
+        if self.stepped_down || !(settled || now.mono >= stop_by) {
+            return;
+        }
+        self.stepped_down = true;
+        core.serve(ServeMode::Closed);
+        let command = Command::StepDown {
+            volume: core.me.volume,
+            epoch: self.epoch,
+            node: core.me.node,
+            incarnation: core.me.incarnation,
+            at: now.wall,
+        };
+        core.propose(Purpose::StepDown, now, command);
+    }
+
+    pub fn stopped(&self, core: &Core) -> bool {
+        self.stepped_down && !core.is_asked(Purpose::StepDown)
+    }
+
+    /// The reign is over. Nothing that is not committed may be answered: the successor decides what became of it.
+    pub fn abdicate(mut self, core: &mut Core) {
+        core.serve(ServeMode::Closed);
+        let waiting = self.waiting.drain().map(|answer| answer.ticket);
+        let reading = std::mem::take(&mut self.reading).into_values().map(|(ticket, _)| ticket);
+        let held = std::mem::take(&mut self.held).into_iter().map(|(ticket, _)| ticket);
+        let tickets: Vec<u64> = waiting.chain(reading).chain(held).collect();
+        core.out.extend(tickets.into_iter().map(|ticket| Effect::Abandon { ticket }));
+    }
+
+    pub fn clients_waiting(&self) -> usize {
+        self.waiting.len() + self.held.len() + self.reading.len()
+    }
+
+    pub fn next_timer(&self, core: &Core) -> Mono {
+        let renew = self.lease.last_sent().unwrap_or(Mono::ZERO).after_ms(core.timing.heartbeat_ms);
+        let expiry = if self.stage == Stage::Serving { self.lease_until } else { renew };
+        renew.min(expiry).min(self.stop_by.filter(|_| !self.stepped_down).unwrap_or(renew))
+    }
+
+    pub fn peer_status(&self, core: &Core) -> BTreeMap<NodeId, PeerStatus> {
+        let in_sync = core.state().map(|state| &state.in_sync);
+        let last = core.last_position();
+        let status = |(node, peer): (&NodeId, &Peer)| {
+            let state = match peer.state {
+                State::Unknown => "unknown",
+                State::RollingBack => "rolling-back",
+                State::Resyncing => "resyncing",
+                State::Streaming if peer.received < last => "catching-up",
+                State::Streaming => "in-step",
+            };
+            let in_sync = in_sync.is_some_and(|set| set.contains_key(node));
+            let (received, durable, applied) = (peer.received, peer.durable, peer.applied);
+            (*node, PeerStatus { state, in_sync, received, durable, applied, lag_bytes: peer.flight_bytes() })
+        };
+        self.peers.iter().map(status).collect()
+    }
+
+    fn check_invariants(&self, core: &Core) {
+        assert!(self.commit_durable <= self.commit, "{} > {}", self.commit_durable, self.commit);
+        assert!(self.commit <= core.last_position());
+        assert!(core.serve != ServeMode::ReadWrite || matches!(self.stage, Stage::Serving | Stage::Stopping));
+    }
+}
+
+/// The epoch that wrote `position` in a history.
+fn epoch_at(lineage: &[EpochStart], position: Position) -> Epoch {
+    lineage.iter().rev().find(|start| start.first <= position).map_or(Epoch(0), |start| start.epoch)
+}
+
+/// Up to where two histories are the same. Within one epoch only one node ever wrote (R1), so where both have an epoch that
+/// began at the same position, they agree until the earlier of its two ends.
+fn common_position(ours: &[EpochStart], our_last: Position, theirs: &[EpochStart], their_last: LogPoint) -> Position {
+    let end = |lineage: &[EpochStart], index: usize, last: Position| {
+        lineage.get(index + 1).map_or(last, |next| Position(next.first.0.saturating_sub(1)))
+    };
+    for (index, start) in theirs.iter().enumerate().rev() {
+        if let Some(our_index) = ours.iter().position(|our| our == start) {
+            return end(ours, our_index, our_last).min(end(theirs, index, their_last.position));
+        }
+    }
+    Position(0)
+}
+
+/// Where both chains are known at the same position they must agree; a difference is damage, healed like a divergence.
+fn same_history(ours: Option<LogPoint>, theirs: LogPoint, at: Position) -> bool {
+    at != theirs.position || ours.is_none_or(|ours| ours == theirs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lineage(starts: &[(u64, u64)]) -> Vec<EpochStart> {
+        starts.iter().map(|(epoch, first)| EpochStart { epoch: Epoch(*epoch), first: Position(*first) }).collect()
+    }
+
+    fn common(ours: &[(u64, u64)], our_last: u64, theirs: &[(u64, u64)], their_last: u64) -> u64 {
+        let last = LogPoint { position: Position(their_last), ..LogPoint::default() };
+        common_position(&lineage(ours), Position(our_last), &lineage(theirs), last).0
+    }
+
+    #[test]
+    fn histories_are_compared_by_epoch_and_position() {
+        assert_eq!(common(&[(1, 1)], 50, &[(1, 1)], 30), 30, "a prefix");
+        assert_eq!(common(&[(1, 1), (2, 41)], 50, &[(1, 1)], 45), 40, "a tail that the new epoch does not have");
+        assert_eq!(common(&[(1, 1), (2, 41)], 50, &[(1, 1)], 40), 40);
+        assert_eq!(common(&[(1, 1), (3, 41)], 50, &[(1, 1), (2, 31)], 60), 30, "an epoch that we never had");
+        assert_eq!(common(&[(1, 1)], 50, &[], 0), 0, "an empty copy");
+    }
+}

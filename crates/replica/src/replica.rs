@@ -1,0 +1,475 @@
+//! The replica: one `step` per input, one `poll` per batch. All state has one owner, there are no locks and no clocks here.
+
+use crate::contacts::Said;
+use crate::core::{Core, Purpose};
+use crate::event::{Effect, Event, Note, ProposeResult, ServeMode, Settings, Status, StoredPromise};
+use crate::gate::{Gate, observe};
+use crate::primary::Primary;
+use crate::repair::Repairs;
+use crate::secondary::{Append, Secondary, no_primary_can_serve};
+use bytes::Bytes;
+use mainstay_cluster::{ClusterState, Command, Observed};
+use mainstay_protocol::peer::Envelope;
+use mainstay_protocol::{Epoch, FileError, Mono, NodeId, Now, PeerMessage};
+use mainstay_volume::{Volume, VolumeEvent};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Nobody needs a timer sooner than this, however many are due.
+const TICK_MS_MIN: u64 = 1;
+
+enum Role {
+    /// Holds no data: promises and observes.
+    Voter,
+    Secondary(Secondary),
+    Primary(Box<Primary>),
+}
+
+pub struct Replica {
+    core: Core,
+    role: Role,
+    gate: Gate,
+    repairs: Repairs,
+    /// A reign that this incarnation gave up or could not take is never taken up again.
+    done_with: Epoch,
+    stopping: bool,
+    stop_said: bool,
+}
+
+impl Replica {
+    /// `volume` is `None` on a node that only votes; `promised` is what the shell read from its disk.
+    pub fn new(settings: Settings, volume: Option<Volume>, promised: StoredPromise, view: Arc<ClusterState>, now: Now) -> Replica {
+        let role = if volume.is_some() { Role::Secondary(Secondary::new(promised.epoch)) } else { Role::Voter };
+        let core = Core::new(settings, volume, promised, view, now);
+        let gate = Gate::new(now.mono);
+        let mut replica =
+            Replica { core, role, gate, repairs: Repairs::default(), done_with: Epoch(0), stopping: false, stop_said: false };
+        replica.follow_view(now);
+        replica
+    }
+
+    /// Takes one input. Effects come with the next [`Replica::poll`].
+    pub fn step(&mut self, now: Now, event: Event) {
+        match event {
+            Event::Peer(envelope) => self.on_peer(envelope, now),
+            Event::Client { ticket, request } => match &mut self.role {
+                Role::Primary(primary) if self.core.failed.is_none() => primary.on_client(&mut self.core, ticket, request, now),
+                Role::Secondary(secondary) if !self.stopping => secondary.on_client(&mut self.core, ticket, request, now),
+                _ => self.core.out.push(Effect::Reply { ticket, result: Err(FileError::TryLater.into()) }),
+            },
+            Event::Disk(event) => {
+                if let Some(volume) = self.core.volume.as_mut() {
+                    volume.handle(event);
+                }
+            }
+            Event::Decided(view) => self.on_decided(view, now),
+            Event::PromiseStored(promise) => self.core.promise.stored(promise),
+            Event::Proposed { ticket, result } => self.on_proposed(ticket, result, now),
+            Event::Mark { ticket } => {
+                let position = match &mut self.role {
+                    Role::Primary(primary) if self.core.failed.is_none() => primary.mark(&mut self.core, now),
+                    _ => None,
+                };
+                self.core.out.push(Effect::Marked { ticket, position });
+            }
+            Event::Stop => self.on_stop(now),
+            Event::Tick => {}
+        }
+        self.on_volume_events(now);
+    }
+
+    /// Everything that follows from the steps since the last poll, batched: records to peers, commits, replies, disk work.
+    pub fn poll(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.contact(now);
+        self.core.forget_stale_proposals(now.mono);
+        if let Some(volume) = self.core.volume.as_mut() {
+            volume.tick(now);
+        }
+        self.on_volume_events(now);
+        if let (Role::Primary(primary), None) = (&mut self.role, &self.core.failed) {
+            primary.tick(&mut self.core, now);
+        }
+        match &mut self.role {
+            Role::Primary(primary) => primary.poll(&mut self.core, now),
+            Role::Secondary(secondary) if !self.stopping => secondary.poll(&mut self.core, now),
+            _ => {}
+        }
+        let reigning = matches!(self.role, Role::Primary(_));
+        self.gate.poll(&mut self.core, reigning, now);
+        self.repairs.tick(&mut self.core, now);
+        self.give_up_when_failed(now);
+        self.say_stopped();
+        effects.append(&mut self.core.out);
+        if let Some(volume) = self.core.volume.as_mut() {
+            effects.extend(std::iter::from_fn(|| volume.poll_effect()).map(Effect::Disk));
+        }
+    }
+
+    pub fn next_timer(&self, now: Now) -> Mono {
+        let contact = self.core.contacts.last_sent.after_ms(self.core.timing.heartbeat_ms);
+        let role = match &self.role {
+            Role::Primary(primary) => primary.next_timer(&self.core).min(primary.source.next_timer().unwrap_or(contact)),
+            Role::Secondary(secondary) => secondary.next_timer(&self.core, now),
+            Role::Voter => contact,
+        };
+        let volume = self.core.volume.as_ref().map_or(contact, Volume::next_timer);
+        let repair = self.repairs.next_timer().unwrap_or(contact);
+        let gate = self.gate.next_timer(&self.core, now);
+        contact.min(role).min(volume).min(repair).min(gate).max(now.mono.after_ms(TICK_MS_MIN))
+    }
+
+    pub fn volume(&self) -> Option<&Volume> {
+        self.core.volume.as_ref()
+    }
+
+    /// What this node can say about a promotion now; `explain` is made of it.
+    pub fn observed(&self, now: Now) -> Observed {
+        observe(&self.core, now)
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    pub fn plant(&mut self, bug: crate::Bug) {
+        self.core.bug = Some(bug);
+    }
+
+    // ---- inputs ----------------------------------------------------------------------------------------------------------
+
+    fn on_peer(&mut self, envelope: Envelope, now: Now) {
+        let Envelope { volume, from, incarnation, message, payload } = envelope;
+        let known = volume == self.core.me.volume && from != self.core.me.node && self.core.view.nodes.contains_key(&from);
+        if !known || !self.core.contacts.heard(from, incarnation, now.mono) {
+            return;
+        }
+        match message {
+            PeerMessage::Contact { epoch, last, durable, complete, idle, seen } => {
+                self.core.contacts.said(from, Said { at: now.mono, epoch, last, durable, complete, idle, seen })
+            }
+            PeerMessage::LeaseRequest { epoch, sent } => self.on_lease_request(from, epoch, sent, now),
+            PeerMessage::RepairRequest { ticket, file, extent, position, .. } => {
+                self.repairs.requested(&mut self.core, from, ticket, file, extent, position)
+            }
+            PeerMessage::Repair { ticket, .. } => self.repairs.answered(&mut self.core, ticket, one(payload)),
+            message if self.core.failed.is_some() => drop(message),
+            message => match &mut self.role {
+                Role::Primary(primary) => {
+                    Self::at_primary(primary, &mut self.core, from, incarnation, message, now);
+                }
+                Role::Secondary(secondary) if !self.stopping => {
+                    Self::at_secondary(secondary, &mut self.core, from, message, payload, now);
+                }
+                _ => {}
+            },
+        }
+    }
+
+    fn at_primary(
+        primary: &mut Primary,
+        core: &mut Core,
+        from: NodeId,
+        incarnation: mainstay_protocol::Incarnation,
+        message: PeerMessage,
+        now: Now,
+    ) {
+        match message {
+            PeerMessage::LeasePromise { epoch, sent } => primary.on_promise(core, from, epoch, sent, now),
+            PeerMessage::Hello { epoch, last, durable, lineage, resync } if epoch == primary.epoch => {
+                primary.on_hello(core, from, incarnation, (last, durable), &lineage, resync.is_some())
+            }
+            PeerMessage::Acknowledge { epoch, received, durable, applied } if epoch == primary.epoch => {
+                primary.on_acknowledge(from, incarnation, received, durable, applied)
+            }
+            PeerMessage::ChangesRequest { epoch, cursor, bytes_max } if epoch == primary.epoch => {
+                primary.source.request(core, from, cursor, bytes_max)
+            }
+            PeerMessage::ListRequest { epoch, query } if epoch == primary.epoch => primary.source.list(core, from, epoch, query),
+            PeerMessage::Append { epoch, .. } if epoch < primary.epoch => {
+                core.counters.requests_fenced += 1;
+                core.note(Note::RefusedOld { from, epoch });
+                core.send(from, PeerMessage::Fenced { promised: primary.epoch });
+            }
+            PeerMessage::Fenced { promised } if promised > primary.epoch => core.note(Note::Fenced { by: from, promised }),
+            _ => {}
+        }
+    }
+
+    fn at_secondary(secondary: &mut Secondary, core: &mut Core, from: NodeId, message: PeerMessage, payload: Vec<Bytes>, now: Now) {
+        match message {
+            PeerMessage::Append { epoch, after, count, commit, commit_durable, sync_to } => {
+                secondary.on_append(core, from, Append { epoch, after, count, commit, commit_durable, sync_to }, payload, now)
+            }
+            PeerMessage::RollBack { epoch, to } => secondary.on_roll_back(core, from, epoch, to),
+            PeerMessage::ResyncByChange { epoch, base, lineage } => secondary.on_resync_offer(core, from, epoch, base, lineage),
+            PeerMessage::Changes { epoch, batch } => secondary.on_changes(core, from, epoch, batch, one(payload)),
+            PeerMessage::List { query, items, done, .. } => secondary.on_list(core, from, query, items, done),
+            _ => {}
+        }
+    }
+
+    /// Promises the lease, if nothing newer is promised (R13). Only to the node that this view knows to reign in that epoch;
+    /// for a newer epoch than the view knows, the sender is believed: it can only have it from a grant (R1).
+    fn on_lease_request(&mut self, from: NodeId, epoch: Epoch, sent: Mono, now: Now) {
+        let core = &mut self.core;
+        let reigning = core.state().and_then(|state| state.reign.as_ref()).map(|reign| reign.node);
+        let view_epoch = core.view_epoch();
+        let refused = epoch < view_epoch || (epoch == view_epoch && reigning != Some(from));
+        let promise = if refused {
+            Err(core.promise.floor().max(view_epoch))
+        } else {
+            core.promise.lease(epoch, now.mono, core.timing.lapse_ms)
+        };
+        match promise {
+            Ok(()) => {
+                self.gate.lease_asked = Some(now.mono);
+                core.send(from, PeerMessage::LeasePromise { epoch, sent });
+            }
+            Err(promised) => core.send(from, PeerMessage::LeaseRefused { epoch, sent, promised }),
+        }
+    }
+
+    fn on_decided(&mut self, view: Arc<ClusterState>, now: Now) {
+        if view.version < self.core.view.version {
+            return;
+        }
+        let before = self.core.state().map(|state| (state.epoch, state.reign.map(|reign| (reign.node, reign.incarnation))));
+        self.core.timing = crate::core::Timing::of(&view);
+        self.core.view = view;
+        let after = self.core.state().map(|state| (state.epoch, state.reign.map(|reign| (reign.node, reign.incarnation))));
+        if before != after {
+            self.gate.reign_changed(now.mono);
+            if let Role::Secondary(secondary) = &mut self.role {
+                secondary.reign_changed();
+            }
+        }
+        self.follow_view(now);
+    }
+
+    /// Takes up or gives up the reign as the view says. This is the only way into [`Role::Primary`] (R3, R7).
+    fn follow_view(&mut self, now: Now) {
+        let (me, epoch) = (self.core.me, self.core.view_epoch());
+        let granted = self.core.state().is_some_and(|state| state.reigns(me.node, me.incarnation));
+        let fencing = self.core.view.promise_floor(me.volume) > epoch;
+        match &mut self.role {
+            Role::Primary(primary) if primary.epoch != epoch || !granted || fencing => self.abdicate(epoch, granted, now),
+            Role::Primary(primary) => primary.follow_view(&self.core, now.mono),
+            Role::Secondary(_) if granted && !fencing && epoch > self.done_with && !self.stopping => self.take_up(epoch, now),
+            _ => {}
+        }
+        self.gate.follow_view(&mut self.core);
+    }
+
+    fn take_up(&mut self, epoch: Epoch, now: Now) {
+        let fit = self.core.failed.is_none()
+            && self.core.volume.as_ref().is_some_and(|volume| volume.complete() && volume.last().epoch <= epoch);
+        if let Role::Secondary(secondary) = &mut self.role {
+            secondary.abandon_reads(&mut self.core);
+        }
+        self.core.serve(ServeMode::Closed);
+        let loss_epoch = self.core.state().map_or(0, |state| state.loss_epoch);
+        let primary = if fit { Primary::take_up(&mut self.core, epoch, loss_epoch, now) } else { None };
+        match primary {
+            Some(primary) => self.role = Role::Primary(Box::new(primary)),
+            None => self.refuse_grant(epoch, now),
+        }
+    }
+
+    fn refuse_grant(&mut self, epoch: Epoch, now: Now) {
+        let (me, reason) = (self.core.me, self.core.failed.clone().unwrap_or_else(|| "the copy is not complete".into()));
+        let command =
+            Command::GrantFailed { volume: me.volume, epoch, node: me.node, incarnation: me.incarnation, reason, at: now.wall };
+        self.core.propose(Purpose::GrantFailed, now, command);
+    }
+
+    /// Stops at once, then says so: the successor need not wait for the lease.
+    fn abdicate(&mut self, epoch: Epoch, granted: bool, now: Now) {
+        let Role::Primary(primary) = std::mem::replace(&mut self.role, Role::Secondary(Secondary::new(epoch))) else { return };
+        let old = primary.epoch;
+        self.done_with = self.done_with.max(old);
+        primary.abdicate(&mut self.core);
+        self.core.note(Note::Role { epoch: old, role: "secondary" });
+        if old == epoch && granted {
+            self.step_down(epoch, now);
+        }
+    }
+
+    fn step_down(&mut self, epoch: Epoch, now: Now) {
+        let me = self.core.me;
+        let command = Command::StepDown { volume: me.volume, epoch, node: me.node, incarnation: me.incarnation, at: now.wall };
+        self.core.propose(Purpose::StepDown, now, command);
+    }
+
+    fn on_proposed(&mut self, ticket: u64, result: ProposeResult, now: Now) {
+        let purpose = self.core.proposed(ticket, &result, now.mono);
+        let granted = self.core.state().is_some_and(|state| state.reigns(self.core.me.node, self.core.me.incarnation));
+        // A grant that was given up must be seen to be given up; an unknown outcome is asked again.
+        if purpose == Some(Purpose::StepDown) && matches!(result, ProposeResult::Unknown) && granted {
+            self.step_down(self.core.view_epoch(), now);
+        }
+    }
+
+    // ---- volume ----------------------------------------------------------------------------------------------------------
+
+    fn on_volume_events(&mut self, now: Now) {
+        while let Some(event) = self.core.volume.as_mut().and_then(Volume::poll_event) {
+            match event {
+                VolumeEvent::Durable(_) => {
+                    if let Role::Secondary(secondary) = &mut self.role {
+                        secondary.on_durable(&self.core);
+                    }
+                }
+                VolumeEvent::Read { ticket, result } => match &mut self.role {
+                    Role::Primary(primary) => primary.on_read(&mut self.core, ticket, result),
+                    Role::Secondary(secondary) => secondary.on_read(&mut self.core, ticket, result),
+                    Role::Voter => {}
+                },
+                VolumeEvent::Records { ticket, result } => {
+                    if let Role::Primary(primary) = &mut self.role {
+                        primary.on_records(&mut self.core, ticket, result.unwrap_or_default(), now);
+                    }
+                }
+                VolumeEvent::Changes { ticket, result } => {
+                    if let Role::Primary(primary) = &mut self.role {
+                        match result {
+                            Ok((batch, payload)) => primary.source.changes_read(ticket, batch, payload),
+                            Err(_) => primary.source.failed(ticket),
+                        }
+                    }
+                }
+                VolumeEvent::RepairWanted { ticket, file, extent, position } => {
+                    let epoch = self.core.view_epoch();
+                    self.repairs.wanted(&mut self.core, (ticket, file, extent, position), epoch, now)
+                }
+                VolumeEvent::RepairData { ticket, data } => {
+                    let epoch = self.core.view_epoch();
+                    self.repairs.read(&mut self.core, ticket, data, epoch)
+                }
+                VolumeEvent::Digest { position, digest } => self.core.out.push(Effect::Digest { position, digest }),
+                VolumeEvent::Checkpointed(_) => {}
+                VolumeEvent::Failed(error) => self.core.fail(error.to_string()),
+            }
+        }
+    }
+
+    /// A primary whose volume failed hands the epoch back, so that a person can approve a healthy one.
+    fn give_up_when_failed(&mut self, now: Now) {
+        if self.core.failed.is_some() && matches!(self.role, Role::Primary(_)) {
+            let granted = self.core.state().is_some_and(|state| state.reigns(self.core.me.node, self.core.me.incarnation));
+            self.abdicate(self.core.view_epoch(), granted, now);
+        }
+    }
+
+    // ---- contact, stop, status ---------------------------------------------------------------------------------------------
+
+    fn contact(&mut self, now: Now) {
+        let core = &mut self.core;
+        if now.mono.ms_since(core.contacts.last_sent) < core.timing.heartbeat_ms && core.contacts.last_sent != Mono::ZERO {
+            return;
+        }
+        core.contacts.last_sent = now.mono;
+        let (epoch, idle, seen) = (core.view_epoch(), core.promise.lapsed(now.mono), core.contacts.seen(now.mono));
+        let serving = matches!(self.role, Role::Primary(_));
+        let (last, durable, complete) = match core.volume.as_ref() {
+            Some(volume) => (volume.last(), volume.durable(), volume.complete() && core.failed.is_none()),
+            None => Default::default(),
+        };
+        for node in core.others() {
+            let idle = idle && !serving;
+            core.send(node, PeerMessage::Contact { epoch, last, durable, complete, idle, seen: seen.clone() });
+        }
+    }
+
+    fn on_stop(&mut self, now: Now) {
+        self.stopping = true;
+        match &mut self.role {
+            Role::Primary(primary) => primary.stop(&mut self.core, now),
+            Role::Secondary(secondary) => {
+                secondary.abandon_reads(&mut self.core);
+                self.core.serve(ServeMode::Closed);
+            }
+            Role::Voter => {}
+        }
+        if let Some(volume) = self.core.volume.as_mut() {
+            volume.want_sync(volume.last().position);
+        }
+    }
+
+    fn say_stopped(&mut self) {
+        let settled = match &self.role {
+            Role::Primary(primary) => primary.stopped(&self.core),
+            Role::Secondary(_) if self.core.failed.is_none() => {
+                self.core.volume.as_ref().is_none_or(|volume| volume.durable() >= volume.last().position)
+            }
+            _ => true,
+        };
+        if self.stopping && settled && !self.stop_said {
+            self.stop_said = true;
+            self.core.out.push(Effect::Stopped);
+        }
+    }
+
+    pub fn status(&self, now: Now) -> Status {
+        let core = &self.core;
+        let (role, commits, lease_ms, waiting, peers) = match &self.role {
+            Role::Voter => ("voter", Default::default(), 0, 0, BTreeMap::new()),
+            Role::Secondary(secondary) => {
+                let commits = (secondary.commit, secondary.commit_durable);
+                (self.secondary_role(now), commits, 0, 0, BTreeMap::new())
+            }
+            Role::Primary(primary) => {
+                let commits = (primary.commit, primary.commit_durable);
+                ("primary", commits, primary.lease_ms(now), primary.clients_waiting(), primary.peer_status(core))
+            }
+        };
+        let volume = core.volume.as_ref();
+        let position = core.last_position();
+        let heard_ms =
+            core.others().into_iter().filter_map(|node| Some((node, core.contacts.silent_ms(node, now.mono)?))).collect();
+        let resync = match &self.role {
+            Role::Secondary(secondary) => secondary.resync_status(core),
+            _ => None,
+        };
+        Status {
+            volume: core.me.volume,
+            node: core.me.node,
+            incarnation: core.me.incarnation,
+            role: if core.failed.is_some() { "failed" } else { role },
+            epoch: core.view_epoch(),
+            promised: core.promise.durable(),
+            serve: core.serve,
+            position,
+            durable: volume.map_or_else(Default::default, Volume::durable),
+            applied: if volume.is_some_and(Volume::complete) { position } else { Default::default() },
+            commit: commits.0,
+            commit_durable: commits.1,
+            lease_ms,
+            clients_waiting: waiting,
+            peers,
+            heard_ms,
+            resync,
+            bytes_sent: core.counters.bytes_sent,
+            bytes_received: core.counters.bytes_received,
+            requests_fenced: core.counters.requests_fenced,
+            failure: core.failed.clone(),
+        }
+    }
+
+    fn secondary_role(&self, now: Now) -> &'static str {
+        let core = &self.core;
+        let volume = core.volume.as_ref();
+        let in_sync = core.state().is_some_and(|state| state.in_sync.contains_key(&core.me.node));
+        match volume {
+            Some(volume) if volume.resync_cursor().is_some() || !volume.complete() => "resyncing",
+            _ if in_sync && no_primary_can_serve(core, now) => "in-sync-no-primary",
+            _ if in_sync => "secondary",
+            _ => "catching-up",
+        }
+    }
+}
+
+/// The payload as one run of bytes; over a socket it is one already.
+fn one(mut parts: Vec<Bytes>) -> Bytes {
+    match parts.len() {
+        0 => Bytes::new(),
+        1 => parts.swap_remove(0),
+        _ => Bytes::from(parts.concat()),
+    }
+}

@@ -1,0 +1,410 @@
+//! The secondary: follows the primary's log, or catches up by what changed; serves reads when there is no primary (R15).
+
+use crate::Bug;
+use crate::core::Core;
+use crate::event::{Effect, Note, ServeMode};
+use crate::source::BATCH_BYTES_MAX;
+use bytes::Bytes;
+use mainstay_cluster::WithoutPrimary;
+use mainstay_protocol::peer::{ChangeBatch, EpochStart, ListItem, ListQuery, ResyncCursor};
+use mainstay_protocol::{
+    ClientRequest, Epoch, FileError, FileRequest, FileResult, LogPoint, Mono, NodeId, Now, PeerMessage, Position, Record,
+};
+use mainstay_volume::{AppendError, Outcome, VolumeError};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Lists that one resync may have outstanding; more are asked for later, in the next walk.
+const LISTS_MAX: usize = 1 << 16;
+
+#[derive(Debug, Default)]
+pub struct Secondary {
+    /// Newest epoch whose records were accepted; older ones are refused even before the view knows (R2).
+    pub epoch: Epoch,
+    /// The primary must be told where this copy ends.
+    needs_hello: bool,
+    hello_at: Option<Mono>,
+    appended_at: Option<Mono>,
+    acknowledge: Option<NodeId>,
+    pub commit: Position,
+    pub commit_durable: Position,
+    resync: Option<Resync>,
+    reading: BTreeMap<u64, u64>,
+}
+
+/// A resync by change under way.
+#[derive(Debug)]
+struct Resync {
+    from: NodeId,
+    lists: VecDeque<ListQuery>,
+    asked_at: Option<Mono>,
+    bytes: u64,
+    inodes_total: u64,
+    since: Position,
+}
+
+impl Secondary {
+    pub fn new(epoch: Epoch) -> Secondary {
+        Secondary { epoch, needs_hello: true, ..Secondary::default() }
+    }
+
+    /// Where the records come from, by this node's view.
+    fn primary(core: &Core) -> Option<NodeId> {
+        core.state()?.reign.as_ref().map(|reign| reign.node).filter(|node| *node != core.me.node)
+    }
+
+    pub fn reign_changed(&mut self) {
+        self.needs_hello = true;
+        self.hello_at = None;
+        self.resync = None;
+    }
+
+    // ---- following the log -----------------------------------------------------------------------------------------------
+
+    /// Judges the epoch of anything a primary sends: an older one is told that it is fenced (R2).
+    pub fn admits(&mut self, core: &mut Core, from: NodeId, epoch: Epoch) -> bool {
+        let floor = core.promise.floor().max(self.epoch).max(core.view_epoch());
+        if epoch < floor && !core.planted(Bug::IgnoreEpochOnReceive) {
+            core.counters.requests_fenced += 1;
+            core.note(Note::RefusedOld { from, epoch });
+            core.send(from, PeerMessage::Fenced { promised: floor });
+            return false;
+        }
+        self.epoch = self.epoch.max(epoch);
+        true
+    }
+
+    pub fn on_append(&mut self, core: &mut Core, from: NodeId, append: Append, payload: Vec<Bytes>, now: Now) {
+        if !self.admits(core, from, append.epoch) {
+            return;
+        }
+        let Some(volume) = core.volume.as_ref() else { return };
+        if volume.resync_cursor().is_some() {
+            return;
+        }
+        let last = volume.last();
+        let known =
+            append.after.position < last.position && volume.point(append.after.position).is_none_or(|ours| ours == append.after);
+        if append.after != last && !known {
+            self.needs_hello = true;
+            return;
+        }
+        match decode_records(payload, append.count) {
+            Some(records) => self.take(core, from, append, records, now),
+            None => core.note(Note::BadPeer { from, reason: "an Append with damaged records".into() }),
+        }
+    }
+
+    fn take(&mut self, core: &mut Core, from: NodeId, append: Append, records: Vec<Record>, now: Now) {
+        // Stable records are acknowledged once, when they are durable; others, and heartbeats, at once.
+        let at_once = records.is_empty() || records.iter().any(|record| !record.header.stable());
+        for record in records {
+            let Some(volume) = core.volume.as_mut() else { return };
+            core.counters.bytes_received += record.total_len() as u64;
+            if record.header.position <= volume.last().position {
+                if volume.point(record.header.position).is_some_and(|ours| ours != record.point()) {
+                    self.needs_hello = true;
+                    return;
+                }
+                continue;
+            }
+            let (position, stable) = (record.header.position, record.header.stable());
+            match volume.append(record) {
+                Ok(()) if stable => volume.want_sync(position),
+                Ok(()) => {}
+                // Offered again: the primary's next heartbeat finds this copy shorter than it thought, and Hello follows.
+                Err(AppendError::Busy | AppendError::NoSpace | AppendError::Resync | AppendError::Record(_)) => {
+                    self.needs_hello = true;
+                    return;
+                }
+                Err(error @ AppendError::OtherVolume { .. }) => {
+                    return core.note(Note::BadPeer { from, reason: error.to_string() });
+                }
+                Err(AppendError::Failed(reason)) => return core.fail(reason),
+            }
+        }
+        self.caught(core, append, now);
+        if at_once {
+            self.acknowledge = Some(from);
+        }
+    }
+
+    fn caught(&mut self, core: &mut Core, append: Append, now: Now) {
+        let Some(volume) = core.volume.as_mut() else { return };
+        let last = volume.last().position;
+        if append.sync_to > volume.durable() {
+            volume.want_sync(append.sync_to.min(last));
+        }
+        let past = if core.planted(Bug::CheckpointPastCommit) { last } else { append.commit_durable.min(last) };
+        let Some(volume) = core.volume.as_mut() else { return };
+        volume.set_committed(past);
+        self.commit = self.commit.max(append.commit.min(last));
+        self.commit_durable = self.commit_durable.max(append.commit_durable.min(last));
+        self.appended_at = Some(now.mono);
+        self.needs_hello = false;
+    }
+
+    /// More became durable: the primary's commit may hang on it.
+    pub fn on_durable(&mut self, core: &Core) {
+        self.acknowledge = self.acknowledge.or_else(|| Self::primary(core).filter(|_| self.appended_at.is_some()));
+    }
+
+    fn send_acknowledgement(&mut self, core: &mut Core) {
+        let (Some(to), Some(volume)) = (self.acknowledge.take(), core.volume.as_ref()) else { return };
+        if volume.resync_cursor().is_some() || self.needs_hello {
+            return;
+        }
+        let received = volume.last().position;
+        let durable = if core.planted(Bug::AckBeforeSync) { received } else { volume.durable() };
+        // A copy with holes from a resync acknowledges nothing as applied, but holds and syncs what it is sent.
+        let applied = if volume.complete() { received } else { Position(0) };
+        core.send(to, PeerMessage::Acknowledge { epoch: self.epoch, received, durable, applied });
+    }
+
+    fn say_hello(&mut self, core: &mut Core, now: Now) {
+        let (Some(to), Some(volume)) = (Self::primary(core), core.volume.as_ref()) else { return };
+        let silent = self.appended_at.is_none_or(|at| now.mono.ms_since(at) >= core.timing.shrink_ms);
+        let resyncing = self.resync.is_some();
+        let soon = self.hello_at.is_some_and(|at| now.mono.ms_since(at) < core.timing.retry_ms);
+        if soon || resyncing || !(self.needs_hello || silent) {
+            return;
+        }
+        self.hello_at = Some(now.mono);
+        let epoch = self.epoch.max(core.view_epoch());
+        let (last, durable) = (volume.last(), volume.durable());
+        let (lineage, resync) = (volume.lineage().to_vec(), volume.resync_cursor());
+        core.send(to, PeerMessage::Hello { epoch, last, durable, lineage, resync });
+        if let Some(cursor) = core.volume.as_ref().and_then(|volume| volume.resync_cursor()) {
+            self.resume_resync(to, cursor);
+        }
+    }
+
+    // ---- going back --------------------------------------------------------------------------------------------------------
+
+    /// Quarantines the tail that the cluster does not have, and goes back (R9). Only on the word of the node that this node's
+    /// own view knows to reign, and never below what is known to be committed.
+    pub fn on_roll_back(&mut self, core: &mut Core, from: NodeId, epoch: Epoch, to: LogPoint) {
+        if !self.admits(core, from, epoch) || Self::primary(core) != Some(from) || epoch != core.view_epoch() {
+            return;
+        }
+        let node = core.me.node;
+        let Some(volume) = core.volume.as_mut() else { return };
+        let last = volume.last();
+        if to.position >= last.position {
+            if to.position == last.position && to.chain != last.chain && to != LogPoint::default() {
+                core.fail(format!("this copy's history differs from the primary's at {last} although the same epoch wrote it: rebuild this replica"));
+            }
+            return;
+        }
+        let target = volume.point(to.position).filter(|ours| ours.epoch == to.epoch && (to.chain.0 == 0 || ours.chain == to.chain));
+        let Some(target) = target else {
+            return core.fail(format!("asked to go back to {to}, which this copy does not have: rebuild this replica"));
+        };
+        let rolled = volume.roll_back(target, &format!("{node}-{}", last.epoch));
+        if let Some(rolled) = core.trust(rolled) {
+            let (records, quarantine) = (rolled.records, rolled.file.unwrap_or_default());
+            core.note(Note::RolledBack { to: target.position, records, quarantine });
+        }
+        self.needs_hello = true;
+        self.hello_at = None;
+    }
+
+    // ---- resync by change -----------------------------------------------------------------------------------------------------
+
+    pub fn on_resync_offer(&mut self, core: &mut Core, from: NodeId, epoch: Epoch, base: LogPoint, lineage: Vec<EpochStart>) {
+        if !self.admits(core, from, epoch) || Self::primary(core) != Some(from) || self.resync.is_some() {
+            return;
+        }
+        let Some(volume) = core.volume.as_mut() else { return };
+        let cursor = match volume.resync_cursor() {
+            Some(cursor) => cursor,
+            None => {
+                let begun = volume.begin_resync(base, lineage);
+                let Some(cursor) = core.trust(begun) else { return };
+                core.note(Note::ResyncByChange { since: cursor.since });
+                cursor
+            }
+        };
+        self.resume_resync(from, cursor);
+    }
+
+    fn resume_resync(&mut self, from: NodeId, cursor: ResyncCursor) {
+        self.needs_hello = false;
+        self.resync = Some(Resync { from, lists: VecDeque::new(), asked_at: None, bytes: 0, inodes_total: 0, since: cursor.since });
+    }
+
+    /// One question is under way at a time; an unanswered one is asked again. There is no deadline (R11).
+    fn drive_resync(&mut self, core: &mut Core, now: Now) {
+        let Some(resync) = self.resync.as_mut() else { return };
+        if resync.asked_at.is_some_and(|at| now.mono.ms_since(at) < 4 * core.timing.retry_ms) {
+            return;
+        }
+        let Some(cursor) = core.volume.as_ref().and_then(|volume| volume.resync_cursor()) else { return };
+        resync.asked_at = Some(now.mono);
+        let (epoch, to) = (self.epoch.max(core.view_epoch()), resync.from);
+        let message = match resync.lists.front() {
+            Some(query) => PeerMessage::ListRequest { epoch, query: *query },
+            None => PeerMessage::ChangesRequest { epoch, cursor, bytes_max: BATCH_BYTES_MAX },
+        };
+        core.send(to, message);
+    }
+
+    pub fn on_changes(&mut self, core: &mut Core, from: NodeId, epoch: Epoch, batch: ChangeBatch, payload: Bytes) {
+        if !self.admits(core, from, epoch) {
+            return;
+        }
+        let (Some(resync), Some(volume)) = (self.resync.as_mut(), core.volume.as_mut()) else { return };
+        let Some(cursor) = volume.resync_cursor().filter(|_| resync.from == from && resync.lists.is_empty()) else { return };
+        resync.bytes += payload.len() as u64;
+        resync.inodes_total = batch.inodes_total;
+        core.counters.bytes_received += payload.len() as u64;
+        match volume.install(cursor, batch, payload) {
+            Ok(lists) => self.installed(core, lists),
+            Err(error) if matches!(error, VolumeError::Resync(_)) => core.note(Note::BadPeer { from, reason: error.to_string() }),
+            Err(error) => core.fail(error.to_string()),
+        }
+    }
+
+    pub fn on_list(&mut self, core: &mut Core, from: NodeId, query: ListQuery, items: Vec<ListItem>, done: bool) {
+        let (Some(resync), Some(volume)) = (self.resync.as_mut(), core.volume.as_mut()) else { return };
+        if resync.from != from || resync.lists.front() != Some(&query) {
+            return;
+        }
+        resync.lists.pop_front();
+        match volume.install_list(query, items, done) {
+            Ok(lists) => self.installed(core, lists),
+            Err(error) if matches!(error, VolumeError::Resync(_)) => core.note(Note::BadPeer { from, reason: error.to_string() }),
+            Err(error) => core.fail(error.to_string()),
+        }
+    }
+
+    fn installed(&mut self, core: &mut Core, lists: Vec<ListQuery>) {
+        let (Some(resync), Some(volume)) = (self.resync.as_mut(), core.volume.as_ref()) else { return };
+        resync.asked_at = None;
+        let room = LISTS_MAX.saturating_sub(resync.lists.len());
+        resync.lists.extend(lists.into_iter().take(room));
+        if volume.resync_cursor().is_none() && resync.lists.is_empty() {
+            let (position, bytes) = (volume.last().position, resync.bytes);
+            self.resync = None;
+            self.needs_hello = true;
+            self.hello_at = None;
+            core.note(Note::ResyncDone { position, bytes });
+        }
+    }
+
+    pub fn resync_status(&self, core: &Core) -> Option<crate::event::ResyncStatus> {
+        let resync = self.resync.as_ref()?;
+        let cursor = core.volume.as_ref()?.resync_cursor()?;
+        Some(crate::event::ResyncStatus {
+            since: resync.since,
+            base: cursor.base.position,
+            inode: cursor.inode,
+            inodes_total: resync.inodes_total,
+            bytes_done: resync.bytes,
+        })
+    }
+
+    // ---- reads without a primary (R15) --------------------------------------------------------------------------------------------
+
+    /// Reads are served, marked as such, when no primary can be alive: this node's own promise has lapsed, a majority says the
+    /// same within the last few heartbeats, and this copy is a complete prefix that was in sync.
+    fn decide_read_only(&mut self, core: &mut Core, now: Now) {
+        let allowed = core.state().is_some_and(|state| {
+            state.without_primary == WithoutPrimary::ServeReads
+                && state.in_sync.contains_key(&core.me.node)
+                && first_in_line(core, now)
+        });
+        let complete = core.volume.as_ref().is_some_and(|volume| volume.complete() && volume.resync_cursor().is_none());
+        let mode = if allowed && complete && no_primary_can_serve(core, now) { ServeMode::ReadOnly } else { ServeMode::Closed };
+        core.serve(mode);
+        if mode == ServeMode::Closed {
+            let tickets: Vec<u64> = std::mem::take(&mut self.reading).into_values().collect();
+            core.out.extend(tickets.into_iter().map(|ticket| Effect::Abandon { ticket }));
+        }
+    }
+
+    pub fn on_client(&mut self, core: &mut Core, ticket: u64, request: ClientRequest, now: Now) {
+        let reads = !request.request.changes() && !matches!(request.request, FileRequest::Commit { .. });
+        let (ServeMode::ReadOnly, true, Some(volume)) = (core.serve, reads, core.volume.as_mut()) else {
+            // Held back rather than refused: the client asks again, and by then there may be a primary.
+            core.out.push(Effect::Reply { ticket, result: Err(FileError::TryLater.into()) });
+            return;
+        };
+        match volume.execute(now.wall, self.epoch, &request) {
+            Outcome::Done { result, .. } => core.out.push(Effect::Reply { ticket, result }),
+            Outcome::Read { ticket: read, .. } => {
+                self.reading.insert(read, ticket);
+            }
+        }
+    }
+
+    pub fn on_read(&mut self, core: &mut Core, read: u64, result: FileResult) {
+        if let Some(ticket) = self.reading.remove(&read) {
+            core.out.push(Effect::Reply { ticket, result });
+        }
+    }
+
+    pub fn abandon_reads(&mut self, core: &mut Core) {
+        let tickets: Vec<u64> = std::mem::take(&mut self.reading).into_values().collect();
+        core.out.extend(tickets.into_iter().map(|ticket| Effect::Abandon { ticket }));
+    }
+
+    // ---- time ------------------------------------------------------------------------------------------------------------------------
+
+    pub fn poll(&mut self, core: &mut Core, now: Now) {
+        if core.failed.is_some() {
+            return;
+        }
+        self.send_acknowledgement(core);
+        self.say_hello(core, now);
+        self.drive_resync(core, now);
+        self.decide_read_only(core, now);
+    }
+
+    pub fn next_timer(&self, core: &Core, now: Now) -> Mono {
+        now.mono.after_ms(core.timing.retry_ms)
+    }
+}
+
+/// The fields of [`PeerMessage::Append`].
+#[derive(Clone, Copy, Debug)]
+pub struct Append {
+    pub epoch: Epoch,
+    pub after: LogPoint,
+    pub count: u32,
+    pub commit: Position,
+    pub commit_durable: Position,
+    pub sync_to: Position,
+}
+
+fn decode_records(payload: Vec<Bytes>, count: u32) -> Option<Vec<Record>> {
+    let mut bytes = match <[Bytes; 1]>::try_from(payload) {
+        Ok([one]) => one,
+        // In the simulator the parts arrive as they were sent.
+        Err(parts) => Bytes::from(parts.concat()),
+    };
+    let mut records = Vec::new();
+    for _ in 0..count {
+        records.push(Record::decode(&mut bytes).ok()?);
+    }
+    bytes.is_empty().then_some(records)
+}
+
+/// Of the in-sync members that are heard, the one with the lowest id acts for all: proposes, and serves reads.
+pub fn first_in_line(core: &Core, now: Now) -> bool {
+    let Some(state) = core.state() else { return false };
+    let reigning = state.reign.as_ref().map(|reign| reign.node);
+    let before_me = state.in_sync.keys().filter(|node| **node < core.me.node && Some(**node) != reigning);
+    let heard = |node: &NodeId| core.contacts.silent_ms(*node, now.mono).is_some_and(|ms| ms < core.timing.lease_ms);
+    !before_me.into_iter().any(heard)
+}
+
+/// This node and enough others to make a majority hold no live promise to any primary.
+pub fn no_primary_can_serve(core: &Core, now: Now) -> bool {
+    let fresh_ms = 3 * core.timing.heartbeat_ms;
+    let idle = |node: &NodeId| {
+        let said = core.contacts.get(*node).and_then(|contact| contact.said.as_ref());
+        said.is_some_and(|said| said.idle && now.mono.ms_since(said.at) < fresh_ms)
+    };
+    let others = core.view.nodes.keys().filter(|node| **node != core.me.node && idle(node)).count();
+    core.promise.lapsed(now.mono) && others + 1 > core.view.nodes.len() / 2
+}
