@@ -403,7 +403,8 @@ pub fn no_primary_can_serve(core: &Core, now: Now) -> bool {
     let fresh_ms = 3 * core.timing.heartbeat_ms;
     let idle = |node: &NodeId| {
         let said = core.contacts.get(*node).and_then(|contact| contact.said.as_ref());
-        said.is_some_and(|said| said.idle && now.mono.ms_since(said.at) < fresh_ms)
+        // One that knows a newer epoch shows that this view is old.
+        said.is_some_and(|said| said.idle && said.epoch <= core.view_epoch() && now.mono.ms_since(said.at) < fresh_ms)
     };
     let others = core.view.nodes.keys().filter(|node| **node != core.me.node && idle(node)).count();
     core.promise.lapsed(now.mono) && others + 1 > core.view.nodes.len() / 2
