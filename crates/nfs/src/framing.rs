@@ -13,6 +13,8 @@ const COPY_BYTES: usize = 16 << 10;
 const INPUT_BYTES: usize = 16 << 10;
 /// A record's whole length is only given memory once this much of it has arrived.
 const TRUST_BYTES: usize = 64 << 10;
+/// With less room than this left (and needed) the buffer is made larger before the next read.
+const READ_BYTES_MIN: usize = 4 << 10;
 
 const LAST_FRAGMENT: u32 = 1 << 31;
 
@@ -61,13 +63,12 @@ impl RecordReader {
     /// record can be split off without copying and holds no bytes of its successor.
     pub fn space(&mut self) -> &mut BytesMut {
         let missing = self.missing();
-        let spare = match missing {
-            0..=INPUT_BYTES => INPUT_BYTES,
-            _ if self.input.len() < TRUST_BYTES => missing.min(TRUST_BYTES),
-            _ => missing,
+        let (spare, enough) = match missing {
+            0 => (INPUT_BYTES, READ_BYTES_MIN),
+            1..=INPUT_BYTES => (INPUT_BYTES, missing.min(READ_BYTES_MIN)),
+            _ if self.input.len() < TRUST_BYTES => (missing.min(TRUST_BYTES), READ_BYTES_MIN),
+            _ => (missing, READ_BYTES_MIN),
         };
-        // Some room left is good enough; a read into little room is still a whole read.
-        let enough = spare.min(INPUT_BYTES / 4);
         if self.input.capacity() - self.input.len() < enough && !self.input.try_reclaim(spare) {
             let mut fresh = BytesMut::with_capacity(self.input.len() + spare);
             fresh.extend_from_slice(&self.input);
