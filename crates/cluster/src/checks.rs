@@ -1,7 +1,13 @@
-//! The checks of a promotion, one list for `apply` and for `explain`.
+//! The checks of a promotion: one list, judged by `apply` before it accepts, approves or grants anything, and shown whole by
+//! `explain`. A check is a claim, a rule, and a function that gives either the value seen or the refusal.
 
-use crate::refusal::Rule;
+use crate::digest::Digest;
+use crate::evidence::{Basis, Contact, CopyReport, CopyState, Evidence, EvidenceField, FencingProof, Known, Loss, Observed};
+use crate::refusal::{RefusalKind, Rule};
+use crate::state::{ClusterState, MaintenanceState, Node, Policy, ProposalState, ReignState, VolumeState, WithoutPrimary};
+use mainstay_protocol::{Epoch, NodeId, ProposalId, VolumeId};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
@@ -22,4 +28,386 @@ pub struct Check {
     pub value: String,
     /// What would make it hold; empty when it does.
     pub clears: String,
+}
+
+/// A promotion to be judged.
+pub(crate) struct Plan<'a> {
+    pub state: &'a ClusterState,
+    pub id: VolumeId,
+    pub volume: &'a VolumeState,
+    pub candidate: NodeId,
+    pub node: &'a Node,
+    pub parent_epoch: Epoch,
+    pub evidence: &'a Evidence,
+    /// The proposal itself, once it exists: it does not stand in its own way (R8).
+    pub own: Option<ProposalId>,
+}
+
+/// The value seen, or why not.
+type Judgement = Result<String, RefusalKind>;
+
+type CheckFunction = fn(&Plan) -> Judgement;
+
+/// In the order in which a person wants to read them.
+const CHECKS: &[(Rule, &str, CheckFunction)] = &[
+    (Rule::R1, "the new epoch follows the present one", follows_epoch),
+    (Rule::R1, "the candidate is not the primary already", not_primary),
+    (Rule::R2, "the nodes promise the new epoch durably before it is granted", promise_comes),
+    (Rule::R3, "the candidate is booted, and its copy was reported by this boot", booted),
+    (Rule::R4, "the in-sync set is the one that the primary last waited for", set_recorded),
+    (Rule::R5, "the candidate is in the in-sync set", in_sync),
+    (Rule::R6, "everything that decides is known", all_known),
+    (Rule::R6, "the candidate's copy can be trusted", copy_trusted),
+    (Rule::R7, "a person decides", policy),
+    (Rule::R8, "no other promotion of the volume is under way", single),
+    (Rule::R8, "the breaker is closed", breaker),
+    (Rule::R8, "this very plan did not fail before", not_failed_before),
+    (Rule::R9, "the candidate holds nothing that the cluster does not have", not_diverged),
+    (Rule::R10, "neither the candidate nor the missing primary is in maintenance", no_maintenance),
+    (Rule::R11, "the candidate's copy is a complete prefix", not_in_resync),
+    (Rule::R12, "the candidate is a file server that holds the volume", holds_data),
+    (Rule::R13, "the old primary cannot serve any more, or its lease will lapse", fencing),
+    (Rule::R14, "the evidence is of the present state", up_to_date),
+    (Rule::R15, "what replicas do meanwhile", meanwhile),
+];
+
+impl Plan<'_> {
+    /// The refusal, if any check refuses. What is known to be wrong goes before what is not known.
+    pub fn refusal(&self) -> Option<RefusalKind> {
+        let refusals = CHECKS.iter().filter_map(|(_, _, judge)| judge(self).err());
+        let (unknown, wrong): (Vec<_>, Vec<_>) = refusals.partition(RefusalKind::unknown);
+        wrong.into_iter().chain(unknown).next()
+    }
+
+    pub fn checks(&self) -> Vec<Check> {
+        CHECKS.iter().map(|(rule, claim, judge)| check(*rule, claim, judge(self))).collect()
+    }
+
+    fn copy(&self) -> Option<CopyReport> {
+        known_copy(&self.evidence.observed, self.candidate)
+    }
+    fn missing_copy(&self) -> RefusalKind {
+        RefusalKind::MissingEvidence(format!("the state of the copy on {}", self.node.name))
+    }
+}
+
+pub(crate) fn known_copy(observed: &Observed, node: NodeId) -> Option<CopyReport> {
+    match observed.copies.get(&node) {
+        Some(Known::Known(report)) => Some(*report),
+        _ => None,
+    }
+}
+
+pub(crate) fn check(rule: Rule, claim: &str, judgement: Judgement) -> Check {
+    let (verdict, value, clears) = match judgement {
+        Ok(value) => (Verdict::Holds, value, String::new()),
+        Err(kind) if kind.unknown() => (Verdict::Unknown, kind.to_string(), kind.clears().to_string()),
+        Err(kind) => (Verdict::Fails, kind.to_string(), kind.clears().to_string()),
+    };
+    Check { rule, claim: claim.to_string(), verdict, value, clears }
+}
+
+fn follows_epoch(plan: &Plan) -> Judgement {
+    let current = plan.volume.epoch;
+    if plan.parent_epoch != current {
+        return Err(RefusalKind::ParentEpoch { given: plan.parent_epoch, current });
+    }
+    // Never wraps: an epoch is not reused, not even after 2^64 of them.
+    if current.0 == u64::MAX {
+        return Err(RefusalKind::EpochExhausted);
+    }
+    Ok(format!("{current} → {}", current.next()))
+}
+
+fn not_primary(plan: &Plan) -> Judgement {
+    match plan.volume.reign {
+        Some(reign) if reign.node == plan.candidate => Err(RefusalKind::AlreadyPrimary(plan.node.name.clone())),
+        Some(reign) => Ok(format!("{} is the primary on record", plan.state.node_name(reign.node))),
+        None => Ok("there is no primary".into()),
+    }
+}
+
+fn promise_comes(plan: &Plan) -> Judgement {
+    Ok(format!("{} of {} nodes, the candidate among them, after the approval", plan.state.majority(), plan.state.nodes.len()))
+}
+
+fn booted(plan: &Plan) -> Judgement {
+    let current = plan.node.incarnation;
+    if current.0 == 0 {
+        return Err(RefusalKind::NeverBooted(plan.node.name.clone()));
+    }
+    match plan.copy() {
+        Some(copy) if copy.incarnation != current => {
+            Err(RefusalKind::OldBoot { node: plan.node.name.clone(), given: copy.incarnation, current })
+        }
+        Some(_) => Ok(format!("boot {current}")),
+        None => Err(plan.missing_copy()),
+    }
+}
+
+fn set_recorded(plan: &Plan) -> Judgement {
+    Ok(plan.state.names(plan.volume.in_sync.keys()))
+}
+
+fn in_sync(plan: &Plan) -> Judgement {
+    let in_sync = plan.state.names(plan.volume.in_sync.keys());
+    match plan.volume.in_sync.contains_key(&plan.candidate) {
+        true => Ok(format!("{} is in {in_sync}", plan.node.name)),
+        false => Err(RefusalKind::NotInSync { node: plan.node.name.clone(), in_sync }),
+    }
+}
+
+/// Observers: every node but the old primary. A majority of the cluster must have told when it last heard the old primary,
+/// and the candidate must be among them; not needed when the old primary gave up by itself.
+fn all_known(plan: &Plan) -> Judgement {
+    if plan.copy().is_none() {
+        return Err(plan.missing_copy());
+    }
+    if plan.volume.fenced || plan.volume.last_primary.is_none() {
+        return Ok("the candidate's copy; the old primary gave up by itself".into());
+    }
+    let told = observers(plan).filter(|(_, contact)| silent_ms(*contact).is_some());
+    let told: BTreeSet<NodeId> = told.map(|(node, _)| node).collect();
+    let needed = plan.state.majority();
+    if !told.contains(&plan.candidate) || told.len() < needed {
+        let known = format!(
+            "{} of {} nodes told when they last heard the primary, {needed} must, the candidate among them",
+            told.len(),
+            plan.state.nodes.len()
+        );
+        return Err(RefusalKind::MissingEvidence(format!("contact with the primary ({known})")));
+    }
+    Ok(format!("the candidate's copy; {} told when they last heard the primary", plan.state.names(told.iter())))
+}
+
+fn observers<'a>(plan: &'a Plan) -> impl Iterator<Item = (NodeId, Contact)> + 'a {
+    let all = plan.evidence.observed.contacts.iter().map(|(node, contact)| (*node, *contact));
+    all.filter(|(node, _)| plan.state.nodes.contains_key(node) && Some(*node) != plan.volume.last_primary)
+}
+
+/// Milliseconds of silence of the old primary; None when the observer does not know.
+pub(crate) fn silent_ms(contact: Contact) -> Option<u64> {
+    match contact {
+        Contact::Unknown => None,
+        Contact::Heard { ms_ago } | Contact::SilentSinceBoot { ms_ago } => Some(ms_ago),
+    }
+}
+
+fn copy_trusted(plan: &Plan) -> Judgement {
+    match plan.copy() {
+        None => Err(plan.missing_copy()),
+        Some(copy) if copy.state == CopyState::Failed => Err(RefusalKind::CopyFailed(plan.node.name.clone())),
+        Some(copy) => Ok(format!("up to {}, synced up to {}", copy.last, copy.durable)),
+    }
+}
+
+fn policy(plan: &Plan) -> Judgement {
+    match plan.volume.policy {
+        Policy::Manual => Ok("policy manual: nothing happens before an approval".into()),
+        Policy::Guarded => Err(RefusalKind::GuardedPolicy),
+    }
+}
+
+/// A granted promotion whose candidate went missing before it served is closed by the next proposal: that is its outcome.
+/// Whether the candidate really is missing is R13's question.
+fn single(plan: &Plan) -> Judgement {
+    match plan.state.open_proposal(plan.id) {
+        None => Ok("none".into()),
+        Some((id, _)) if Some(id) == plan.own => Ok(format!("{id} itself")),
+        Some((id, open)) if open.state == ProposalState::CatchingUp => Ok(format!("{id} was granted, but never served")),
+        Some((id, open)) => Err(RefusalKind::ProposalOpen {
+            open: id,
+            candidate: plan.state.node_name(open.candidate),
+            state: open.state.to_string(),
+        }),
+    }
+}
+
+fn breaker(plan: &Plan) -> Judgement {
+    let breaker = &plan.volume.breaker;
+    match breaker.open {
+        false => Ok("closed".into()),
+        true => Err(RefusalKind::BreakerOpen(breaker.failed.last().map_or(String::new(), |failed| failed.reason.clone()))),
+    }
+}
+
+fn not_failed_before(plan: &Plan) -> Judgement {
+    let digest = plan.state.plan_digest(plan.id, plan.candidate);
+    match plan.volume.breaker.failed.iter().find(|failed| failed.plan == digest) {
+        None => Ok(format!("plan {}", digest.short())),
+        Some(failed) => Err(RefusalKind::PlanFailedBefore { failed: failed.proposal, reason: failed.reason.clone() }),
+    }
+}
+
+fn not_diverged(plan: &Plan) -> Judgement {
+    match plan.copy() {
+        None => Err(plan.missing_copy()),
+        Some(copy) if copy.state == CopyState::Diverged => Err(RefusalKind::Diverged(plan.node.name.clone())),
+        Some(_) => Ok("its history is the cluster's".into()),
+    }
+}
+
+fn no_maintenance(plan: &Plan) -> Judgement {
+    for node in [Some(plan.candidate), plan.volume.last_primary].into_iter().flatten() {
+        if let Some((maintenance, m)) = plan.state.maintenance_of(node) {
+            return Err(RefusalKind::InMaintenance {
+                node: plan.state.node_name(node),
+                maintenance,
+                owner: m.owner.clone(),
+                reason: m.reason.clone(),
+                ends_at: m.ends_at,
+            });
+        }
+    }
+    Ok("none".into())
+}
+
+fn not_in_resync(plan: &Plan) -> Judgement {
+    match plan.copy() {
+        None => Err(plan.missing_copy()),
+        Some(copy) if copy.state == CopyState::Resync => Err(RefusalKind::InResync(plan.node.name.clone())),
+        Some(_) => Ok("complete".into()),
+    }
+}
+
+fn holds_data(plan: &Plan) -> Judgement {
+    plan.state.holds_data(plan.candidate, &plan.volume.name, &plan.volume.replicas).map(|()| "yes".into())
+}
+
+fn fencing(plan: &Plan) -> Judgement {
+    let Some(primary) = plan.volume.last_primary.map(|node| plan.state.node_name(node)) else {
+        return Ok("there never was one".into());
+    };
+    if plan.volume.fenced {
+        return Ok(format!("{primary} stepped down or restarted: nothing to wait for"));
+    }
+    if plan.evidence.fencing == FencingProof::OwnDemotion {
+        return Err(RefusalKind::NotFenced(primary));
+    }
+    let limit_ms = plan.state.settings.contact_lost_ms;
+    let silences = observers(plan).filter_map(|(node, contact)| Some((silent_ms(contact)?, node)));
+    match silences.min() {
+        None => Err(RefusalKind::MissingEvidence(format!("when {primary} was last heard"))),
+        Some((ms_ago, by)) if ms_ago < limit_ms => {
+            Err(RefusalKind::PrimaryHeard { primary, by: plan.state.node_name(by), ms_ago, limit_ms })
+        }
+        Some((ms_ago, _)) => Ok(format!(
+            "{primary} was not heard for {ms_ago} ms; each node waits {} ms for the lease",
+            plan.state.settings.lapse_ms()
+        )),
+    }
+}
+
+fn up_to_date(plan: &Plan) -> Judgement {
+    let now = plan.state.basis(plan.candidate, plan.id, plan.volume);
+    match difference(plan.state, &plan.evidence.basis, &now) {
+        None => Ok(format!("evidence {}", plan.evidence.hash().short())),
+        Some((field, then, now)) => Err(RefusalKind::EvidenceOutdated { field, then, now }),
+    }
+}
+
+fn meanwhile(plan: &Plan) -> Judgement {
+    let reads = match plan.volume.without_primary {
+        WithoutPrimary::ServeReads => "complete replicas serve reads, marked as such",
+        WithoutPrimary::Close => "closed until there is a primary",
+    };
+    match plan.volume.reign {
+        Some(reign) if reign.state == ReignState::Serving => Ok("the primary on record serves while it has its lease".into()),
+        _ => Ok(reads.into()),
+    }
+}
+
+/// The first piece in which two bases differ, and both values for people.
+pub(crate) fn difference(state: &ClusterState, then: &Basis, now: &Basis) -> Option<(EvidenceField, String, String)> {
+    fn differ<T: PartialEq>(
+        field: EvidenceField,
+        a: &T,
+        b: &T,
+        show: impl Fn(&T) -> String,
+    ) -> Option<(EvidenceField, String, String)> {
+        (a != b).then(|| (field, show(a), show(b)))
+    }
+    let boot = |old: &Option<_>| old.map_or("none".to_string(), |(node, boot)| format!("{} in boot {boot}", state.node_name(node)));
+    let set = |basis: &Basis| {
+        let each = basis.in_sync.iter().map(|(node, boot)| format!("{} ({boot})", state.node_name(*node)));
+        format!("{{{}}}", each.collect::<Vec<_>>().join(", "))
+    };
+    use EvidenceField::*;
+    differ(Epoch, &then.parent_epoch, &now.parent_epoch, ToString::to_string)
+        .or_else(|| differ(CandidateIncarnation, &then.candidate_incarnation, &now.candidate_incarnation, ToString::to_string))
+        .or_else(|| differ(PrimaryIncarnation, &then.old_primary, &now.old_primary, boot))
+        .or_else(|| (then.in_sync != now.in_sync).then(|| (InSync, set(then), set(now))))
+        .or_else(|| differ(Maintenance, &then.maintenance, &now.maintenance, |nodes| state.names(nodes.iter())))
+        .or_else(|| differ(Loss, &(then.loss, then.loss_epoch), &(now.loss, now.loss_epoch), |(loss, _)| format!("{loss:?}")))
+        .or_else(|| differ(Config, &then.config, &now.config, Digest::short))
+        .or_else(|| differ(Blocked, &(then.volume, then.candidate), &(now.volume, now.candidate), |(v, n)| format!("{v} to {n}")))
+}
+
+impl ClusterState {
+    /// `{a, b}`
+    pub(crate) fn names<'a>(&self, nodes: impl Iterator<Item = &'a NodeId>) -> String {
+        format!("{{{}}}", nodes.map(|node| self.node_name(*node)).collect::<Vec<_>>().join(", "))
+    }
+
+    /// R12: witnesses never gate data; R5: only replicas have a copy at all.
+    pub(crate) fn holds_data(&self, node: NodeId, volume: &str, replicas: &BTreeSet<NodeId>) -> Result<(), RefusalKind> {
+        let known = self.nodes.get(&node).ok_or(RefusalKind::UnknownNode(node))?;
+        if known.kind == crate::state::NodeKind::Witness {
+            return Err(RefusalKind::Witness(known.name.clone()));
+        }
+        match replicas.contains(&node) {
+            true => Ok(()),
+            false => Err(RefusalKind::NotAReplica { node: known.name.clone(), volume: volume.to_string() }),
+        }
+    }
+
+    /// SHA-256 of what a promotion of the volume depends on among settings: changes of it void an approval (R14).
+    pub fn config_digest(&self, volume: &VolumeState) -> Digest {
+        let nodes: Vec<_> = self.nodes.iter().map(|(id, n)| (id, &n.name, n.kind, &n.peer_address)).collect();
+        let own = (&volume.name, &volume.replicas, volume.policy, volume.without_primary, &volume.export);
+        Digest::of_value("mainstay config 1", &(self.id, &self.settings, nodes, own))
+    }
+
+    /// What makes a plan the same plan (R8): not its epoch, which a failed grant raised.
+    pub(crate) fn plan_digest(&self, id: VolumeId, candidate: NodeId) -> Digest {
+        let volume = self.volumes.get(&id);
+        let set: Vec<_> = volume.iter().flat_map(|v| v.in_sync.keys()).collect();
+        let boot = self.nodes.get(&candidate).map(|node| node.incarnation);
+        Digest::of_value("mainstay plan 1", &(id, candidate, boot, set, volume.map(|v| self.config_digest(v))))
+    }
+
+    /// What the state says about promoting `candidate`.
+    pub(crate) fn basis(&self, candidate: NodeId, id: VolumeId, volume: &VolumeState) -> Basis {
+        let boot = |node: NodeId| self.nodes.get(&node).map_or_else(Default::default, |known| known.incarnation);
+        let candidate_incarnation = boot(candidate);
+        let loss = match volume.in_sync.get(&candidate) {
+            Some(recorded) if *recorded == candidate_incarnation => Loss::None,
+            Some(_) => Loss::Unsynced,
+            None => Loss::Unknown,
+        };
+        let active = self.maintenance.values().filter(|m| m.state == MaintenanceState::Active);
+        Basis {
+            volume: id,
+            candidate,
+            candidate_incarnation,
+            parent_epoch: volume.epoch,
+            old_primary: volume.last_primary.map(|node| (node, boot(node))),
+            in_sync: volume.in_sync.clone(),
+            maintenance: active.map(|m| m.node).filter(|node| volume.replicas.contains(node)).collect(),
+            loss,
+            loss_epoch: volume.loss_epoch,
+            config: self.config_digest(volume),
+        }
+    }
+
+    /// The evidence for promoting `candidate`: the state's half, and what nodes saw. None when node or volume is unknown.
+    pub fn evidence(&self, candidate: NodeId, volume: VolumeId, observed: &Observed) -> Option<Evidence> {
+        let state = self.volumes.get(&volume)?;
+        self.nodes.get(&candidate)?;
+        let fencing = match state.fenced || state.last_primary.is_none() {
+            true => FencingProof::OwnDemotion,
+            false => FencingProof::LeaseLapse { wait_ms: self.settings.lapse_ms() },
+        };
+        Some(Evidence { basis: self.basis(candidate, volume, state), observed: observed.clone(), fencing })
+    }
 }

@@ -13,6 +13,8 @@ use std::fmt;
 pub enum Actor {
     Person(String),
     Node(NodeId),
+    /// What follows from a decision by itself: a void proposal, a closed maintenance. No command is accepted from it.
+    Cluster,
 }
 
 impl fmt::Display for Actor {
@@ -20,6 +22,7 @@ impl fmt::Display for Actor {
         match self {
             Actor::Person(name) => f.write_str(name),
             Actor::Node(node) => write!(f, "node {node}"),
+            Actor::Cluster => f.write_str("the cluster"),
         }
     }
 }
@@ -205,4 +208,90 @@ pub enum Command {
         actor: Actor,
         at: Timestamp,
     },
+}
+
+impl Command {
+    /// Wall clock of the node that sent it.
+    pub fn at(&self) -> Timestamp {
+        use Command::*;
+        match self {
+            Init { at, .. } | AddNode { at, .. } | Booted { at, .. } | CreateVolume { at, .. } => *at,
+            ShrinkInSync { at, .. } | GrowInSync { at, .. } | Serving { at, .. } | GrantFailed { at, .. } => *at,
+            Propose { at, .. } | Approve { at, .. } | Deny { at, .. } | Void { at, .. } | Expire { at, .. } => *at,
+            Lapsed { at, .. } | StepDown { at, .. } | BeginMaintenance { at, .. } | EndMaintenance { at, .. } => *at,
+            MintToken { at, .. } | UseToken { at, .. } | ResetBreaker { at, .. } | Note { at, .. } => *at,
+        }
+    }
+
+    /// The variant's name, for events and metrics.
+    pub fn name(&self) -> &'static str {
+        use Command::*;
+        match self {
+            Init { .. } => "Init",
+            AddNode { .. } => "AddNode",
+            Booted { .. } => "Booted",
+            CreateVolume { .. } => "CreateVolume",
+            ShrinkInSync { .. } => "ShrinkInSync",
+            GrowInSync { .. } => "GrowInSync",
+            Propose { .. } => "Propose",
+            Approve { .. } => "Approve",
+            Deny { .. } => "Deny",
+            Void { .. } => "Void",
+            Expire { .. } => "Expire",
+            Lapsed { .. } => "Lapsed",
+            Serving { .. } => "Serving",
+            GrantFailed { .. } => "GrantFailed",
+            StepDown { .. } => "StepDown",
+            BeginMaintenance { .. } => "BeginMaintenance",
+            EndMaintenance { .. } => "EndMaintenance",
+            MintToken { .. } => "MintToken",
+            UseToken { .. } => "UseToken",
+            ResetBreaker { .. } => "ResetBreaker",
+            Note { .. } => "Note",
+        }
+    }
+
+    pub fn actor(&self) -> Actor {
+        use Command::*;
+        match self {
+            Init { actor, .. } | AddNode { actor, .. } | CreateVolume { actor, .. } | Approve { actor, .. } => actor.clone(),
+            Deny { actor, .. } | BeginMaintenance { actor, .. } | EndMaintenance { actor, .. } => actor.clone(),
+            MintToken { actor, .. } | ResetBreaker { actor, .. } | Note { actor, .. } => actor.clone(),
+            Propose { proposer, .. } => proposer.clone(),
+            Booted { node, .. } | ShrinkInSync { node, .. } | GrowInSync { node, .. } | Serving { node, .. } => Actor::Node(*node),
+            GrantFailed { node, .. } | StepDown { node, .. } | Lapsed { node, .. } => Actor::Node(*node),
+            Void { by, .. } => Actor::Node(*by),
+            Expire { .. } | UseToken { .. } => Actor::Cluster,
+        }
+    }
+
+    /// The volume that it names itself.
+    pub fn volume(&self) -> Option<VolumeId> {
+        use Command::*;
+        match self {
+            ShrinkInSync { volume, .. } | GrowInSync { volume, .. } | Propose { volume, .. } | Serving { volume, .. } => {
+                Some(*volume)
+            }
+            GrantFailed { volume, .. } | StepDown { volume, .. } | ResetBreaker { volume, .. } => Some(*volume),
+            Note { volume, .. } => *volume,
+            _ => None,
+        }
+    }
+
+    /// The proposal that it names.
+    pub fn proposal(&self) -> Option<ProposalId> {
+        use Command::*;
+        match self {
+            Approve { proposal, .. } | Deny { proposal, .. } | Void { proposal, .. } | Expire { proposal, .. } => Some(*proposal),
+            Lapsed { proposal, .. } => Some(*proposal),
+            _ => None,
+        }
+    }
+
+    /// Whether a refusal goes into the audit log: what people ask for, and a node that acts against its role. Nodes also repeat
+    /// themselves when an answer was lost, and race each other to close a proposal; that is no event.
+    pub(crate) fn recorded_when_refused(&self) -> bool {
+        use Command::*;
+        !matches!(self, Void { .. } | Expire { .. } | Lapsed { .. } | Serving { .. } | StepDown { .. })
+    }
 }

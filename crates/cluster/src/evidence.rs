@@ -133,6 +133,8 @@ pub enum EvidenceField {
     Positions,
     /// The candidate is not what it was: disk failed, resync, diverged.
     CandidateCopy,
+    /// A rule that held when it was proposed holds no longer, such as R8 after the breaker opened.
+    Blocked,
 }
 
 impl Evidence {

@@ -1,13 +1,20 @@
-//! `mainstay explain promote NODE VOLUME`: every check with its value.
+//! `mainstay explain promote NODE VOLUME`: every check with its value, from the list that `apply` judges by; and the evidence
+//! as a person reads it.
 
-use crate::checks::{Check, Verdict};
+use crate::checks::{Check, Plan, Verdict, check, known_copy, silent_ms};
+use crate::evidence::{Contact, CopyReport, CopyState, Evidence, FencingProof, Loss, Observed};
+use crate::refusal::{Refusal, RefusalKind, Rule};
+use crate::state::{ClusterState, ProposalState, VolumeState, WithoutPrimary};
 use mainstay_protocol::{NodeId, VolumeId};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
     pub volume: VolumeId,
+    pub volume_name: String,
     pub candidate: NodeId,
+    pub candidate_name: String,
     pub checks: Vec<Check>,
 }
 
@@ -15,5 +22,188 @@ impl Explanation {
     /// Whether a proposal would be accepted now.
     pub fn promotable(&self) -> bool {
         self.checks.iter().all(|check| check.verdict == Verdict::Holds)
+    }
+    /// What stands in the way.
+    pub fn blockers(&self) -> impl Iterator<Item = &Check> {
+        self.checks.iter().filter(|check| check.verdict != Verdict::Holds)
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = if self.promotable() { "can be proposed; a person then decides" } else { "is refused" };
+        writeln!(f, "Promotion of {} for volume {} {verdict}.", self.candidate_name, self.volume_name)?;
+        for check in &self.checks {
+            let mark = match check.verdict {
+                Verdict::Holds => "holds  ",
+                Verdict::Fails => "FAILS  ",
+                Verdict::Unknown => "UNKNOWN",
+            };
+            writeln!(f, "{mark} {:<5} {}: {}", check.rule.to_string(), check.claim, check.value)?;
+            if !check.clears.is_empty() {
+                writeln!(f, "              → {}", check.clears)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ClusterState {
+    /// Every check of a promotion of `candidate`, judged by the functions that `apply` judges a proposal by.
+    pub fn explain_promote(&self, candidate: NodeId, volume: VolumeId, observed: &Observed) -> Explanation {
+        let checks = match self.evidence(candidate, volume, observed) {
+            None => vec![check(Rule::Input, "node and volume exist", Err(self.unknown(candidate, volume)))],
+            Some(evidence) => self.judge(candidate, volume, &evidence),
+        };
+        let volume_name = self.volumes.get(&volume).map_or_else(|| volume.to_string(), |known| known.name.clone());
+        Explanation { volume, volume_name, candidate, candidate_name: self.node_name(candidate), checks }
+    }
+
+    fn judge(&self, candidate: NodeId, volume: VolumeId, evidence: &Evidence) -> Vec<Check> {
+        let parent_epoch = evidence.basis.parent_epoch;
+        self.plan(volume, candidate, parent_epoch, evidence, None).map_or_else(|_| vec![], |plan| plan.checks())
+    }
+
+    fn unknown(&self, candidate: NodeId, volume: VolumeId) -> RefusalKind {
+        match self.volumes.contains_key(&volume) {
+            true => RefusalKind::UnknownNode(candidate),
+            false => RefusalKind::UnknownVolume(volume),
+        }
+    }
+
+    pub(crate) fn plan<'a>(
+        &'a self,
+        id: VolumeId,
+        candidate: NodeId,
+        parent_epoch: mainstay_protocol::Epoch,
+        evidence: &'a Evidence,
+        own: Option<mainstay_protocol::ProposalId>,
+    ) -> Result<Plan<'a>, RefusalKind> {
+        let volume = self.volumes.get(&id).ok_or(RefusalKind::UnknownVolume(id))?;
+        let node = self.nodes.get(&candidate).ok_or(RefusalKind::UnknownNode(candidate))?;
+        Ok(Plan { state: self, id, volume, candidate, node, parent_epoch, evidence, own })
+    }
+
+    /// R15: whether `node` may serve reads, marked as such, while the volume has no primary. `complete` says whether its copy is
+    /// a complete prefix.
+    pub fn may_serve_reads(&self, volume: VolumeId, node: NodeId, complete: bool) -> Result<(), Refusal> {
+        let what = || format!("reading volume {} from {}", self.volume_label(volume), self.node_name(node));
+        let judge = || {
+            let state = self.volumes.get(&volume).ok_or(RefusalKind::UnknownVolume(volume))?;
+            self.holds_data(node, &state.name, &state.replicas)?;
+            self.reads_open(state, node, complete)
+        };
+        judge().map_err(|kind| Refusal::new(&what(), kind))
+    }
+
+    fn reads_open(&self, volume: &VolumeState, node: NodeId, complete: bool) -> Result<(), RefusalKind> {
+        match volume.reign {
+            Some(reign) => Err(RefusalKind::HasPrimary(self.node_name(reign.node))),
+            None if volume.without_primary == WithoutPrimary::Close => Err(RefusalKind::ClosedWithoutPrimary),
+            None if !complete => Err(RefusalKind::IncompletePrefix(self.node_name(node))),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn volume_label(&self, volume: VolumeId) -> String {
+        self.volumes.get(&volume).map_or_else(|| volume.to_string(), |known| known.name.clone())
+    }
+}
+
+impl fmt::Display for ProposalState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ProposalState::Pending => f.write_str("waiting for approval"),
+            ProposalState::Fencing => f.write_str("approved, fencing"),
+            ProposalState::CatchingUp => f.write_str("granted, catching up"),
+            ProposalState::Serving => f.write_str("done, serving"),
+            ProposalState::Failed { reason } => write!(f, "failed ({reason})"),
+            ProposalState::Denied { by, reason } => write!(f, "denied by {by} ({reason})"),
+            ProposalState::Expired => f.write_str("expired"),
+            ProposalState::Void { seen, .. } => write!(f, "void ({seen})"),
+        }
+    }
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Loss::None => "nothing that was acknowledged",
+            Loss::Unsynced => "writes that were not synced may be missing: clients are told and send them again",
+            Loss::Unknown => "UNKNOWN",
+        })
+    }
+}
+
+impl fmt::Display for FencingProof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FencingProof::LeaseLapse { wait_ms } => write!(f, "every node waits out the lease, {}", seconds(*wait_ms)),
+            FencingProof::OwnDemotion => f.write_str("the old primary stepped down or restarted, nothing to wait for"),
+        }
+    }
+}
+
+fn seconds(ms: u64) -> String {
+    format!("{}.{} s", ms / 1000, ms % 1000 / 100)
+}
+
+fn copy_line(report: Option<CopyReport>) -> String {
+    let Some(copy) = report else { return "UNKNOWN".into() };
+    let state = match copy.state {
+        CopyState::Complete => "complete",
+        CopyState::Resync => "IN RESYNC",
+        CopyState::Diverged => "DIVERGED",
+        CopyState::Failed => "FAILED",
+    };
+    format!(
+        "{state} up to {}, synced up to {}, boot {}, told {} ago",
+        copy.last,
+        copy.durable,
+        copy.incarnation,
+        seconds(copy.age_ms)
+    )
+}
+
+impl Evidence {
+    /// For a person who has to decide, with names from `state`.
+    pub fn render(&self, state: &ClusterState) -> String {
+        let basis = &self.basis;
+        let candidate = state.node_name(basis.candidate);
+        let mut lines = vec![format!(
+            "Promote {candidate} to primary of volume {} ({} → {})",
+            state.volume_label(basis.volume),
+            basis.parent_epoch,
+            basis.parent_epoch.next()
+        )];
+        let mut line = |name: &str, value: String| lines.push(format!("  {name:<14}{value}"));
+        line("old primary", self.old_primary_line(state));
+        line("candidate", format!("{candidate}, boot {}", basis.candidate_incarnation));
+        line("its copy", copy_line(known_copy(&self.observed, basis.candidate)));
+        let others = state.volumes.get(&basis.volume).map(|volume| volume.replicas.clone()).unwrap_or_default();
+        for other in others.into_iter().filter(|node| *node != basis.candidate) {
+            line("other copy", format!("{}: {}", state.node_name(other), copy_line(known_copy(&self.observed, other))));
+        }
+        line("in-sync set", state.names(basis.in_sync.keys()));
+        line("fencing", self.fencing.to_string());
+        line("loss", basis.loss.to_string());
+        let maintained = if basis.maintenance.is_empty() { "none".into() } else { state.names(basis.maintenance.iter()) };
+        line("maintenance", maintained);
+        line("configuration", basis.config.short());
+        line("evidence", self.hash().to_string());
+        lines.join("\n")
+    }
+
+    fn old_primary_line(&self, state: &ClusterState) -> String {
+        let Some((node, boot)) = self.basis.old_primary else { return "none".into() };
+        let heard = self.observed.contacts.iter().map(|(by, contact)| {
+            let by = state.node_name(*by);
+            match (contact, silent_ms(*contact)) {
+                (Contact::SilentSinceBoot { .. }, Some(ms)) => format!("not by {by} since its boot {} ago", seconds(ms)),
+                (_, Some(ms)) => format!("by {by} {} ago", seconds(ms)),
+                (_, None) => format!("by {by} UNKNOWN"),
+            }
+        });
+        format!("{}, boot {boot}; last heard: {}", state.node_name(node), heard.collect::<Vec<_>>().join(", "))
     }
 }

@@ -18,6 +18,8 @@ pub mod digest;
 pub mod encoding;
 pub mod evidence;
 pub mod explain;
+mod input;
+mod invariants;
 pub mod limits;
 pub mod refusal;
 pub mod state;

@@ -1,9 +1,14 @@
 //! Why something was refused: typed, with the rule, the values and what to do.
 
+use crate::command::Actor;
+use crate::digest::Digest;
+use crate::evidence::EvidenceField;
+use crate::state::MaintenanceId;
+use mainstay_protocol::{Epoch, Incarnation, NodeId, ProposalId, Timestamp, VolumeId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The rules of the design; `Input` is for requests that are wrong whatever the state.
+/// The rules of the design (docs/SAFETY.md); `Input` is for requests that are wrong whatever the rules say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Rule {
     R1,
@@ -30,18 +35,271 @@ impl fmt::Display for Rule {
     }
 }
 
-/// A refused command. Display gives the whole: what, why, what to do.
+/// A refused command. `message` is the whole for a person: what, by which rule, why, what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {
     pub rule: Rule,
-    pub kind: RefusalKind,
+    pub kind: Box<RefusalKind>,
     pub message: String,
 }
 
-/// Typed reasons.
+impl Refusal {
+    /// `what` was asked for, such as "promotion of b for volume files".
+    pub fn new(what: &str, kind: RefusalKind) -> Refusal {
+        let rule = kind.rule();
+        let by = if rule == Rule::Input { String::new() } else { format!(" by {rule}") };
+        let message = format!("{what} refused{by}: {kind}. {}.", kind.clears());
+        Refusal { rule, kind: Box::new(kind), message }
+    }
+}
+
+/// The typed reason. Nodes and volumes are given by name, for people; Display is the "why". Append variants only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum RefusalKind {
-    #[error("{0}")]
-    Input(String),
+    // Input
+    #[error("the cluster is not initialised")]
+    NotInitialised,
+    #[error("the cluster is initialised already, as {0:?}")]
+    AlreadyInitialised(String),
+    #[error("there is no node {0}")]
+    UnknownNode(NodeId),
+    #[error("there is no volume {0}")]
+    UnknownVolume(VolumeId),
+    #[error("there is no proposal {0}, or it is so old that it was forgotten")]
+    UnknownProposal(ProposalId),
+    #[error("there is no open maintenance {0}")]
+    UnknownMaintenance(MaintenanceId),
+    #[error("the name {label:?} of a {what} {why}")]
+    BadLabel { what: String, label: String, why: String },
+    #[error("the {what} {value:?} is taken by {owner}")]
+    Taken { what: String, value: String, owner: String },
+    #[error("the {what} {value:?} {why}")]
+    BadValue { what: String, value: String, why: String },
+    #[error("there are {max} {what} already, the most that one cluster may have")]
+    LimitReached { what: String, max: usize },
+    #[error("the primary {0} is not among the replicas")]
+    PrimaryNotReplica(String),
+    #[error("the join token is unknown")]
+    UnknownToken,
+    #[error("the join token was used already, for node {0:?}")]
+    TokenUsed(String),
+    #[error("the join token expired at {}", instant(*.0))]
+    TokenExpired(Timestamp),
+    #[error("no join token was used for node {0:?}")]
+    TokenMissing(String),
+    #[error("the breaker of volume {0} is closed and no plan failed")]
+    NothingToReset(String),
+
+    // R1
+    #[error("it follows epoch {given}, but the volume is at {current}; an epoch is never reused")]
+    ParentEpoch { given: Epoch, current: Epoch },
+    #[error("{0} is the primary already")]
+    AlreadyPrimary(String),
+    #[error("the epoch has reached its largest number")]
+    EpochExhausted,
+    // R2
+    #[error("it speaks for epoch {given}, the volume is at {current}")]
+    StaleEpoch { given: Epoch, current: Epoch },
+    #[error("{node} has promised epoch {promised} only; {needed} is about to be granted")]
+    PromiseTooLow { node: String, promised: Epoch, needed: Epoch },
+    // R3
+    #[error("{node} in boot {given} holds no grant of epoch {epoch}: the grant is {holder}")]
+    NotGranted { node: String, given: Incarnation, epoch: Epoch, holder: String },
+    #[error("{node} reports boot {given}, but boot {current} is known: a boot must have a higher number than all before")]
+    IncarnationNotRisen { node: String, given: Incarnation, current: Incarnation },
+    #[error("it was sent by boot {given} of {node}, which is in boot {current} now")]
+    OldBoot { node: String, given: Incarnation, current: Incarnation },
+    // R4
+    #[error("only the primary changes the in-sync set: {node} asked, the primary is {primary}")]
+    NotThePrimary { node: String, primary: String },
+    #[error("the primary {0} cannot leave its own in-sync set")]
+    RemovesItself(String),
+    #[error("it was decided on version {expected} of the in-sync set, which is at {current}")]
+    SetChanged { expected: u64, current: u64 },
+    // R5
+    #[error("{node} is not in the in-sync set {in_sync}, so acknowledged writes may be missing on it")]
+    NotInSync { node: String, in_sync: String },
+    // R6
+    #[error("evidence is missing: {0} is unknown, and unknown is never healthy")]
+    MissingEvidence(String),
+    #[error("{0} has not booted yet, so nothing is known of it")]
+    NeverBooted(String),
+    #[error("the volume has failed on {0}: its copy cannot be trusted")]
+    CopyFailed(String),
+    // R7
+    #[error("{0} is not a person, and only a person decides this")]
+    NotAPerson(Actor),
+    #[error("the policy `guarded` is not available in this version")]
+    GuardedPolicy,
+    // R8
+    #[error("promotion {open} of {candidate} is {state} for this volume, and there is one at a time")]
+    ProposalOpen { open: ProposalId, candidate: String, state: String },
+    #[error("this very plan failed before ({failed}: {reason})")]
+    PlanFailedBefore { failed: ProposalId, reason: String },
+    #[error("the breaker is open since a promotion failed ({0})")]
+    BreakerOpen(String),
+    #[error("{proposal} is {state} and stays so")]
+    ProposalClosed { proposal: ProposalId, state: String },
+    // R9
+    #[error("{0} holds records that the cluster does not have")]
+    Diverged(String),
+    #[error("{node} came back in boot {current}, but boot {given} is to be added: it is not verified in this boot")]
+    ReturnedUnverified { node: String, given: Incarnation, current: Incarnation },
+    // R10
+    #[error("{node} is in maintenance {maintenance} of {owner} until {} ({reason})", instant(*.ends_at))]
+    InMaintenance { node: String, maintenance: MaintenanceId, owner: String, reason: String, ends_at: Timestamp },
+    #[error("{node} is the primary of {volumes}")]
+    MaintainsPrimary { node: String, volumes: String },
+    // R11
+    #[error("{0} is in resync: its copy is no complete prefix of the volume's history")]
+    InResync(String),
+    // R12
+    #[error("{0} is a witness: it votes and holds no data")]
+    Witness(String),
+    #[error("{node} is not a replica of {volume}")]
+    NotAReplica { node: String, volume: String },
+    // R13
+    #[error("{by} heard the primary {primary} {ms_ago} ms ago (missing means {limit_ms} ms): its lease is alive")]
+    PrimaryHeard { primary: String, by: String, ms_ago: u64, limit_ms: u64 },
+    #[error("the evidence says that the old primary {0} gave up by itself, but it did not")]
+    NotFenced(String),
+    // R14
+    #[error("the evidence is of an older state: {field:?} was {then}, and is {now}")]
+    EvidenceOutdated { field: EvidenceField, then: String, now: String },
+    #[error("the approval names evidence {given}, the proposal's is {current}")]
+    HashMismatch { given: Digest, current: Digest },
+    #[error("{proposal} was approved already by {by}; an approval is used once")]
+    AlreadyApproved { proposal: ProposalId, by: Actor },
+    #[error("{proposal} expired at {}", instant(*.at))]
+    Expired { proposal: ProposalId, at: Timestamp },
+    #[error("{proposal} is good until {}", instant(*.until))]
+    NotExpired { proposal: ProposalId, until: Timestamp },
+    // R15
+    #[error("the volume has a primary, {0}: reads are its own")]
+    HasPrimary(String),
+    #[error("the volume is set to stay closed without a primary")]
+    ClosedWithoutPrimary,
+    #[error("the copy on {0} is no complete prefix of the volume's history")]
+    IncompletePrefix(String),
+}
+
+impl RefusalKind {
+    pub fn rule(&self) -> Rule {
+        use RefusalKind::*;
+        match self {
+            ParentEpoch { .. } | AlreadyPrimary(_) | EpochExhausted => Rule::R1,
+            StaleEpoch { .. } | PromiseTooLow { .. } => Rule::R2,
+            NotGranted { .. } | IncarnationNotRisen { .. } | OldBoot { .. } => Rule::R3,
+            NotThePrimary { .. } | RemovesItself(_) | SetChanged { .. } => Rule::R4,
+            NotInSync { .. } => Rule::R5,
+            MissingEvidence(_) | NeverBooted(_) | CopyFailed(_) => Rule::R6,
+            NotAPerson(_) | GuardedPolicy => Rule::R7,
+            ProposalOpen { .. } | PlanFailedBefore { .. } | BreakerOpen(_) | ProposalClosed { .. } => Rule::R8,
+            Diverged(_) | ReturnedUnverified { .. } => Rule::R9,
+            InMaintenance { .. } | MaintainsPrimary { .. } => Rule::R10,
+            InResync(_) => Rule::R11,
+            Witness(_) | NotAReplica { .. } => Rule::R12,
+            PrimaryHeard { .. } | NotFenced(_) => Rule::R13,
+            EvidenceOutdated { .. } | HashMismatch { .. } | AlreadyApproved { .. } | Expired { .. } | NotExpired { .. } => {
+                Rule::R14
+            }
+            HasPrimary(_) | ClosedWithoutPrimary | IncompletePrefix(_) => Rule::R15,
+            _ => Rule::Input,
+        }
+    }
+
+    /// Whether it refuses for what is not known, rather than for what is known (R6).
+    pub fn unknown(&self) -> bool {
+        matches!(self, RefusalKind::MissingEvidence(_) | RefusalKind::NeverBooted(_))
+    }
+
+    /// What to do about it.
+    pub fn clears(&self) -> &'static str {
+        use RefusalKind::*;
+        match self {
+            StaleEpoch { .. } | NotGranted { .. } | OldBoot { .. } | NotThePrimary { .. } | PromiseTooLow { .. } => {
+                self.node_clears()
+            }
+            IncarnationNotRisen { .. } | RemovesItself(_) | SetChanged { .. } | ReturnedUnverified { .. } | HasPrimary(_) => {
+                self.node_clears()
+            }
+            ClosedWithoutPrimary | IncompletePrefix(_) | ProposalClosed { .. } | NotExpired { .. } => self.node_clears(),
+            ParentEpoch { .. } | EvidenceOutdated { .. } | NotFenced(_) => "Propose again from the present state",
+            AlreadyPrimary(_) => "Nothing needs to be done",
+            EpochExhausted => "Make a new volume and copy the data",
+            NotInSync { .. } => {
+                "Promote a member of the set, or bring one back. Anything else would lose acknowledged writes and needs two \
+                 people who name that loss, which this version does not offer"
+            }
+            MissingEvidence(_) => "Bring back the node that can tell, then propose again",
+            NeverBooted(_) => "Start it, then try again",
+            CopyFailed(_) => "Look at its disk and log",
+            NotAPerson(_) => "Ask a person to decide it",
+            GuardedPolicy => "Use the policy `manual`",
+            ProposalOpen { .. } => "Approve or deny that one first",
+            PlanFailedBefore { .. } | BreakerOpen(_) => "Mend the cause, then reset the breaker with what was mended",
+            Diverged(_) => "It follows the next primary by itself: the records go to quarantine first",
+            InMaintenance { .. } => "End the maintenance first, if it is over",
+            MaintainsPrimary { .. } => "Hand it over first, or say that the volumes may lose their primary",
+            InResync(_) => "Wait for it to be in sync",
+            Witness(_) | NotAReplica { .. } => "Choose a file server that is a replica",
+            PrimaryHeard { .. } => "For a planned change stop the primary first: it then steps down by itself",
+            HashMismatch { .. } | AlreadyApproved { .. } | Expired { .. } => "Look at the proposal as it is now and decide anew",
+            _ => self.input_clears(),
+        }
+    }
+
+    /// For what nodes ask by themselves.
+    fn node_clears(&self) -> &'static str {
+        use RefusalKind::*;
+        match self {
+            StaleEpoch { .. } | NotGranted { .. } | OldBoot { .. } => "It must stop acting for that grant and follow the state",
+            NotThePrimary { .. } => "It must follow the primary",
+            PromiseTooLow { .. } => "It must promise the new epoch durably first",
+            IncarnationNotRisen { .. } => "If its data directory was restored or copied, join it again as a new node",
+            RemovesItself(_) => "It steps down instead",
+            SetChanged { .. } => "It must look at the set as it is now and decide anew",
+            ReturnedUnverified { .. } => "The primary must verify it in its present boot",
+            HasPrimary(_) => "Read from the primary",
+            ClosedWithoutPrimary | IncompletePrefix(_) => "Wait for a primary",
+            _ => "Nothing needs to be done",
+        }
+    }
+
+    fn input_clears(&self) -> &'static str {
+        use RefusalKind::*;
+        match self {
+            NotInitialised => "Run `mainstay init` first",
+            AlreadyInitialised(_) => "Join nodes to it, or use an empty directory for another cluster",
+            UnknownNode(_) => "`mainstay status` lists the nodes",
+            UnknownVolume(_) => "`mainstay volume list` lists the volumes",
+            UnknownProposal(_) => "`mainstay proposals` lists the proposals",
+            UnknownMaintenance(_) => "`mainstay maintenance list` lists them",
+            Taken { .. } => "Choose another",
+            BadLabel { .. } => "Use 1 to 63 letters, digits, `-`, `_` or `.`, with a letter or digit first",
+            LimitReached { .. } => "Remove what is no longer needed",
+            PrimaryNotReplica(_) => "Name one of the replicas",
+            UnknownToken | TokenUsed(_) | TokenExpired(_) | TokenMissing(_) => "Make a new one with `mainstay token`",
+            NothingToReset(_) => "Nothing needs to be done",
+            _ => "Correct it and try again",
+        }
+    }
+}
+
+/// `2024-05-06 07:08:09 UTC`, for people. Civil date from days as in the proleptic Gregorian calendar.
+pub fn instant(at: Timestamp) -> String {
+    let days = at.seconds.div_euclid(86_400);
+    let second = at.seconds.rem_euclid(86_400);
+    // Days counted from 0000-03-01, so that the leap day ends a year; 146,097 days are 400 years.
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC", second / 3600, second / 60 % 60, second % 60)
 }

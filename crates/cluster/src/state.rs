@@ -42,7 +42,13 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { lease_ms: 2_000, margin_ms: 100, approval_ms: 900_000, contact_lost_ms: 2_000, resync_bytes_per_second: 200_000_000 }
+        Settings {
+            lease_ms: 2_000,
+            margin_ms: 100,
+            approval_ms: 900_000,
+            contact_lost_ms: 2_000,
+            resync_bytes_per_second: 200_000_000,
+        }
     }
 }
 

@@ -1,0 +1,371 @@
+//! From a proposal to a grant: the only code that makes a primary of a volume that had one.
+//!
+//! ```text
+//! Pending ──Approve──▶ Fencing ──majority and candidate Lapsed──▶ CatchingUp ──Serving──▶ Serving
+//!    │ Deny, Void, Expire   │ Deny, Void, Expire                     │ GrantFailed, restart, given up, superseded
+//!    ▼                      ▼                                        ▼
+//! Denied, Void, Expired  Denied, Void, Expired                     Failed
+//! ```
+
+use super::Applied;
+use crate::audit::Event;
+use crate::checks::{Plan, difference, known_copy};
+use crate::command::{Actor, Command};
+use crate::digest::Digest;
+use crate::evidence::{Evidence, EvidenceField, Loss};
+use crate::input;
+use crate::limits::PROPOSALS_CLOSED_MAX;
+use crate::refusal::RefusalKind;
+use crate::state::{Approval, ClusterState, LapsedPromise, Proposal, ProposalState, Reign, ReignState};
+use mainstay_protocol::{Epoch, Incarnation, NodeId, ProposalId, Timestamp, VolumeId};
+use std::collections::BTreeMap;
+
+impl ClusterState {
+    pub(super) fn propose(&mut self, command: &Command) -> Applied {
+        let Command::Propose { volume, candidate, parent_epoch, evidence, proposer, at } = command else { return Ok(()) };
+        self.check_proposer(proposer)?;
+        let plan = self.plan(*volume, *candidate, *parent_epoch, evidence, None)?;
+        self.check_bounds(evidence)?;
+        if let Some(kind) = plan.refusal() {
+            return Err(kind);
+        }
+        self.supersede(*volume, *at);
+        self.last_proposal = ProposalId(self.last_proposal.0 + 1);
+        let id = self.last_proposal;
+        let evidence_hash = evidence.hash();
+        let proposal = Proposal {
+            volume: *volume,
+            candidate: *candidate,
+            parent_epoch: *parent_epoch,
+            evidence: Evidence::clone(evidence),
+            evidence_hash,
+            proposer: proposer.clone(),
+            at: *at,
+            expires_at: self.after_approval_time(*at),
+            state: ProposalState::Pending,
+            approval: None,
+            lapsed: BTreeMap::new(),
+            granted: None,
+        };
+        self.proposals.insert(id, proposal);
+        self.with_volume(*volume, |volume| volume.open_proposal = Some(id));
+        let label = self.volume_label(*volume);
+        let text = format!(
+            "{} proposes {id}: {} for {label}, evidence {}",
+            self.actor_name(proposer),
+            self.node_name(*candidate),
+            evidence_hash.short()
+        );
+        let event = Event::Proposed { proposal: id, candidate: *candidate, evidence_hash };
+        self.record(*at, proposer, Some(*volume), event, text);
+        Ok(())
+    }
+
+    fn check_proposer(&self, proposer: &Actor) -> Applied {
+        match proposer {
+            Actor::Person(_) => input::person(proposer),
+            Actor::Node(node) => self.known_node(*node).map(|_| ()),
+            Actor::Cluster => Err(RefusalKind::NotAPerson(proposer.clone())),
+        }
+    }
+
+    /// Evidence is kept in the state, so it names only nodes that there are.
+    fn check_bounds(&self, evidence: &Evidence) -> Applied {
+        let observed = &evidence.observed;
+        let basis = evidence.basis.in_sync.keys().chain(&evidence.basis.maintenance);
+        let named = observed.copies.keys().chain(observed.contacts.keys()).chain([&observed.by]).chain(basis);
+        named.copied().try_for_each(|node| self.known_node(node).map(|_| ()))
+    }
+
+    /// A grant whose candidate went missing (the checks saw to that) has had its outcome: it failed.
+    fn supersede(&mut self, volume: VolumeId, at: Timestamp) {
+        self.fail_granted(volume, "its candidate went missing before it served", at);
+    }
+
+    fn after_approval_time(&self, at: Timestamp) -> Timestamp {
+        Timestamp::from_millis(at.as_millis().saturating_add(self.settings.approval_ms as i64))
+    }
+
+    fn own_plan<'a>(&'a self, id: ProposalId, proposal: &'a Proposal) -> Result<Plan<'a>, RefusalKind> {
+        self.plan(proposal.volume, proposal.candidate, proposal.parent_epoch, &proposal.evidence, Some(id))
+    }
+
+    fn closed(&self, id: ProposalId, proposal: &Proposal) -> RefusalKind {
+        RefusalKind::ProposalClosed { proposal: id, state: proposal.state.to_string() }
+    }
+
+    /// R7, R14: a person's word for exactly this evidence, once, in time.
+    pub(super) fn approve(&mut self, id: ProposalId, evidence_hash: Digest, actor: &Actor, at: Timestamp) -> Applied {
+        input::person(actor)?;
+        let proposal = self.known_proposal(id)?;
+        if let Some(approval) = proposal.approval.as_ref().filter(|_| proposal.state.open()) {
+            return Err(RefusalKind::AlreadyApproved { proposal: id, by: approval.actor.clone() });
+        }
+        if proposal.state != ProposalState::Pending {
+            return Err(self.closed(id, proposal));
+        }
+        if evidence_hash != proposal.evidence_hash {
+            return Err(RefusalKind::HashMismatch { given: evidence_hash, current: proposal.evidence_hash });
+        }
+        if at >= proposal.expires_at {
+            return Err(RefusalKind::Expired { proposal: id, at: proposal.expires_at });
+        }
+        if let Some(kind) = self.own_plan(id, proposal)?.refusal() {
+            return Err(kind);
+        }
+        let (volume, candidate) = (proposal.volume, self.node_name(proposal.candidate));
+        let approval = Approval { actor: actor.clone(), evidence_hash, at, expires_at: self.after_approval_time(at) };
+        self.with_proposal(id, |proposal| {
+            proposal.approval = Some(approval);
+            proposal.state = ProposalState::Fencing;
+        });
+        let text =
+            format!("{actor} approved {id}: {candidate} for {}, evidence {}", self.volume_label(volume), evidence_hash.short());
+        self.record(at, actor, Some(volume), Event::Approved { proposal: id, evidence_hash }, text);
+        Ok(())
+    }
+
+    /// A person says no: before the grant it ends the proposal; after it, it gives up on a candidate that does not come to
+    /// serve. The grant itself stays with that candidate until another epoch is granted (R1).
+    pub(super) fn deny(&mut self, id: ProposalId, reason: &str, actor: &Actor, at: Timestamp) -> Applied {
+        input::person(actor)?;
+        input::text("reason", reason)?;
+        let proposal = self.known_proposal(id)?;
+        let volume = proposal.volume;
+        match proposal.state {
+            ProposalState::Pending | ProposalState::Fencing => {}
+            ProposalState::CatchingUp => {
+                self.fail_granted(volume, &format!("given up by {actor}: {reason}"), at);
+                return Ok(());
+            }
+            _ => return Err(self.closed(id, proposal)),
+        }
+        self.close(id, ProposalState::Denied { by: actor.clone(), reason: reason.to_string() });
+        self.record(at, actor, Some(volume), Event::Denied { proposal: id }, format!("{actor} denied {id}: {reason}"));
+        Ok(())
+    }
+
+    /// R14: what an observer saw no longer fits the evidence.
+    pub(super) fn void(&mut self, id: ProposalId, field: EvidenceField, seen: &str, by: NodeId, at: Timestamp) -> Applied {
+        self.known_node(by)?;
+        let proposal = self.known_proposal(id)?;
+        if !matches!(proposal.state, ProposalState::Pending | ProposalState::Fencing) {
+            return Err(self.closed(id, proposal));
+        }
+        self.make_void(id, field, input::clip(seen), &Actor::Node(by), at);
+        Ok(())
+    }
+
+    fn make_void(&mut self, id: ProposalId, field: EvidenceField, seen: String, actor: &Actor, at: Timestamp) {
+        let volume = self.proposals.get(&id).map(|proposal| proposal.volume);
+        let text = format!("proposal {id} is void: {seen}");
+        self.close(id, ProposalState::Void { field, seen });
+        self.record(at, actor, volume, Event::Voided { proposal: id, field }, text);
+    }
+
+    /// R14: after every decision, whatever it was, an open proposal whose basis changed is void.
+    pub(super) fn void_what_changed(&mut self, at: Timestamp) {
+        let open: Vec<ProposalId> = self.volumes.values().filter_map(|volume| volume.open_proposal).collect();
+        for id in open {
+            if let Some((field, seen)) = self.what_changed(id) {
+                self.make_void(id, field, seen, &Actor::Cluster, at);
+            }
+        }
+    }
+
+    fn what_changed(&self, id: ProposalId) -> Option<(EvidenceField, String)> {
+        let proposal = self.proposals.get(&id)?;
+        if !matches!(proposal.state, ProposalState::Pending | ProposalState::Fencing) {
+            return None;
+        }
+        let volume = self.volumes.get(&proposal.volume)?;
+        let now = self.basis(proposal.candidate, proposal.volume, volume);
+        if let Some((field, then, now)) = difference(self, &proposal.evidence.basis, &now) {
+            return Some((field, format!("{field:?} was {then}, and is {now}")));
+        }
+        let blocked = self.own_plan(id, proposal).ok()?.refusal()?;
+        Some((EvidenceField::Blocked, blocked.to_string()))
+    }
+
+    pub(super) fn expire(&mut self, id: ProposalId, at: Timestamp) -> Applied {
+        let proposal = self.known_proposal(id)?;
+        let until = match proposal.state {
+            ProposalState::Pending => proposal.expires_at,
+            ProposalState::Fencing => proposal.approval.as_ref().map_or(proposal.expires_at, |approval| approval.expires_at),
+            // Granted is granted: only its outcome closes it (R8).
+            _ => return Err(self.closed(id, proposal)),
+        };
+        if at < until {
+            return Err(RefusalKind::NotExpired { proposal: id, until });
+        }
+        let volume = proposal.volume;
+        self.close(id, ProposalState::Expired);
+        let text = format!("proposal {id} expired: nothing came of it in time");
+        self.record(at, &Actor::Cluster, Some(volume), Event::Expired { proposal: id }, text);
+        Ok(())
+    }
+
+    /// R2, R13: one node's durable word that the old epoch is over for it.
+    pub(super) fn lapsed(&mut self, command: &Command) -> Applied {
+        let Command::Lapsed { proposal: id, node, incarnation, promised, last, at } = command else { return Ok(()) };
+        let proposal = self.known_proposal(*id)?;
+        let known = self.known_node(*node)?;
+        if proposal.lapsed.get(node).is_some_and(|old| old.incarnation == *incarnation) {
+            return Ok(());
+        }
+        if proposal.state != ProposalState::Fencing {
+            return Err(self.closed(*id, proposal));
+        }
+        self.check_lapsed(*id, proposal, command)?;
+        let (volume, name) = (proposal.volume, known.name.clone());
+        let end = last.map_or("no copy".to_string(), |last| format!("copy up to {last}"));
+        let text = format!("{name} promised {promised} for {id}: its word to {} is over, {end}", proposal.parent_epoch);
+        let shrunk = self.shrunk_copy(proposal, *node, last.map(|last| last.position.0));
+        let promise = LapsedPromise { incarnation: *incarnation, promised: *promised, last: *last };
+        self.with_proposal(*id, |proposal| proposal.lapsed.insert(*node, promise));
+        self.record(*at, &Actor::Node(*node), Some(volume), Event::PromiseLapsed { proposal: *id, node: *node }, text);
+        match shrunk {
+            Some(seen) => self.make_void(*id, EvidenceField::Positions, seen, &Actor::Cluster, *at),
+            None => self.grant_when_ready(*id, *at),
+        }
+        Ok(())
+    }
+
+    fn check_lapsed(&self, id: ProposalId, proposal: &Proposal, command: &Command) -> Applied {
+        let Command::Lapsed { node, incarnation, promised, last, at, .. } = command else { return Ok(()) };
+        let known = self.known_node(*node)?;
+        if *incarnation != known.incarnation {
+            let (given, current) = (*incarnation, known.incarnation);
+            return Err(RefusalKind::OldBoot { node: known.name.clone(), given, current });
+        }
+        let needed = proposal.parent_epoch.next();
+        if *promised < needed {
+            return Err(RefusalKind::PromiseTooLow { node: known.name.clone(), promised: *promised, needed });
+        }
+        if *node == proposal.candidate && last.is_none() {
+            return Err(RefusalKind::MissingEvidence(format!("the end of the copy on {}", known.name)));
+        }
+        let expires_at = proposal.approval.as_ref().map_or(proposal.expires_at, |approval| approval.expires_at);
+        if *at >= expires_at {
+            return Err(RefusalKind::Expired { proposal: id, at: expires_at });
+        }
+        Ok(())
+    }
+
+    /// The candidate's copy must still reach as far as the evidence says.
+    fn shrunk_copy(&self, proposal: &Proposal, node: NodeId, last: Option<u64>) -> Option<String> {
+        let shown = known_copy(&proposal.evidence.observed, node)?.last.position;
+        let short = node == proposal.candidate && last.is_some_and(|last| last < shown.0);
+        short.then(|| format!("the copy on {} reached {shown}, and ends at p{}", self.node_name(node), last.unwrap_or(0)))
+    }
+
+    /// R13: the approval, the candidate's word in its present boot, and a majority's. Witness and file servers count alike.
+    fn grant_ready(&self, id: ProposalId) -> bool {
+        let Some(proposal) = self.proposals.get(&id) else { return false };
+        let approved = proposal.approval.as_ref().is_some_and(|approval| approval.evidence_hash == proposal.evidence_hash);
+        let candidate = self.promised_in_this_boot(proposal, proposal.candidate);
+        let majority = proposal.lapsed.len() >= self.majority();
+        let unblocked = self.own_plan(id, proposal).is_ok_and(|plan| plan.refusal().is_none());
+        proposal.state == ProposalState::Fencing && approved && candidate && majority && unblocked
+    }
+
+    fn promised_in_this_boot(&self, proposal: &Proposal, node: NodeId) -> bool {
+        let boot = self.nodes.get(&node).map(|known| known.incarnation);
+        proposal.lapsed.get(&node).map(|promise| promise.incarnation) == boot
+    }
+
+    /// The grant (R1): epoch + 1 to the candidate's present boot.
+    fn grant_when_ready(&mut self, id: ProposalId, at: Timestamp) {
+        if !self.grant_ready(id) {
+            return;
+        }
+        let proposal = &self.proposals[&id];
+        let (volume_id, candidate, evidence_hash) = (proposal.volume, proposal.candidate, proposal.evidence_hash);
+        let incarnation = self.nodes[&candidate].incarnation;
+        let in_sync = self.granted_set(proposal, incarnation);
+        let raised = proposal.evidence.basis.loss != Loss::None;
+        let parent = proposal.parent_epoch;
+        let epoch = self.with_volume(volume_id, |volume| {
+            assert_eq!(volume.epoch, parent, "R1: a grant follows the epoch that was approved");
+            volume.epoch = volume.epoch.next();
+            volume.loss_epoch += u64::from(raised);
+            volume.reign = Some(Reign { node: candidate, incarnation, state: ReignState::CatchingUp });
+            volume.last_primary = Some(candidate);
+            volume.fenced = false;
+            volume.in_sync = in_sync;
+            volume.in_sync_version += 1;
+            volume.epoch
+        });
+        let epoch = epoch.unwrap_or_default();
+        self.with_proposal(id, |proposal| {
+            proposal.state = ProposalState::CatchingUp;
+            proposal.granted = Some(epoch);
+        });
+        self.record_grant(id, epoch, volume_id, candidate, evidence_hash, raised, at);
+    }
+
+    /// The candidate, and the old members that promised in their present boot. A member keeps the incarnation that it was
+    /// recorded with: if it rebooted since, unsynced writes may be missing on it, and that must still be seen when it is the
+    /// next candidate.
+    fn granted_set(&self, proposal: &Proposal, incarnation: Incarnation) -> BTreeMap<NodeId, Incarnation> {
+        let old = self.volumes.get(&proposal.volume).map(|volume| volume.in_sync.clone()).unwrap_or_default();
+        let promised = |node: &NodeId| self.promised_in_this_boot(proposal, *node);
+        let mut set: BTreeMap<_, _> = old.into_iter().filter(|(node, _)| promised(node)).collect();
+        set.insert(proposal.candidate, incarnation);
+        set
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn record_grant(
+        &mut self,
+        id: ProposalId,
+        epoch: Epoch,
+        volume: VolumeId,
+        node: NodeId,
+        hash: Digest,
+        raised: bool,
+        at: Timestamp,
+    ) {
+        let (name, label) = (self.node_name(node), self.volume_label(volume));
+        let in_sync = self.names(self.volumes[&volume].in_sync.keys());
+        let text = format!("epoch {epoch} of {label} was granted to {name} by {id}, in sync {in_sync}, evidence {}", hash.short());
+        let event = Event::Granted { proposal: id, epoch, primary: node, evidence_hash: hash };
+        self.record(at, &Actor::Cluster, Some(volume), event, text);
+        if raised {
+            let loss_epoch = self.volumes[&volume].loss_epoch;
+            let text = format!("unsynced writes to {label} may be missing: clients are told (loss epoch {loss_epoch})");
+            self.record(at, &Actor::Cluster, Some(volume), Event::LossEpochRaised { loss_epoch }, text);
+        }
+    }
+
+    /// The primary serves: its promotion is done, and one that somebody proposed meanwhile has no ground any more.
+    pub(super) fn served(&mut self, volume: VolumeId, primary: NodeId, at: Timestamp) {
+        let Some((id, open)) = self.open_proposal(volume) else { return };
+        if open.state == ProposalState::CatchingUp {
+            self.close(id, ProposalState::Serving);
+        } else {
+            let seen = format!("{} serves", self.node_name(primary));
+            self.make_void(id, EvidenceField::PrimaryHeard, seen, &Actor::Cluster, at);
+        }
+    }
+
+    fn with_proposal<T>(&mut self, id: ProposalId, change: impl FnOnce(&mut Proposal) -> T) -> Option<T> {
+        self.proposals.get_mut(&id).map(change)
+    }
+
+    /// Gives the volume's one place free and keeps the proposal for people to look at.
+    pub(super) fn close(&mut self, id: ProposalId, state: ProposalState) {
+        assert!(!state.open(), "closing means a final state");
+        let volume = self.with_proposal(id, |proposal| {
+            assert!(proposal.state.open(), "a closed proposal stays closed");
+            proposal.state = state;
+            proposal.volume
+        });
+        if let Some(volume) = volume {
+            self.with_volume(volume, |volume| volume.open_proposal = None);
+        }
+        let closed: Vec<ProposalId> = self.proposals.iter().filter(|(_, p)| !p.state.open()).map(|(id, _)| *id).collect();
+        let surplus = closed.len().saturating_sub(PROPOSALS_CLOSED_MAX);
+        closed.into_iter().take(surplus).for_each(|old| drop(self.proposals.remove(&old)));
+    }
+}

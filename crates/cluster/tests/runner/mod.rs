@@ -1,0 +1,403 @@
+//! Reads a transcript: `> command` lines, each followed by what the cluster answers, up to an empty line. Lines that start with
+//! `#` are for the reader. `UPDATE=1 cargo test -p mainstay-cluster --test transcripts` writes the answers anew; review them.
+
+use mainstay_cluster::state::MaintenanceId;
+use mainstay_cluster::*;
+use mainstay_protocol::*;
+use std::collections::BTreeMap;
+
+/// The cluster under test, and what its nodes would see.
+pub struct Runner {
+    pub state: ClusterState,
+    observed: Observed,
+    at: Timestamp,
+}
+
+struct Arguments<'a> {
+    plain: Vec<&'a str>,
+    named: BTreeMap<&'a str, &'a str>,
+}
+
+impl<'a> Arguments<'a> {
+    /// `word`, `key=value`, and `key="several words"`.
+    fn parse(line: &'a str) -> Arguments<'a> {
+        let (mut plain, mut named) = (vec![], BTreeMap::new());
+        let mut rest = line.trim();
+        while !rest.is_empty() {
+            let quoted = rest.find('"').filter(|at| !rest[..*at].contains(' '));
+            let end = match quoted {
+                Some(open) => rest[open + 1..].find('"').map_or(rest.len(), |close| open + close + 2),
+                None => rest.find(' ').unwrap_or(rest.len()),
+            };
+            let word = &rest[..end];
+            match word.split_once('=') {
+                Some((key, value)) => drop(named.insert(key, value.trim_matches('"'))),
+                None => plain.push(word.trim_matches('"')),
+            }
+            rest = rest[end..].trim_start();
+        }
+        Arguments { plain, named }
+    }
+    fn word(&self, at: usize) -> &'a str {
+        self.plain.get(at).unwrap_or_else(|| panic!("a word is missing at {at}"))
+    }
+    fn text(&self, key: &str, default: &'a str) -> &'a str {
+        self.named.get(key).copied().unwrap_or(default)
+    }
+    fn number(&self, key: &str, default: u64) -> u64 {
+        self.named.get(key).map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{key}={value} is no number")))
+    }
+}
+
+impl Runner {
+    pub fn new() -> Runner {
+        Runner { state: ClusterState::default(), observed: Observed::default(), at: Timestamp::new(1_700_000_000, 0) }
+    }
+
+    /// The transcript with the answers as they are.
+    pub fn run(script: &str) -> String {
+        let mut runner = Runner::new();
+        let mut out = String::new();
+        let mut answering = false;
+        for line in script.lines() {
+            if let Some(command) = line.strip_prefix("> ") {
+                out += &format!("{line}\n{}\n", runner.answer(command));
+                answering = true;
+            } else if line.is_empty() || line.starts_with('#') {
+                out += &format!("{line}\n");
+                answering = false;
+            } else {
+                assert!(answering, "neither a command nor a comment: {line}");
+            }
+        }
+        out
+    }
+
+    fn answer(&mut self, line: &str) -> String {
+        let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let arguments = Arguments::parse(rest);
+        match verb {
+            "clock" => self.clock(&arguments),
+            "see" => self.see(&arguments),
+            "show" => self.show(),
+            "explain" => self.explain(&arguments).trim_end().to_string(),
+            "evidence" => self.evidence(&arguments),
+            "reads" => self.reads(&arguments),
+            "three" => self.three(),
+            _ => {
+                let command = self.command(verb, &arguments);
+                self.apply(&command)
+            }
+        }
+    }
+
+    pub fn apply(&mut self, command: &Command) -> String {
+        let before = self.state.clone();
+        self.at = Timestamp::from_millis(self.at.as_millis() + 100);
+        let answer = match self.state.apply(command) {
+            Ok(events) if events.is_empty() => "(nothing to do)".to_string(),
+            Ok(events) => events.iter().map(|event| event.text.clone()).collect::<Vec<_>>().join("\n"),
+            Err(refusal) => {
+                let now = ClusterState { version: before.version, audit: before.audit.clone(), ..self.state.clone() };
+                assert!(now == before, "a refused command changed the state: {refusal}");
+                assert!(refusal.rule == refusal.kind.rule() && !refusal.kind.clears().is_empty());
+                format!("REFUSED {}: {refusal}", refusal.rule)
+            }
+        };
+        self.state.validate().expect("every state is valid");
+        answer
+    }
+
+    fn clock(&mut self, arguments: &Arguments) -> String {
+        let seconds: i64 = arguments.word(0).trim_start_matches('+').parse().expect("seconds");
+        self.at = Timestamp::new(self.at.seconds + seconds, 0);
+        format!("{seconds} s later")
+    }
+
+    fn node(&self, name: &str) -> NodeId {
+        self.state.node_named(name).map_or_else(|| NodeId(99), |(id, _)| id)
+    }
+    fn volume(&self, arguments: &Arguments) -> VolumeId {
+        self.state.volume_named(arguments.text("volume", "files")).map_or(VolumeId(99), |(id, _)| id)
+    }
+    fn proposal(&self, arguments: &Arguments) -> ProposalId {
+        ProposalId(arguments.word(0).trim_start_matches('#').parse().expect("#N"))
+    }
+    fn boot(&self, node: NodeId, arguments: &Arguments) -> Incarnation {
+        let now = self.state.nodes.get(&node).map_or(Incarnation(0), |known| known.incarnation);
+        Incarnation(arguments.number("boot", now.0))
+    }
+    fn actor(&self, arguments: &Arguments, default: &str) -> Actor {
+        match arguments.text("by", default) {
+            name if self.state.node_named(name).is_some() => Actor::Node(self.node(name)),
+            name => Actor::Person(name.to_string()),
+        }
+    }
+
+    /// `see copy b 120 [synced=118] [state=resync]`, `see copy b unknown`; `see contact b 3000`, `see contact b unknown`.
+    fn see(&mut self, arguments: &Arguments) -> String {
+        let node = self.node(arguments.word(1));
+        let value: Option<u64> = arguments.word(2).parse().ok();
+        let silent = arguments.named.contains_key("since");
+        if arguments.word(0) == "contact" {
+            let contact = match value {
+                None => Contact::Unknown,
+                Some(ms_ago) if silent => Contact::SilentSinceBoot { ms_ago },
+                Some(ms_ago) => Contact::Heard { ms_ago },
+            };
+            self.observed.contacts.insert(node, contact);
+            return "seen".into();
+        }
+        let report = value.map_or(Known::Unknown, |at| Known::Known(self.copy(node, at, arguments)));
+        self.observed.copies.insert(node, report);
+        "seen".into()
+    }
+
+    fn copy(&self, node: NodeId, at: u64, arguments: &Arguments) -> CopyReport {
+        let state = match arguments.text("state", "complete") {
+            "complete" => CopyState::Complete,
+            "resync" => CopyState::Resync,
+            "diverged" => CopyState::Diverged,
+            "failed" => CopyState::Failed,
+            other => panic!("state={other}"),
+        };
+        let epoch = self.state.volumes.values().next().map_or(Epoch(1), |volume| volume.epoch);
+        let last = LogPoint { epoch, position: Position(at), chain: Chain(at as u128) };
+        let durable = Position(arguments.number("synced", at));
+        CopyReport { last, durable, state, incarnation: self.boot(node, arguments), age_ms: 100 }
+    }
+
+    /// Two file servers and a witness, booted; volume `files` served by `a`; and what is seen once `a` is gone.
+    fn three(&mut self) -> String {
+        let script = [
+            "init main node=a",
+            "add b",
+            "add w kind=witness",
+            "boot a 1",
+            "boot b 1",
+            "boot w 1",
+            "create files on=a,b primary=a",
+            "serving a",
+            "see copy b 120 synced=118",
+            "see copy a unknown",
+            "see contact b 3000",
+            "see contact w 3100",
+        ];
+        for line in script {
+            let answer = self.answer(line);
+            assert!(!answer.starts_with("REFUSED"), "{line}: {answer}");
+        }
+        "a and b serve files, w votes; a is the primary of epoch e1; b and w last heard it 3 s ago".into()
+    }
+
+    fn command(&self, verb: &str, arguments: &Arguments) -> Command {
+        let at = self.at;
+        match verb {
+            "init" | "add" | "boot" | "mint" | "use" => self.node_command(verb, arguments, at),
+            "create" | "shrink" | "grow" | "serving" | "fail" | "step-down" => self.volume_command(verb, arguments, at),
+            "propose" | "approve" | "deny" | "void" | "expire" | "lapsed" => self.promotion_command(verb, arguments, at),
+            _ => self.other_command(verb, arguments, at),
+        }
+    }
+
+    fn node_command(&self, verb: &str, arguments: &Arguments, at: Timestamp) -> Command {
+        let number = self.state.nodes.len() + 1;
+        let peer_address = arguments.text("peer", "").to_string();
+        let peer_address = if peer_address.is_empty() { format!("127.0.0.{}:7300", 10 + number) } else { peer_address };
+        let admin_address = format!("127.0.0.{}:7400", 10 + number);
+        let kind = if arguments.text("kind", "server") == "witness" { NodeKind::Witness } else { NodeKind::FileServer };
+        let actor = self.actor(arguments, "ann");
+        let token = || Digest::of(arguments.word(0).as_bytes());
+        match verb {
+            "init" => Command::Init {
+                cluster: ClusterId([7; 16]),
+                name: arguments.word(0).into(),
+                settings: Settings { lease_ms: arguments.number("lease_ms", 2000), ..Settings::default() },
+                node: arguments.text("node", "a").into(),
+                kind,
+                peer_address,
+                admin_address,
+                actor,
+                at,
+            },
+            "add" => Command::AddNode { name: arguments.word(0).into(), kind, peer_address, admin_address, actor, at },
+            "boot" => {
+                let incarnation = Incarnation(arguments.word(1).parse().expect("boot number"));
+                Command::Booted { node: self.node(arguments.word(0)), incarnation, at }
+            }
+            "mint" => {
+                let expires_at = Timestamp::new(at.seconds + arguments.number("seconds", 600) as i64, 0);
+                Command::MintToken { token: token(), expires_at, actor, at }
+            }
+            _ => Command::UseToken { token: token(), name: arguments.text("for", "").into(), at },
+        }
+    }
+
+    fn volume_command(&self, verb: &str, arguments: &Arguments, at: Timestamp) -> Command {
+        if verb == "create" {
+            return self.create(arguments, at);
+        }
+        let (volume, node) = (self.volume(arguments), self.node(arguments.word(0)));
+        let incarnation = self.boot(node, arguments);
+        let known = self.state.volumes.get(&volume);
+        let epoch = Epoch(arguments.number("epoch", known.map_or(0, |known| known.epoch.0)));
+        let expected = arguments.number("expected", known.map_or(0, |known| known.in_sync_version));
+        let reason = arguments.text("reason", "it did not answer").to_string();
+        match verb {
+            "shrink" => {
+                let remove = self.node(arguments.text("remove", ""));
+                Command::ShrinkInSync { volume, epoch, node, incarnation, remove, expected, reason, at }
+            }
+            "grow" => {
+                let add = self.node(arguments.text("add", ""));
+                let now = self.state.nodes.get(&add).map_or(0, |added| added.incarnation.0);
+                let added_incarnation = Incarnation(arguments.number("added", now));
+                let position = Position(arguments.number("at", 130));
+                Command::GrowInSync { volume, epoch, node, incarnation, add, added_incarnation, position, expected, at }
+            }
+            "serving" => Command::Serving { volume, epoch, node, incarnation, at },
+            "fail" => Command::GrantFailed { volume, epoch, node, incarnation, reason, at },
+            _ => Command::StepDown { volume, epoch, node, incarnation, at },
+        }
+    }
+
+    fn create(&self, arguments: &Arguments, at: Timestamp) -> Command {
+        let export = ExportSettings {
+            service_address: arguments.text("address", "127.0.0.10").into(),
+            clients: vec![ExportClient {
+                network: arguments.text("clients", "127.0.0.0/8").into(),
+                access: Access::ReadWrite,
+                squash: Squash::None,
+            }],
+            ..ExportSettings::default()
+        };
+        Command::CreateVolume {
+            name: arguments.word(0).into(),
+            replicas: arguments.text("on", "a,b").split(',').map(|name| self.node(name)).collect(),
+            primary: self.node(arguments.text("primary", "a")),
+            policy: if arguments.text("policy", "manual") == "guarded" { Policy::Guarded } else { Policy::Manual },
+            without_primary: match arguments.text("without_primary", "reads") {
+                "reads" => WithoutPrimary::ServeReads,
+                _ => WithoutPrimary::Close,
+            },
+            export,
+            actor: self.actor(arguments, "ann"),
+            at,
+        }
+    }
+
+    fn promotion_command(&self, verb: &str, arguments: &Arguments, at: Timestamp) -> Command {
+        if verb == "propose" {
+            return self.propose(arguments, at);
+        }
+        let proposal = self.proposal(arguments);
+        let actor = self.actor(arguments, "ann");
+        let reason = arguments.text("reason", "not now").to_string();
+        let known = self.state.proposals.get(&proposal);
+        match verb {
+            "approve" => {
+                let own = known.map_or(Digest::default(), |known| known.evidence_hash);
+                let evidence_hash = if arguments.named.contains_key("hash") { Digest::of(b"another") } else { own };
+                Command::Approve { proposal, evidence_hash, actor, at }
+            }
+            "deny" => Command::Deny { proposal, reason, actor, at },
+            "void" => {
+                let seen = arguments.text("seen", "the primary was heard again").to_string();
+                let by = self.node(arguments.text("by", "w"));
+                Command::Void { proposal, field: EvidenceField::PrimaryHeard, seen, by, at }
+            }
+            "expire" => Command::Expire { proposal, at },
+            _ => {
+                let node = self.node(arguments.word(1));
+                let incarnation = self.boot(node, arguments);
+                let promised = Epoch(arguments.number("promised", known.map_or(0, |known| known.parent_epoch.0 + 1)));
+                let point = |at| LogPoint { epoch: Epoch(1), position: Position(at), chain: Chain(at as u128) };
+                let last = Some(point(arguments.number("last", 120))).filter(|_| arguments.text("copy", "yes") == "yes");
+                Command::Lapsed { proposal, node, incarnation, promised, last, at }
+            }
+        }
+    }
+
+    fn propose(&self, arguments: &Arguments, at: Timestamp) -> Command {
+        let (volume, candidate) = (self.volume(arguments), self.node(arguments.word(0)));
+        let known = self.state.volumes.keys().next().copied().unwrap_or_default();
+        let observed = Observed { by: self.node(arguments.text("seen_by", arguments.word(0))), ..self.observed.clone() };
+        let mut evidence = self
+            .state
+            .evidence(candidate, volume, &observed)
+            .or_else(|| self.state.evidence(self.node("a"), known, &observed))
+            .expect("there is a volume to speak of");
+        if arguments.text("fencing", "") == "own" {
+            evidence.fencing = FencingProof::OwnDemotion;
+        }
+        if arguments.text("stale", "") == "set" {
+            evidence.basis.in_sync.remove(&NodeId(1));
+        }
+        let parent_epoch = Epoch(arguments.number("parent", evidence.basis.parent_epoch.0));
+        let proposer = self.actor(arguments, arguments.word(0));
+        Command::Propose { volume, candidate, parent_epoch, evidence: Box::new(evidence), proposer, at }
+    }
+
+    fn other_command(&self, verb: &str, arguments: &Arguments, at: Timestamp) -> Command {
+        let actor = self.actor(arguments, "ann");
+        match verb {
+            "maintain" => Command::BeginMaintenance {
+                node: self.node(arguments.word(0)),
+                owner: arguments.text("owner", "ann").into(),
+                reason: arguments.text("reason", "new memory").into(),
+                ends_at: Timestamp::new(at.seconds + arguments.number("seconds", 3600) as i64, 0),
+                allow_primary: arguments.text("primary", "no") == "yes",
+                actor,
+                at,
+            },
+            "end" => {
+                let maintenance = MaintenanceId(arguments.word(0).trim_start_matches('m').parse().expect("mN"));
+                Command::EndMaintenance { maintenance, actor, at }
+            }
+            "reset" => {
+                let reason = arguments.text("reason", "the address is free again").into();
+                Command::ResetBreaker { volume: self.volume(arguments), reason, actor, at }
+            }
+            "note" => Command::Note { volume: None, text: arguments.text("text", "").into(), actor, at },
+            other => panic!("unknown verb {other}"),
+        }
+    }
+
+    fn evidence(&self, arguments: &Arguments) -> String {
+        let proposal = self.state.proposals.get(&self.proposal(arguments));
+        proposal.map_or_else(|| "no such proposal".into(), |proposal| proposal.evidence.render(&self.state))
+    }
+
+    fn explain(&self, arguments: &Arguments) -> String {
+        self.state.explain_promote(self.node(arguments.word(0)), self.volume(arguments), &self.observed).to_string()
+    }
+
+    fn reads(&self, arguments: &Arguments) -> String {
+        let complete = arguments.text("complete", "yes") == "yes";
+        match self.state.may_serve_reads(self.volume(arguments), self.node(arguments.word(0)), complete) {
+            Ok(()) => "reads are served".into(),
+            Err(refusal) => format!("REFUSED {}: {refusal}", refusal.rule),
+        }
+    }
+
+    /// One line for each volume, proposal and maintenance.
+    fn show(&self) -> String {
+        let state = &self.state;
+        let volumes = state.volumes.values().map(|volume| {
+            let primary = volume.reign.map_or("none".to_string(), |reign| {
+                format!("{} {} ({:?})", state.node_name(reign.node), reign.incarnation, reign.state)
+            });
+            let in_sync = volume.in_sync.iter().map(|(node, boot)| format!("{} {boot}", state.node_name(*node)));
+            let in_sync = in_sync.collect::<Vec<_>>().join(", ");
+            let fenced = if volume.fenced { ", fenced" } else { "" };
+            let breaker = if volume.breaker.open { ", breaker OPEN" } else { "" };
+            let (name, epoch, loss) = (&volume.name, volume.epoch, volume.loss_epoch);
+            format!("volume {name}: {epoch}, loss epoch {loss}, primary {primary}, in sync {{{in_sync}}}{fenced}{breaker}")
+        });
+        let proposals =
+            state.proposals.iter().map(|(id, p)| format!("proposal {id}: {} {}", state.node_name(p.candidate), p.state));
+        let maintenance =
+            state.maintenance.iter().map(|(id, m)| format!("maintenance {id}: {} {:?}", state.node_name(m.node), m.state));
+        volumes.chain(proposals).chain(maintenance).collect::<Vec<_>>().join("\n")
+    }
+}
