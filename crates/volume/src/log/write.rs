@@ -2,7 +2,7 @@
 
 use crate::disk::Disk;
 use crate::error::DiskError;
-use crate::place::SegmentId;
+use crate::place::{Place, SegmentId};
 use crate::segment;
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -18,7 +18,7 @@ pub(crate) enum Step {
 }
 
 /// What the flusher does in one go. Batches are executed in the order in which they were handed out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogBatch {
     pub(crate) steps: Vec<Step>,
     /// Whether the batch ends with a sync of everything written so far.
@@ -46,30 +46,35 @@ impl LogBatch {
     /// Takes in the batch that was handed out right after this one: one group write and one sync for both.
     pub fn merge(&mut self, next: LogBatch) {
         assert!(next.through >= self.through, "batches are merged in order");
-        let mut steps = next.steps.into_iter();
-        if let Some(first) = steps.next() {
-            self.push(first);
-        }
-        self.steps.extend(steps);
+        next.steps.into_iter().for_each(|step| self.push(step));
         self.sync |= next.sync;
         self.dirty.extend(next.dirty);
         self.through = next.through;
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
     /// Adds a step, joined to the last one where the bytes touch.
     pub(crate) fn push(&mut self, step: Step) {
-        if let (
-            Some(Step::Write { segment, offset, len, parts }),
-            Step::Write { segment: next, offset: at, len: more, parts: added },
-        ) = (self.steps.last_mut(), &step)
-            && segment == next
-            && *offset + *len == *at
-        {
-            *len += more;
-            parts.extend_from_slice(added);
-            return;
+        match step {
+            Step::Write { segment, offset, len, parts } => self.write(Place { segment, offset }, len, parts),
+            Step::Sync(_) => self.steps.push(step),
         }
-        self.steps.push(step);
+    }
+
+    pub(crate) fn write(&mut self, place: Place, bytes: u32, added: impl IntoIterator<Item = Bytes>) {
+        match self.steps.last_mut() {
+            Some(Step::Write { segment, offset, len, parts }) if *segment == place.segment && *offset + *len == place.offset => {
+                *len += bytes;
+                parts.extend(added);
+            }
+            _ => {
+                let parts = added.into_iter().collect();
+                self.steps.push(Step::Write { segment: place.segment, offset: place.offset, len: bytes, parts });
+            }
+        }
     }
 
     pub(crate) fn run(self, disk: &dyn Disk) -> LogDone {

@@ -1,0 +1,247 @@
+//! Which segment files there are and what each is for; room, reserve, and files prepared ahead of need.
+
+use crate::disk::{Disk, Space};
+use crate::error::DiskError;
+use crate::place::SegmentId;
+use crate::segment::{self, SEGMENT_HEADER_BYTES, SegmentHeader};
+use mainstay_protocol::{LogPoint, Position};
+use std::collections::BTreeMap;
+
+/// What a segment file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// Header zero, ready to be written to.
+    Prepared,
+    /// Part of the history that can be read: its records are `base.next()..=last`.
+    Log {
+        base: LogPoint,
+        last: Position,
+    },
+    /// Kept for file data only: log below the retention, or rolled back. Writes up to number `after` may still be on their way
+    /// to it.
+    Retired {
+        after: u64,
+    },
+    Fragments,
+    /// Being made into a prepared one.
+    Recycling,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Segment {
+    pub used_as: Use,
+    pub bytes: u64,
+    /// Bytes written, header included.
+    pub end: u32,
+}
+
+/// Who asks for room decides how deep into the reserve it may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Clients' changes that add something.
+    Ordinary,
+    /// Removals, an epoch's first record, and whatever the primary has decided already.
+    Privileged,
+    /// Compaction and repair: they give back more than they take.
+    Upkeep,
+}
+
+/// Prepared segments that stay for upkeep when everything else is used.
+pub(crate) const UPKEEP_SEGMENTS: usize = 1;
+
+#[derive(Debug)]
+pub(crate) struct Segments {
+    pub all: BTreeMap<SegmentId, Segment>,
+    next_id: u32,
+    segment_bytes: u64,
+    capacity_bytes: Option<u64>,
+    reserve: usize,
+    /// Prepared segments wanted, reserve included.
+    target: usize,
+    preparing: bool,
+    /// As of the last effect that told; `None`: the last attempt met a full disk.
+    space: Option<Space>,
+}
+
+impl Segments {
+    pub fn new(options: &crate::Options, space: Space) -> Segments {
+        Segments {
+            all: BTreeMap::new(),
+            next_id: 1,
+            segment_bytes: options.segment_bytes,
+            capacity_bytes: options.capacity_bytes,
+            reserve: options.reserve_segments(),
+            target: options.reserve_segments() + options.prepared_segments as usize,
+            preparing: false,
+            space: Some(space),
+        }
+    }
+
+    pub fn insert(&mut self, id: SegmentId, segment: Segment) {
+        self.next_id = self.next_id.max(id.0 + 1);
+        self.all.insert(id, segment);
+    }
+
+    pub fn take_id(&mut self) -> SegmentId {
+        self.next_id += 1;
+        SegmentId(self.next_id - 1)
+    }
+
+    pub fn get(&self, id: SegmentId) -> Option<&Segment> {
+        self.all.get(&id)
+    }
+
+    pub fn prepared(&self) -> usize {
+        self.all.values().filter(|segment| segment.used_as == Use::Prepared).count()
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.all.values().map(|segment| segment.bytes).sum()
+    }
+
+    /// Takes the oldest prepared segment into use. Ids rise, so the log's order is the ids' order.
+    pub fn activate(&mut self, used_as: Use) -> Option<(SegmentId, u64)> {
+        let (id, segment) = self.all.iter_mut().find(|(_, segment)| segment.used_as == Use::Prepared)?;
+        segment.used_as = used_as;
+        segment.end = SEGMENT_HEADER_BYTES as u32;
+        Some((*id, segment.bytes))
+    }
+
+    /// Whether a new segment may be taken for this need.
+    pub fn may_take(&self, need: Need) -> bool {
+        let kept = match need {
+            Need::Ordinary => self.reserve,
+            Need::Privileged => UPKEEP_SEGMENTS,
+            Need::Upkeep => 0,
+        };
+        self.prepared() > kept
+    }
+
+    /// Whether another file could be made.
+    fn can_grow(&self) -> bool {
+        let within = self.capacity_bytes.is_none_or(|capacity| self.bytes() + self.segment_bytes <= capacity);
+        // The view's file grows too: as much as the reserve stays free for it.
+        let slack = self.reserve as u64 * self.segment_bytes;
+        within && self.space.is_some_and(|space| space.free_bytes >= self.segment_bytes + slack)
+    }
+
+    /// More segments are wanted and none can be made: retention gives way, and compaction hurries.
+    pub fn pressed(&self) -> bool {
+        !self.preparing && self.prepared() < self.target && !self.can_grow()
+    }
+
+    pub fn preparing(&self) -> bool {
+        self.preparing
+    }
+
+    pub fn wants_more(&self) -> bool {
+        !self.preparing && self.prepared() < self.target
+    }
+
+    /// Starts making one prepared segment, from `recycle` or else as a new file.
+    pub fn prepare(&mut self, recycle: Option<SegmentId>) -> Option<PrepareJob> {
+        if self.preparing || (recycle.is_none() && (self.prepared() >= self.target || !self.can_grow())) {
+            return None;
+        }
+        if let Some(segment) = recycle.and_then(|id| self.all.get_mut(&id)) {
+            segment.used_as = Use::Recycling;
+        }
+        self.preparing = true;
+        Some(PrepareJob { id: self.take_id(), bytes: self.segment_bytes, recycle })
+    }
+
+    /// The error is for the log; what failed is tried again when space was looked at.
+    pub fn prepared_one(&mut self, done: &PrepareDone) {
+        self.preparing = false;
+        self.space = done.space;
+        match &done.result {
+            Ok(()) => {
+                if let Some(old) = done.recycled {
+                    self.all.remove(&old);
+                }
+                self.insert(done.id, Segment { used_as: Use::Prepared, bytes: done.bytes, end: 0 });
+            }
+            // A recycled file stays what it was: out of use, tried again.
+            Err(error) => {
+                if let Some(segment) = done.recycled.and_then(|old| self.all.get_mut(&old)) {
+                    segment.used_as = Use::Retired { after: 0 };
+                }
+                if error.is_full() {
+                    self.space = None;
+                }
+            }
+        }
+    }
+
+    pub fn looked_at_space(&mut self, space: Space) {
+        self.space = Some(space);
+    }
+
+    /// Bytes that segments can hold in all: what there is and what can be made.
+    pub fn capacity(&self) -> u64 {
+        let slack = self.reserve as u64 * self.segment_bytes;
+        let free = self.space.map_or(0, |space| space.free_bytes.saturating_sub(slack));
+        let possible = self.bytes() + free / self.segment_bytes * self.segment_bytes;
+        let capacity = self.capacity_bytes.map_or(possible, |capacity| capacity.min(possible).max(self.bytes()));
+        capacity.saturating_sub(self.target as u64 * self.segment_bytes)
+    }
+}
+
+/// Makes one prepared segment: recycles a file that nothing lives in, or fills a new one with zeros.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrepareJob {
+    pub(crate) id: SegmentId,
+    pub(crate) bytes: u64,
+    pub(crate) recycle: Option<SegmentId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrepareDone {
+    pub(crate) id: SegmentId,
+    pub(crate) bytes: u64,
+    pub(crate) recycled: Option<SegmentId>,
+    pub(crate) result: Result<(), DiskError>,
+    pub(crate) space: Option<Space>,
+}
+
+impl PrepareJob {
+    pub(crate) fn run(self, disk: &dyn Disk) -> PrepareDone {
+        let result = match self.recycle {
+            Some(old) => recycle(disk, old, self.id, self.bytes),
+            None => create(disk, self.id, self.bytes),
+        };
+        PrepareDone { id: self.id, bytes: self.bytes, recycled: self.recycle, result, space: disk.space().ok() }
+    }
+}
+
+pub(crate) fn create(disk: &dyn Disk, id: SegmentId, bytes: u64) -> Result<(), DiskError> {
+    let name = segment::file_name(id);
+    disk.create(&name, bytes).map(|_| ()).map_err(|error| DiskError::new("create", &name, &error))
+}
+
+/// First the header is zero on disk, then the file has its new name: a crash in between leaves a prepared segment.
+pub(crate) fn recycle(disk: &dyn Disk, old: SegmentId, id: SegmentId, bytes: u64) -> Result<(), DiskError> {
+    let (from, to) = (segment::file_name(old), segment::file_name(id));
+    let failed = |operation: &'static str| {
+        let from = from.clone();
+        move |error: std::io::Error| DiskError::new(operation, from, &error)
+    };
+    let file = disk.open(&from).map_err(failed("open"))?;
+    if file.len().map_err(failed("measure"))? != bytes {
+        // Made when segments had another size.
+        disk.remove(&from).map_err(failed("remove"))?;
+        return create(disk, id, bytes);
+    }
+    file.write_at(0, &[&[0; SEGMENT_HEADER_BYTES]]).map_err(failed("clear"))?;
+    file.sync().map_err(failed("sync"))?;
+    drop(file);
+    disk.rename(&from, &to).map_err(failed("rename"))
+}
+
+/// Writes a segment's header at once and syncs it: only where the caller may block.
+pub(crate) fn write_header(disk: &dyn Disk, header: &SegmentHeader) -> Result<(), DiskError> {
+    let name = segment::file_name(header.segment);
+    let file = disk.open(&name).map_err(|error| DiskError::new("open", &name, &error))?;
+    let written = file.write_at(0, &[&header.encode()]).and_then(|()| file.sync());
+    written.map_err(|error| DiskError::new("write header of", &name, &error))
+}
