@@ -127,13 +127,16 @@ impl ClusterState {
         if remove == node {
             return Err(RefusalKind::RemovesItself(name));
         }
-        if !volume.in_sync.contains_key(remove) {
-            return Ok(());
-        }
+        let member = volume.in_sync.contains_key(remove);
+        // The version moves even when there is nothing to remove: a growth of `remove` that is still under way somewhere can
+        // then never be decided, and the primary may stop waiting for it.
         self.with_volume(*id, |volume| {
             volume.in_sync.remove(remove);
             volume.in_sync_version += 1;
         });
+        if !member {
+            return Ok(());
+        }
         let text = format!("{name} left the in-sync set of {}: {}", self.volume_label(*id), input::clip(reason));
         self.record(*at, &Actor::Node(*node), Some(*id), Event::InSyncShrunk { removed: *remove }, text);
         Ok(())
@@ -228,8 +231,10 @@ impl ClusterState {
     }
 
     fn open_breaker(&mut self, id: VolumeId, candidate: NodeId, reason: &str, at: Timestamp) {
+        let epoch = self.volumes.get(&id).map(|volume| volume.epoch);
+        let granted = self.proposals.iter().find(|(_, p)| p.volume == id && p.granted.is_some() && p.granted == epoch);
         // Zero stands for the grant that came with the volume's creation.
-        let proposal = self.open_proposal(id).map_or(ProposalId(0), |(proposal, _)| proposal);
+        let proposal = granted.map_or(ProposalId(0), |(proposal, _)| *proposal);
         self.remember_failure(id, candidate, proposal, reason, at);
         self.with_volume(id, |volume| volume.breaker.open = true);
         let text = format!("breaker of {} opened: {reason}", self.volume_label(id));
