@@ -8,12 +8,16 @@
 pub mod disk;
 pub mod effects;
 pub mod error;
+pub mod extents;
 pub mod file_disk;
 pub mod log;
 pub mod mem_disk;
 pub mod options;
 pub mod place;
+pub mod plan;
+pub mod resync;
 pub mod segment;
+pub mod view;
 pub mod volume;
 
 pub use disk::{Disk, DiskFile, Space};
