@@ -164,6 +164,7 @@ fn path() -> PathInfo {
     }
 }
 
+#[expect(clippy::result_large_err, reason = "a test compares it whole")]
 fn answered(front: &Front, context: Context, result: FileResult) -> Result<Answer, FileFailure> {
     let reply = client::decode(context.procedure(), unmarked(&front.reply(context, result))).unwrap();
     assert_eq!(reply.xid, context.xid());
