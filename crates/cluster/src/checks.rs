@@ -48,26 +48,26 @@ type Judgement = Result<String, RefusalKind>;
 
 type CheckFunction = fn(&Plan) -> Judgement;
 
-/// In the order in which a person wants to read them.
+/// The most telling reason first: a refusal names the first that fails. Shown in the order of the rules.
 const CHECKS: &[(Rule, &str, CheckFunction)] = &[
-    (Rule::R1, "the new epoch follows the present one", follows_epoch),
-    (Rule::R1, "the candidate is not the primary already", not_primary),
-    (Rule::R2, "the nodes promise the new epoch durably before it is granted", promise_comes),
-    (Rule::R3, "the candidate is booted, and its copy was reported by this boot", booted),
-    (Rule::R4, "the in-sync set is the one that the primary last waited for", set_recorded),
-    (Rule::R5, "the candidate is in the in-sync set", in_sync),
-    (Rule::R6, "everything that decides is known", all_known),
-    (Rule::R6, "the candidate's copy can be trusted", copy_trusted),
-    (Rule::R7, "a person decides", policy),
-    (Rule::R8, "no other promotion of the volume is under way", single),
-    (Rule::R8, "the breaker is closed", breaker),
-    (Rule::R8, "this very plan did not fail before", not_failed_before),
-    (Rule::R9, "the candidate holds nothing that the cluster does not have", not_diverged),
-    (Rule::R10, "neither the candidate nor the missing primary is in maintenance", no_maintenance),
-    (Rule::R11, "the candidate's copy is a complete prefix", not_in_resync),
     (Rule::R12, "the candidate is a file server that holds the volume", holds_data),
+    (Rule::R1, "the new epoch follows the present one, and no copy is of a later one", follows_epoch),
+    (Rule::R1, "the candidate is not the primary already", not_primary),
+    (Rule::R9, "the candidate holds nothing that the cluster does not have", not_diverged),
+    (Rule::R11, "the candidate's copy is a complete prefix", not_in_resync),
+    (Rule::R6, "the candidate's copy can be trusted", copy_trusted),
+    (Rule::R5, "the candidate is in the in-sync set", in_sync),
+    (Rule::R10, "neither the candidate nor the missing primary is in maintenance", no_maintenance),
+    (Rule::R8, "no other promotion of the volume is under way", single),
+    (Rule::R8, "this very plan did not fail before", not_failed_before),
+    (Rule::R8, "the breaker is closed", breaker),
+    (Rule::R3, "the candidate is booted, and its copy was reported by this boot", booted),
     (Rule::R13, "the old primary cannot serve any more, or its lease will lapse", fencing),
+    (Rule::R6, "everything that decides is known", all_known),
     (Rule::R14, "the evidence is of the present state", up_to_date),
+    (Rule::R2, "the nodes promise the new epoch durably before it is granted", promise_comes),
+    (Rule::R4, "the in-sync set is the one that the primary last waited for", set_recorded),
+    (Rule::R7, "a person decides", policy),
     (Rule::R15, "what replicas do meanwhile", meanwhile),
 ];
 
@@ -80,7 +80,9 @@ impl Plan<'_> {
     }
 
     pub fn checks(&self) -> Vec<Check> {
-        CHECKS.iter().map(|(rule, claim, judge)| check(*rule, claim, judge(self))).collect()
+        let mut checks: Vec<Check> = CHECKS.iter().map(|(rule, claim, judge)| check(*rule, claim, judge(self))).collect();
+        checks.sort_by_key(|check| check.rule);
+        checks
     }
 
     fn copy(&self) -> Option<CopyReport> {
@@ -115,6 +117,11 @@ fn follows_epoch(plan: &Plan) -> Judgement {
     // Never wraps: an epoch is not reused, not even after 2^64 of them.
     if current.0 == u64::MAX {
         return Err(RefusalKind::EpochExhausted);
+    }
+    // A copy with records of a later epoch: the cluster state is older than the data, restored from a backup perhaps.
+    let reported = plan.volume.replicas.iter().filter_map(|node| Some((*node, known_copy(&plan.evidence.observed, *node)?)));
+    for (node, copy) in reported {
+        plan.state.epoch_not_behind(node, copy.last.epoch, current)?;
     }
     Ok(format!("{current} → {}", current.next()))
 }
@@ -166,7 +173,8 @@ fn all_known(plan: &Plan) -> Judgement {
     if plan.volume.fenced || plan.volume.last_primary.is_none() {
         return Ok("the candidate's copy; the old primary gave up by itself".into());
     }
-    let told = observers(plan).filter(|(_, contact)| silent_ms(*contact).is_some());
+    let limit_ms = plan.state.settings.contact_lost_ms;
+    let told = observers(plan).filter(|(_, contact)| told_ms(*contact, limit_ms).is_some());
     let told: BTreeSet<NodeId> = told.map(|(node, _)| node).collect();
     let needed = plan.state.majority();
     if !told.contains(&plan.candidate) || told.len() < needed {
@@ -190,6 +198,14 @@ pub(crate) fn silent_ms(contact: Contact) -> Option<u64> {
     match contact {
         Contact::Unknown => None,
         Contact::Heard { ms_ago } | Contact::SilentSinceBoot { ms_ago } => Some(ms_ago),
+    }
+}
+
+/// As [`silent_ms`]; but an observer that booted a moment ago cannot tell that anybody is missing.
+fn told_ms(contact: Contact, limit_ms: u64) -> Option<u64> {
+    match contact {
+        Contact::SilentSinceBoot { ms_ago } if ms_ago < limit_ms => None,
+        other => silent_ms(other),
     }
 }
 
@@ -285,7 +301,7 @@ fn fencing(plan: &Plan) -> Judgement {
         return Err(RefusalKind::NotFenced(primary));
     }
     let limit_ms = plan.state.settings.contact_lost_ms;
-    let silences = observers(plan).filter_map(|(node, contact)| Some((silent_ms(contact)?, node)));
+    let silences = observers(plan).filter_map(|(node, contact)| Some((told_ms(contact, limit_ms)?, node)));
     match silences.min() {
         None => Err(RefusalKind::MissingEvidence(format!("when {primary} was last heard"))),
         Some((ms_ago, by)) if ms_ago < limit_ms => {
@@ -347,6 +363,14 @@ impl ClusterState {
     /// `{a, b}`
     pub(crate) fn names<'a>(&self, nodes: impl Iterator<Item = &'a NodeId>) -> String {
         format!("{{{}}}", nodes.map(|node| self.node_name(*node)).collect::<Vec<_>>().join(", "))
+    }
+
+    /// R1: an epoch is never granted twice, also when the state is older than the data.
+    pub(crate) fn epoch_not_behind(&self, node: NodeId, held: Epoch, current: Epoch) -> Result<(), RefusalKind> {
+        match held > current {
+            true => Err(RefusalKind::EpochBehindCopies { node: self.node_name(node), held, current }),
+            false => Ok(()),
+        }
     }
 
     /// R12: witnesses never gate data; R5: only replicas have a copy at all.

@@ -2,7 +2,7 @@
 //! as a person reads it.
 
 use crate::checks::{Check, Plan, Verdict, check, known_copy, silent_ms};
-use crate::evidence::{Contact, CopyReport, CopyState, Evidence, FencingProof, Loss, Observed};
+use crate::evidence::{Contact, CopyReport, CopyState, Evidence, EvidenceField, FencingProof, Loss, Observed};
 use crate::refusal::{Refusal, RefusalKind, Rule};
 use crate::state::{ClusterState, ProposalState, VolumeState, WithoutPrimary};
 use mainstay_protocol::{NodeId, VolumeId};
@@ -122,6 +122,24 @@ impl fmt::Display for ProposalState {
             ProposalState::Expired => f.write_str("expired"),
             ProposalState::Void { seen, .. } => write!(f, "void ({seen})"),
         }
+    }
+}
+
+impl fmt::Display for EvidenceField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            EvidenceField::Epoch => "the epoch",
+            EvidenceField::CandidateIncarnation => "the candidate's boot",
+            EvidenceField::PrimaryIncarnation => "the old primary",
+            EvidenceField::InSync => "the in-sync set",
+            EvidenceField::Maintenance => "the nodes in maintenance",
+            EvidenceField::Loss => "the loss",
+            EvidenceField::Config => "the configuration",
+            EvidenceField::PrimaryHeard => "the contact with the primary",
+            EvidenceField::Positions => "the position of a copy",
+            EvidenceField::CandidateCopy => "the candidate's copy",
+            EvidenceField::Blocked => "the plan",
+        })
     }
 }
 

@@ -96,6 +96,8 @@ pub enum RefusalKind {
     ParentEpoch { given: Epoch, current: Epoch },
     #[error("{0} is the primary already")]
     AlreadyPrimary(String),
+    #[error("{node} holds records of epoch {held}, but the state knows {current} only: the state is older than the data")]
+    EpochBehindCopies { node: String, held: Epoch, current: Epoch },
     #[error("the epoch has reached its largest number")]
     EpochExhausted,
     // R2
@@ -165,12 +167,14 @@ pub enum RefusalKind {
     #[error("the evidence says that the old primary {0} gave up by itself, but it did not")]
     NotFenced(String),
     // R14
-    #[error("the evidence is of an older state: {field:?} was {then}, and is {now}")]
+    #[error("the evidence is of an older state: {field} was {then}, and is {now}")]
     EvidenceOutdated { field: EvidenceField, then: String, now: String },
     #[error("the approval names evidence {given}, the proposal's is {current}")]
     HashMismatch { given: Digest, current: Digest },
     #[error("{proposal} was approved already by {by}; an approval is used once")]
     AlreadyApproved { proposal: ProposalId, by: Actor },
+    #[error("{proposal} is {state}, and an approval of it means nothing any more")]
+    ApprovalTooLate { proposal: ProposalId, state: String },
     #[error("{proposal} expired at {}", instant(*.at))]
     Expired { proposal: ProposalId, at: Timestamp },
     #[error("{proposal} is good until {}", instant(*.until))]
@@ -188,7 +192,7 @@ impl RefusalKind {
     pub fn rule(&self) -> Rule {
         use RefusalKind::*;
         match self {
-            ParentEpoch { .. } | AlreadyPrimary(_) | EpochExhausted => Rule::R1,
+            ParentEpoch { .. } | AlreadyPrimary(_) | EpochExhausted | EpochBehindCopies { .. } => Rule::R1,
             StaleEpoch { .. } | PromiseTooLow { .. } => Rule::R2,
             NotGranted { .. } | IncarnationNotRisen { .. } | OldBoot { .. } => Rule::R3,
             NotThePrimary { .. } | RemovesItself(_) | SetChanged { .. } => Rule::R4,
@@ -201,11 +205,14 @@ impl RefusalKind {
             InResync(_) => Rule::R11,
             Witness(_) | NotAReplica { .. } => Rule::R12,
             PrimaryHeard { .. } | NotFenced(_) => Rule::R13,
-            EvidenceOutdated { .. } | HashMismatch { .. } | AlreadyApproved { .. } | Expired { .. } | NotExpired { .. } => {
-                Rule::R14
-            }
+            EvidenceOutdated { .. } | HashMismatch { .. } | AlreadyApproved { .. } => Rule::R14,
+            ApprovalTooLate { .. } | Expired { .. } | NotExpired { .. } => Rule::R14,
             HasPrimary(_) | ClosedWithoutPrimary | IncompletePrefix(_) => Rule::R15,
-            _ => Rule::Input,
+            // Named one by one, so that a new reason cannot miss its rule.
+            NotInitialised | AlreadyInitialised(_) | UnknownNode(_) | UnknownVolume(_) | UnknownProposal(_) => Rule::Input,
+            UnknownMaintenance(_) | BadLabel { .. } | Taken { .. } | BadValue { .. } | LimitReached { .. } => Rule::Input,
+            PrimaryNotReplica(_) | UnknownToken | TokenUsed(_) | TokenExpired(_) | TokenMissing(_) => Rule::Input,
+            NothingToReset(_) => Rule::Input,
         }
     }
 
@@ -224,9 +231,12 @@ impl RefusalKind {
             IncarnationNotRisen { .. } | RemovesItself(_) | SetChanged { .. } | ReturnedUnverified { .. } | HasPrimary(_) => {
                 self.node_clears()
             }
-            ClosedWithoutPrimary | IncompletePrefix(_) | ProposalClosed { .. } | NotExpired { .. } => self.node_clears(),
+            ClosedWithoutPrimary | IncompletePrefix(_) | NotExpired { .. } => self.node_clears(),
             ParentEpoch { .. } | EvidenceOutdated { .. } | NotFenced(_) => "Propose again from the present state",
             AlreadyPrimary(_) => "Nothing needs to be done",
+            EpochBehindCopies { .. } => {
+                "If the coordination state was restored from a backup, bring back the newest one; nothing is promoted until then"
+            }
             EpochExhausted => "Make a new volume and copy the data",
             NotInSync { .. } => {
                 "Promote a member of the set, or bring one back. Anything else would lose acknowledged writes and needs two \
@@ -245,7 +255,9 @@ impl RefusalKind {
             InResync(_) => "Wait for it to be in sync",
             Witness(_) | NotAReplica { .. } => "Choose a file server that is a replica",
             PrimaryHeard { .. } => "For a planned change stop the primary first: it then steps down by itself",
-            HashMismatch { .. } | AlreadyApproved { .. } | Expired { .. } => "Look at the proposal as it is now and decide anew",
+            HashMismatch { .. } | AlreadyApproved { .. } | ApprovalTooLate { .. } | Expired { .. } | ProposalClosed { .. } => {
+                "Look at the proposals as they are now and decide anew"
+            }
             _ => self.input_clears(),
         }
     }

@@ -79,7 +79,7 @@ impl ClusterState {
 
     /// A grant whose candidate went missing (the checks saw to that) has had its outcome: it failed.
     fn supersede(&mut self, volume: VolumeId, at: Timestamp) {
-        self.fail_granted(volume, "its candidate went missing before it served", at);
+        self.fail_granted(volume, "its candidate went missing before it served", &Actor::Cluster, at);
     }
 
     fn after_approval_time(&self, at: Timestamp) -> Timestamp {
@@ -102,7 +102,7 @@ impl ClusterState {
             return Err(RefusalKind::AlreadyApproved { proposal: id, by: approval.actor.clone() });
         }
         if proposal.state != ProposalState::Pending {
-            return Err(self.closed(id, proposal));
+            return Err(RefusalKind::ApprovalTooLate { proposal: id, state: proposal.state.to_string() });
         }
         if evidence_hash != proposal.evidence_hash {
             return Err(RefusalKind::HashMismatch { given: evidence_hash, current: proposal.evidence_hash });
@@ -135,7 +135,7 @@ impl ClusterState {
         match proposal.state {
             ProposalState::Pending | ProposalState::Fencing => {}
             ProposalState::CatchingUp => {
-                self.fail_granted(volume, &format!("given up by {actor}: {reason}"), at);
+                self.fail_granted(volume, &format!("given up by {actor}: {reason}"), actor, at);
                 return Ok(());
             }
             _ => return Err(self.closed(id, proposal)),
@@ -181,7 +181,7 @@ impl ClusterState {
         let volume = self.volumes.get(&proposal.volume)?;
         let now = self.basis(proposal.candidate, proposal.volume, volume);
         if let Some((field, then, now)) = difference(self, &proposal.evidence.basis, &now) {
-            return Some((field, format!("{field:?} was {then}, and is {now}")));
+            return Some((field, format!("{field} was {then}, and is {now}")));
         }
         let blocked = self.own_plan(id, proposal).ok()?.refusal()?;
         Some((EvidenceField::Blocked, blocked.to_string()))
@@ -241,6 +241,9 @@ impl ClusterState {
         let needed = proposal.parent_epoch.next();
         if *promised < needed {
             return Err(RefusalKind::PromiseTooLow { node: known.name.clone(), promised: *promised, needed });
+        }
+        if let Some(last) = last {
+            self.epoch_not_behind(*node, last.epoch, proposal.parent_epoch)?;
         }
         if *node == proposal.candidate && last.is_none() {
             return Err(RefusalKind::MissingEvidence(format!("the end of the copy on {}", known.name)));

@@ -227,7 +227,7 @@ impl ClusterState {
         let (name, volume) = (self.node_name(reign.node), self.volume_label(id));
         let text = format!("{volume} has no primary: {name} ended its reign of epoch {epoch}: {why}");
         self.record(at, &Actor::Node(reign.node), Some(id), Event::ReignEnded { epoch, node: reign.node }, text);
-        self.fail_granted(id, &format!("{name}: {why}"), at);
+        self.fail_granted(id, &format!("{name}: {why}"), &Actor::Cluster, at);
     }
 
     fn open_breaker(&mut self, id: VolumeId, candidate: NodeId, reason: &str, at: Timestamp) {
@@ -255,7 +255,7 @@ impl ClusterState {
     }
 
     /// Closes the promotion whose grant ended before it served.
-    pub(super) fn fail_granted(&mut self, id: VolumeId, reason: &str, at: Timestamp) {
+    pub(super) fn fail_granted(&mut self, id: VolumeId, reason: &str, actor: &Actor, at: Timestamp) {
         let Some((proposal, open)) = self.open_proposal(id) else { return };
         if open.state != ProposalState::CatchingUp {
             return;
@@ -265,7 +265,7 @@ impl ClusterState {
         self.remember_failure(id, candidate, proposal, reason, at);
         self.close(proposal, ProposalState::Failed { reason: reason.to_string() });
         let text = format!("promotion {proposal} of {} failed: {reason}", self.node_name(candidate));
-        self.record(at, &Actor::Cluster, Some(id), Event::PromotionFailed { proposal, epoch, candidate }, text);
+        self.record(at, actor, Some(id), Event::PromotionFailed { proposal, epoch, candidate }, text);
     }
 
     pub(super) fn with_volume<T>(&mut self, id: VolumeId, change: impl FnOnce(&mut VolumeState) -> T) -> Option<T> {
