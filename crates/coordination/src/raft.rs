@@ -143,7 +143,8 @@ pub struct Health {
     pub term: u64,
     pub voters: BTreeSet<NodeId>,
     pub learners: BTreeSet<NodeId>,
-    /// Raft's index of the newest entry of the log, and of the newest one applied.
+    /// Raft's index of the first entry that is still in the log, of the newest, and of the newest one applied.
+    pub first_log: u64,
     pub last_log: u64,
     pub applied: u64,
     /// Version of the cluster state that this node shows.
@@ -240,7 +241,7 @@ impl Raft {
             return Err(ProposeError::Unavailable(format!("a command of {bytes} bytes is over the bound of {COMMAND_BYTES_MAX}")));
         }
         let request = |wait_ms| Request::Propose { decision: Decision(command.clone()), wait_ms };
-        match self.shared.ask_leader(limit, request, Reply::proposed).await {
+        match self.shared.ask_leader(limit, Question::Once, request, Reply::proposed).await {
             Asked::Answer(Outcome { refused: Some(refusal), .. }) => Err(ProposeError::Refused(refusal)),
             Asked::Answer(outcome) => Ok(outcome.version),
             Asked::Rejected(why) | Asked::Unavailable(why) => Err(ProposeError::Unavailable(why)),
@@ -254,7 +255,7 @@ impl Raft {
     /// No leader with a majority answered within `limit`.
     pub async fn read(&self, limit: Duration) -> Result<Arc<ClusterState>, ReadError> {
         let deadline = Instant::now() + limit.min(WAIT_MAX);
-        let index = match self.shared.ask_leader(limit, |_| Request::ReadIndex, Reply::read_index).await {
+        let index = match self.shared.ask_leader(limit, Question::Repeatable, |_| Request::ReadIndex, Reply::read_index).await {
             Asked::Answer(id) => id.index,
             Asked::Rejected(why) | Asked::Unavailable(why) | Asked::Unknown(why) => return Err(ReadError(why)),
         };
@@ -290,7 +291,7 @@ impl Raft {
 
     async fn change(&self, change: MemberChange, limit: Duration) -> Result<(), MemberError> {
         let request = |wait_ms| Request::Change { change, wait_ms };
-        match self.shared.ask_leader(limit, request, Reply::changed).await {
+        match self.shared.ask_leader(limit, Question::Repeatable, request, Reply::changed).await {
             Asked::Answer(()) => Ok(()),
             Asked::Rejected(why) => Err(MemberError::Rejected(why)),
             Asked::Unavailable(why) => Err(MemberError::Unavailable(why)),
@@ -308,9 +309,14 @@ impl Raft {
         self.shared.handle(request).await
     }
 
-    /// Hands leadership on if this node has it, stops, and closes the file.
+    /// Hands leadership on if this node has it, then stops.
     pub async fn shutdown(&self) {
         self.shared.hand_over().await;
+        self.stop().await;
+    }
+
+    /// Stops at once and closes the file; the others notice by themselves.
+    pub async fn stop(&self) {
         // An error here means that it had stopped already.
         let _ = self.shared.core.shutdown().await;
         self.shared.disk.close();
@@ -345,6 +351,13 @@ fn settings(cluster: ClusterId, timing: Timing, snapshot_every: u64) -> Result<o
     settings.validate().map_err(|e| StartError::Config(e.to_string()))
 }
 
+/// Whether a question may be asked again when its answer was lost.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Question {
+    Once,
+    Repeatable,
+}
+
 /// What came of asking the leader.
 enum Asked<T> {
     Answer(T),
@@ -358,37 +371,70 @@ impl Shared {
     async fn ask_leader<T>(
         &self,
         limit: Duration,
+        question: Question,
         request: impl Fn(u64) -> Request,
         answer: impl Fn(Reply) -> Option<Answer<T>>,
     ) -> Asked<T> {
         let deadline = Instant::now() + limit.min(WAIT_MAX);
-        let mut why = "no leader is known".to_string();
+        let mut asked = Asked::Unavailable("no leader is known".into());
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Asked::Unavailable(why);
+                return asked;
             }
             let own = answer(self.serve(request(left.as_millis() as u64)).await);
-            let leader = match own {
-                Some(Answer::NotLeader(Some(leader))) if leader != self.node => leader,
-                Some(Answer::NotLeader(_)) => {
-                    tokio::time::sleep(RETRY).await;
-                    continue;
+            match own {
+                Some(Answer::NotLeader(Some(leader))) if leader != self.node => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    let wait_ms = left.saturating_sub(RETURN).as_millis() as u64;
+                    asked = self.forward(leader, &request(wait_ms), left, &answer).await;
                 }
+                Some(Answer::NotLeader(_)) => {}
                 Some(other) => return other.into(),
                 None => return Asked::Unavailable("coordination has stopped".into()),
-            };
-            let left = deadline.saturating_duration_since(Instant::now());
-            let wait_ms = left.saturating_sub(RETURN).as_millis() as u64;
-            match self.caller.call(leader, &request(wait_ms), left).await.map(&answer) {
-                Ok(Some(Answer::NotLeader(_))) => why = format!("{leader} does not lead"),
-                Ok(Some(other)) => return other.into(),
-                // `Failed`: the node could not even look at it.
-                Ok(None) => why = format!("{leader} does not serve"),
-                Err(TransportError::NotSent(error)) => why = format!("{leader}: {error}"),
-                Err(TransportError::Lost(error)) => return Asked::Unknown(format!("{leader}: {error}")),
             }
-            tokio::time::sleep(RETRY.min(left)).await;
+            match asked {
+                Asked::Answer(_) | Asked::Rejected(_) => return asked,
+                Asked::Unknown(_) if question == Question::Once => return asked,
+                Asked::Unavailable(_) | Asked::Unknown(_) => tokio::time::sleep(RETRY).await,
+            }
+        }
+    }
+
+    /// Asks the leader. [`Asked::Unavailable`] is something that the next attempt may find otherwise.
+    async fn forward<T>(
+        &self,
+        leader: NodeId,
+        request: &Request,
+        limit: Duration,
+        answer: impl Fn(Reply) -> Option<Answer<T>>,
+    ) -> Asked<T> {
+        let reply = tokio::select! {
+            reply = self.caller.call(leader, request, limit) => reply,
+            () = self.led_by_another(leader) => Err(TransportError::Lost("it does not lead any more".into())),
+        };
+        match reply.map(answer) {
+            Ok(Some(Answer::NotLeader(_))) => Asked::Unavailable(format!("{leader} does not lead")),
+            Ok(Some(other)) => other.into(),
+            // `Failed`: the node could not even look at it.
+            Ok(None) => Asked::Unavailable(format!("{leader} does not serve")),
+            Err(TransportError::NotSent(error)) => Asked::Unavailable(format!("{leader}: {error}")),
+            Err(TransportError::Lost(error)) => Asked::Unknown(format!("{leader}: {error}")),
+        }
+    }
+
+    /// Waits until this node knows another leader. A leader that fell silent answers nothing any more, and whoever waits for it
+    /// had better ask anew.
+    async fn led_by_another(&self, leader: NodeId) {
+        let mut metrics = self.core.metrics();
+        loop {
+            let current = metrics.borrow_and_update().current_leader;
+            if current.is_some_and(|current| node_id(current) != leader) {
+                return;
+            }
+            if metrics.changed().await.is_err() {
+                return std::future::pending().await;
+            }
         }
     }
 
@@ -416,6 +462,7 @@ impl Shared {
             term: metrics.current_term,
             voters: members.voter_ids().map(node_id).collect(),
             learners: members.learner_ids().map(node_id).collect(),
+            first_log: metrics.purged.map_or(0, |id: LogId| id.index + 1),
             last_log: metrics.last_log_index.unwrap_or(0),
             applied: metrics.last_applied.map_or(0, |id: LogId| id.index),
             version: self.state.borrow().version,

@@ -1,0 +1,34 @@
+//! What every coordination backend must do, asked of each with the same questions; and what only one of them can be asked.
+
+mod cluster;
+mod model;
+mod raft;
+mod suite;
+
+/// Runs the whole suite against one backend.
+macro_rules! conformance {
+    ($backend:ident, $make:expr) => {
+        mod $backend {
+            macro_rules! ask {
+                ($question:ident) => {
+                    #[test]
+                    fn $question() {
+                        crate::suite::$question($make);
+                    }
+                };
+            }
+            ask!(an_accepted_command_is_seen_by_everybody_in_one_order);
+            ask!(a_refusal_comes_back_typed_and_changes_nothing_but_the_audit_log);
+            ask!(without_a_majority_nothing_is_decided);
+            ask!(a_minority_sees_nothing_new_until_it_returns);
+            ask!(a_restart_keeps_the_state);
+            ask!(all_nodes_restarting_keep_the_state);
+            ask!(a_node_that_lagged_far_behind_catches_up);
+            ask!(a_leader_that_dies_between_proposals_loses_no_accepted_one);
+            ask!(a_node_that_is_added_learns_everything_and_counts);
+        }
+    };
+}
+
+conformance!(embedded_raft, crate::raft::RaftCluster::new(3));
+conformance!(the_model, crate::model::ModelCluster::new(3));
