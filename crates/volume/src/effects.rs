@@ -1,8 +1,12 @@
 //! What the volume asks of the disk, and what comes back. Effects own everything they need and may run on any thread;
 //! [`perform`] is the only executor, for the daemon's threads and for the simulator alike.
 
-use crate::disk::Disk;
+use crate::compact::{ListJob, Listed};
+use crate::disk::{Disk, Space};
+use crate::log::read::{ReadDone, ReadJob, RecordsDone, RecordsJob};
+use crate::log::segments::{PrepareDone, PrepareJob};
 use crate::log::write::{LogBatch, LogDone};
+use crate::view::{CheckpointDone, CheckpointJob, Garbage, ViewError};
 
 /// Which thread an effect belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,19 +19,58 @@ pub enum Lane {
     Background,
 }
 
+#[derive(Debug)]
 pub enum DiskEffect {
+    /// Appends, and perhaps a sync. In order.
     Log(LogBatch),
+    /// Data of a file, or a part of a resync.
+    Read(ReadJob),
+    /// Retained records for a secondary that lags.
+    ReadRecords(RecordsJob),
+    /// One transaction of the view.
+    Checkpoint(CheckpointJob),
+    Background(BackgroundJob),
 }
 
-#[derive(Clone, Debug)]
+/// Work that nobody waits for.
+#[derive(Debug)]
+pub enum BackgroundJob {
+    /// A segment ahead of need.
+    Prepare(PrepareJob),
+    /// What compaction may find in a segment.
+    List(ListJob),
+    /// Compaction's and the scrub's reading.
+    Read(ReadJob),
+    /// Memory of a written checkpoint: freeing it takes a while.
+    Free(Garbage),
+    /// Is there room again?
+    LookAtSpace,
+}
+
+/// What an effect came to. Errors are inside: handing one to the volume never fails.
+#[derive(Debug)]
 pub enum DiskEvent {
     LogDone(LogDone),
+    ReadDone(ReadDone),
+    RecordsRead(RecordsDone),
+    CheckpointDone(Result<CheckpointDone, ViewError>),
+    BackgroundDone(BackgroundDone),
+}
+
+#[derive(Debug)]
+pub enum BackgroundDone {
+    Prepared(PrepareDone),
+    Listed(Listed),
+    Freed,
+    Space(Option<Space>),
 }
 
 impl DiskEffect {
     pub fn lane(&self) -> Lane {
         match self {
             DiskEffect::Log(_) => Lane::Log,
+            DiskEffect::Read(_) | DiskEffect::ReadRecords(_) => Lane::Read,
+            DiskEffect::Checkpoint(_) | DiskEffect::Background(_) => Lane::Background,
         }
     }
 }
@@ -36,5 +79,25 @@ impl DiskEffect {
 pub fn perform(effect: DiskEffect, disk: &dyn Disk) -> DiskEvent {
     match effect {
         DiskEffect::Log(batch) => DiskEvent::LogDone(batch.run(disk)),
+        DiskEffect::Read(job) => DiskEvent::ReadDone(job.run(disk)),
+        DiskEffect::ReadRecords(job) => DiskEvent::RecordsRead(job.run(disk)),
+        DiskEffect::Checkpoint(job) => DiskEvent::CheckpointDone(job.run()),
+        DiskEffect::Background(job) => job.run(disk),
+    }
+}
+
+impl BackgroundJob {
+    fn run(self, disk: &dyn Disk) -> DiskEvent {
+        let done = match self {
+            BackgroundJob::Read(job) => return DiskEvent::ReadDone(job.run(disk)),
+            BackgroundJob::Prepare(job) => BackgroundDone::Prepared(job.run(disk)),
+            BackgroundJob::List(job) => BackgroundDone::Listed(job.run(disk)),
+            BackgroundJob::Free(garbage) => {
+                drop(garbage);
+                BackgroundDone::Freed
+            }
+            BackgroundJob::LookAtSpace => BackgroundDone::Space(disk.space().ok()),
+        };
+        DiskEvent::BackgroundDone(done)
     }
 }

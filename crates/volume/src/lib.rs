@@ -5,6 +5,7 @@
 //! handed out as a [`effects::DiskEffect`] and comes back as a [`effects::DiskEvent`]; only [`effects::perform`], opening,
 //! creating, rolling back and the look-ups of [`volume::Volume::point`] touch the disk themselves.
 
+mod compact;
 pub mod disk;
 pub mod effects;
 pub mod error;
@@ -16,6 +17,7 @@ pub mod options;
 pub mod place;
 pub mod plan;
 pub mod resync;
+mod scrub;
 pub mod segment;
 pub mod view;
 pub mod volume;

@@ -11,6 +11,7 @@ mod checkpoint;
 mod error;
 mod overlay;
 mod replies;
+mod rewind;
 pub(crate) mod tables;
 
 pub use checkpoint::{CheckpointDone, CheckpointJob, Garbage};
@@ -66,13 +67,13 @@ pub struct View {
     writing: bool,
     overlay: Layer,
     /// What the three layers together stand at.
-    now: Base,
+    pub(crate) now: Base,
     /// No row below the overlay is keyed by a higher inode number.
     below: u64,
     segments: BTreeMap<SegmentId, u64>,
     reclaim: BTreeSet<u64>,
     replies: Replies,
-    walk: Walk,
+    pub(crate) walk: Walk,
     options: ViewOptions,
 }
 

@@ -21,6 +21,9 @@ impl View {
         if header.position != self.now.point.position.next() {
             return Err(ViewError::Order { last: self.now.point.position, found: header.position });
         }
+        if self.resync_cursor().is_some() {
+            return Err(ViewError::Resync("records are applied after the walk".into()));
+        }
         let newer = self.newer_owners(header.position, &body.changes)?;
         for change in &body.changes {
             if !change.owner().is_some_and(|owner| newer.contains(&owner)) {

@@ -39,6 +39,25 @@ impl Replies {
         Ok(replies)
     }
 
+    /// Brings the index up to a layer's rows. Answers expire in order, so what is gone is the oldest.
+    pub fn overlay(&mut self, rows: &BTreeMap<u64, Option<ReplyRow>>) {
+        for (position, row) in rows {
+            match row {
+                Some(row) => self.add(*position, row),
+                None => self.forget_up_to(*position),
+            }
+        }
+    }
+
+    fn forget_up_to(&mut self, position: u64) {
+        while let Some(oldest) = self.by_age.pop_front_if(|kept| kept.position <= position) {
+            self.bytes -= oldest.bytes;
+            if self.positions.get(&oldest.id) == Some(&oldest.position) {
+                self.positions.remove(&oldest.id);
+            }
+        }
+    }
+
     fn add(&mut self, position: u64, row: &ReplyRow) {
         let bytes = row.result.len() as u64 + REPLY_OVERHEAD_BYTES;
         self.bytes += bytes;
