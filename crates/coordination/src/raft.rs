@@ -25,6 +25,7 @@ use mainstay_cluster::{ClusterState, Command, Refusal};
 use mainstay_protocol::{ClusterId, NodeId};
 use network::{Caller, Links, node_id};
 use openraft::async_runtime::WatchReceiver;
+use openraft::errors::Fatal;
 use openraft::{EmptyNode, Instant as _, ServerState, SnapshotPolicy};
 use serve::Incoming;
 use std::collections::{BTreeMap, BTreeSet};
@@ -188,7 +189,7 @@ impl Raft {
         let log = LogStore::new(disk.clone(), &contents)?;
         let (machine, state) = Machine::new(disk.clone(), &contents)?;
         let caller = Caller { cluster, transport };
-        let links = Links { caller: caller.clone(), append_limit: Duration::from_millis(timing.election_ms_max) };
+        let links = Links { caller: caller.clone(), append_limit: Duration::from_millis(timing.election_ms_min) };
         let started = Core::new(node.0.into(), settings, links, log, machine).await;
         let core = started.map_err(|e| StartError::Start(e.to_string()))?;
         let shared = Shared {
@@ -302,6 +303,20 @@ impl Raft {
     /// How coordination stands.
     pub fn health(&self) -> Health {
         self.shared.health()
+    }
+
+    /// Waits until coordination has failed on this node, such as by its disk, and says why. Never ends otherwise.
+    pub async fn failed(&self) -> String {
+        let mut metrics = self.shared.core.metrics();
+        loop {
+            match &metrics.borrow_and_update().running_state {
+                Ok(()) | Err(Fatal::Stopped) => {}
+                Err(why) => return why.to_string(),
+            }
+            if metrics.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// Answers a request that another node's [`Transport`] carried here. Bad bytes get an error reply.

@@ -3,20 +3,27 @@
 
 use super::disk::{Change, Disk, OpenError, Storage, encode, key};
 use super::log::LogStore;
-use super::machine::Machine;
-use super::types::{Decision, Entry, LogId, Types, Vote};
-use super::wire::{self, Reply, Request, WireError};
+use super::machine::{Machine, Snapshot};
+use super::network::{Caller, Links};
+use super::types::{Decision, Entry, LogId, SnapshotMeta, StoredMembership, Types, Vote};
+use super::wire::{self, CHUNK_BYTES_MAX, Chunk, ChunkReply, Reply, Request, WireError};
+use super::{Config, ProposeError, Raft, Role, StartError, Transport, TransportError, TransportFuture};
 use bytes::Bytes;
+use mainstay_cluster::limits::COMMAND_BYTES_MAX;
 use mainstay_cluster::{Actor, ClusterState, Command};
 use mainstay_protocol::{ClusterId, NodeId, Timestamp};
+use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::raft::{AppendEntriesRequest, SnapshotResponse, VoteRequest};
 use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage};
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::type_config::TypeConfigExt;
 use openraft::vote::RaftLeaderId;
-use openraft::{EntryPayload, StorageError};
+use openraft::{EmptyNode, EntryPayload, Membership, StorageError};
 use redb::StorageBackend;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 const CLUSTER: ClusterId = ClusterId([3; 16]);
 const NODE: NodeId = NodeId(1);
@@ -274,16 +281,181 @@ fn messages_survive_and_garbage_does_not_hurt() {
     let long = vec![1; wire::MESSAGE_BYTES_MAX + 1];
     assert_eq!(wire::decode::<Request>(CLUSTER, &long).err(), Some(WireError::Length(long.len())));
 
-    let mut seed = 1_u64;
-    for _ in 0..20_000 {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let mut broken = bytes.to_vec();
-        let at = 17 + (seed >> 33) as usize % (broken.len() - 17);
-        broken[at] = (seed >> 20) as u8;
-        broken.truncate(broken.len() - (seed >> 50) as usize % 4);
-        let _ = wire::decode::<Request>(CLUSTER, &broken);
-        let _ = wire::decode::<Reply>(CLUSTER, &broken);
+    let append = AppendEntriesRequest {
+        vote: Vote::new_committed(3, 1),
+        prev_log_id: Some(id(1, 1)),
+        entries: vec![entry(2, "a"), entry(3, "b")],
+        leader_commit: None,
+    };
+    let vote = Request::Vote(VoteRequest::new(Vote::new(4, 2), Some(id(1, 3))));
+    let messages = [request, Request::Append(append), vote, Request::Snapshot(chunks(b"a whole snapshot", 4).remove(1))];
+    let mut random = 1_u64;
+    for message in messages {
+        let bytes = wire::encode(CLUSTER, &message);
+        for _ in 0..10_000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let mut broken = bytes.to_vec();
+            let at = 17 + (random >> 33) as usize % (broken.len() - 17);
+            broken[at] = (random >> 20) as u8;
+            broken.truncate(broken.len() - (random >> 50) as usize % 4);
+            let _ = wire::decode::<Request>(CLUSTER, &broken);
+            let _ = wire::decode::<Reply>(CLUSTER, &broken);
+        }
     }
+}
+
+/// Reaches nobody.
+struct Nowhere;
+
+impl Transport for Nowhere {
+    fn call(&self, to: NodeId, _request: Bytes) -> TransportFuture<'_> {
+        Box::pin(async move { Err(TransportError::NotSent(format!("no way to {to}"))) })
+    }
+}
+
+async fn start(storage: Storage) -> Raft {
+    Raft::start(Config::new(NODE, CLUSTER, storage), Arc::new(Nowhere)).await.unwrap()
+}
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn a_node_whose_disk_fails_stops_says_so_and_acknowledges_nothing() {
+    let power = PowerCut::default();
+    let raft = start(power.storage()).await;
+    raft.initialize().await.unwrap();
+    // Refused, since there is no cluster yet, but decided: the disk took it.
+    assert!(matches!(raft.propose(note("1"), LIMIT).await, Err(ProposeError::Refused(_))));
+    power.break_after(0);
+    let told = raft.propose(note("2"), LIMIT).await;
+    assert!(matches!(told, Err(ProposeError::Unknown(_) | ProposeError::Unavailable(_))), "{told:?}");
+    let why = raft.failed().await;
+    assert!(why.contains("disk is broken"), "{why}");
+    let health = raft.health();
+    assert_eq!((health.role, health.quorum, health.failed), (Role::Stopped, false, Some(why)));
+    raft.stop().await;
+}
+
+#[tokio::test]
+async fn settings_that_contradict_each_other_are_refused() {
+    let mut config = Config::new(NODE, CLUSTER, PowerCut::default().storage());
+    config.timing.election_ms_min = config.timing.heartbeat_ms;
+    assert!(matches!(Raft::start(config, Arc::new(Nowhere)).await, Err(StartError::Config(_))));
+}
+
+#[tokio::test]
+async fn requests_to_a_node_without_members_are_answered_and_wait_in_bounds() {
+    let raft = start(PowerCut::default().storage()).await;
+    let told = raft.propose(note("nobody leads"), Duration::from_millis(200)).await;
+    assert!(matches!(told, Err(ProposeError::Unavailable(_))), "{told:?}");
+    assert!(raft.read(Duration::from_millis(200)).await.is_err());
+    assert!(raft.add_voter(NodeId(2), Duration::from_millis(200)).await.is_err());
+    let long =
+        Command::Note { volume: None, text: "x".repeat(COMMAND_BYTES_MAX), actor: Actor::Node(NODE), at: Timestamp::default() };
+    assert!(matches!(raft.propose(long, LIMIT).await, Err(ProposeError::Unavailable(_))));
+    let reply = raft.handle(b"garbage").await;
+    assert!(matches!(wire::decode::<Reply>(CLUSTER, &reply), Ok(Reply::Failed(_))));
+    raft.stop().await;
+}
+
+/// A snapshot in pieces, as a leader of term 7 sends it.
+fn chunks(whole: &[u8], bytes: usize) -> Vec<Chunk> {
+    let membership = StoredMembership::new(Some(id(1, 1)), Membership::new_with_defaults(vec![BTreeSet::from([1, 2])], []));
+    let meta = SnapshotMeta { last_log_id: Some(id(1, 9)), last_membership: membership };
+    let chunk = |(nth, data): (usize, &[u8])| Chunk {
+        vote: Vote::new_committed(7, 2),
+        meta: meta.clone(),
+        total_bytes: whole.len() as u64,
+        sum: xxhash_rust::xxh3::xxh3_64(whole),
+        offset: (nth * bytes) as u64,
+        data: Bytes::copy_from_slice(data),
+    };
+    whole.chunks(bytes).enumerate().map(chunk).collect()
+}
+
+fn copy(chunk: &Chunk) -> Chunk {
+    Chunk { meta: chunk.meta.clone(), data: chunk.data.clone(), ..*chunk }
+}
+
+#[tokio::test]
+async fn a_snapshot_arrives_in_pieces_whatever_is_lost_repeated_or_broken() {
+    let raft = start(PowerCut::default().storage()).await;
+    let receive = async |chunk: Chunk| raft.shared.serve(Request::Snapshot(chunk)).await;
+    let next = |reply: Reply| if let Reply::Chunk(ChunkReply::Next(next)) = reply { Some(next) } else { None };
+    let mut state = ClusterState::default();
+    let _ = state.apply(&note("refused, and audited"));
+    let whole = state.encode();
+    let pieces = chunks(&whole, 10);
+
+    assert_eq!(next(receive(copy(&pieces[1])).await), Some(0), "the beginning is missing");
+    assert_eq!(next(receive(copy(&pieces[0])).await), Some(10));
+    assert_eq!(next(receive(copy(&pieces[2])).await), Some(10), "a piece is missing");
+    assert_eq!(next(receive(copy(&pieces[1])).await), Some(20));
+    assert_eq!(next(receive(copy(&pieces[1])).await), Some(20), "a repeated piece is not taken twice");
+    let other_leader = Chunk { vote: Vote::new_committed(8, 1), ..copy(&pieces[2]) };
+    assert_eq!(next(receive(other_leader).await), Some(0), "another transfer begins at its beginning");
+
+    let mut flipped = whole.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    for (piece, sound) in chunks(&flipped, 10).into_iter().zip(&pieces) {
+        let reply = receive(Chunk { sum: sound.sum, ..piece }).await;
+        assert!(next(reply).is_some(), "a damaged snapshot is not installed");
+    }
+    assert!(matches!(receive(chunks(b"not a cluster state", 100).remove(0)).await, Reply::Failed(_)));
+    let huge = Chunk { total_bytes: wire::SNAPSHOT_BYTES_MAX + 1, ..copy(&pieces[0]) };
+    assert!(matches!(receive(huge).await, Reply::Failed(_)));
+    let beyond = Chunk { total_bytes: 5, ..copy(&pieces[0]) };
+    assert!(matches!(receive(beyond).await, Reply::Failed(_)));
+    assert_eq!(raft.state().version, 0, "nothing of that was installed");
+
+    let mut last = Reply::Failed(String::new());
+    for piece in pieces {
+        last = receive(piece).await;
+    }
+    assert!(matches!(last, Reply::Chunk(ChunkReply::Installed(_))));
+    assert_eq!(*raft.state(), state);
+    assert!(raft.health().failed.is_none());
+    raft.stop().await;
+}
+
+/// A receiver that loses what it had once, then takes everything.
+#[derive(Default)]
+struct Forgetful {
+    got: Mutex<(Vec<u8>, bool)>,
+}
+
+impl Transport for Forgetful {
+    fn call(&self, _to: NodeId, request: Bytes) -> TransportFuture<'_> {
+        Box::pin(async move {
+            assert!(request.len() <= wire::MESSAGE_BYTES_MAX);
+            let Ok(Request::Snapshot(chunk)) = wire::decode(CLUSTER, &request) else { panic!("only chunks are sent") };
+            let mut got = self.got.lock().unwrap();
+            if got.0.len() as u64 == chunk.offset {
+                got.0.extend_from_slice(&chunk.data);
+            }
+            if got.0.len() > 2 * CHUNK_BYTES_MAX && !got.1 {
+                *got = (Vec::new(), true);
+            }
+            let done = got.0.len() as u64 == chunk.total_bytes;
+            let reply =
+                if done { ChunkReply::Installed(SnapshotResponse::new(chunk.vote)) } else { ChunkReply::Next(got.0.len() as u64) };
+            Ok(wire::encode(CLUSTER, &Reply::Chunk(reply)))
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_large_snapshot_is_sent_in_bounded_pieces_and_again_where_the_receiver_lost_it() {
+    let whole: Bytes = (0..7 * CHUNK_BYTES_MAX / 2).map(|at| (at % 251) as u8).collect();
+    let receiver = Arc::new(Forgetful::default());
+    let caller = Caller { cluster: CLUSTER, transport: receiver.clone() };
+    let mut links = Links { caller, append_limit: LIMIT };
+    let mut link = links.new_client(2, &EmptyNode {}).await;
+    let snapshot = Snapshot { meta: SnapshotMeta::default(), snapshot: whole.clone() };
+    let sent = link.full_snapshot(Vote::new_committed(1, 1), snapshot, std::future::pending(), RPCOption::new(LIMIT)).await;
+    assert!(sent.is_ok(), "{sent:?}");
+    let got = receiver.got.lock().unwrap();
+    assert!(got.1 && got.0 == whole);
 }
 
 /// Written with version 1 of the formats; must be readable for ever, whatever openraft version is below.
@@ -299,7 +471,7 @@ fn stored_values_of_version_1_are_still_read() {
     let normal = postcard::to_stdvec(&entry(3, "x")).unwrap();
     assert_eq!(normal[..4], [1, 1, 3, 1]);
     assert_eq!(normal[5..], note("x").encode());
-    let meta = super::types::SnapshotMeta { last_log_id: Some(id(1, 9)), ..Default::default() };
+    let meta = SnapshotMeta { last_log_id: Some(id(1, 9)), ..Default::default() };
     let snapshot = postcard::to_stdvec(&(meta, Bytes::from_static(b"state"))).unwrap();
     assert_eq!(hex(&snapshot), "0101010900000000057374617465");
     assert!(ClusterState::decode(&ClusterState::default().encode()).is_ok(), "a snapshot may come before the first command");
