@@ -237,6 +237,14 @@ impl Core {
         }
     }
 
+    /// As [`Core::trust`], but "busy" and "no space" are not damage: `None`, to be tried again.
+    pub fn trust_unless_busy<T>(&mut self, result: Result<T, VolumeError>) -> Option<T> {
+        match result {
+            Err(VolumeError::Busy(_) | VolumeError::NoSpace(_)) => None,
+            other => self.trust(other),
+        }
+    }
+
     pub fn last_position(&self) -> Position {
         self.volume.as_ref().map_or(Position(0), |volume| volume.last().position)
     }

@@ -58,24 +58,32 @@ pub struct Primary {
 
 impl Primary {
     /// Takes up a grant: makes the epoch's first record. Nothing is served before that is committed and the lease is held.
+    /// `None`: not yet (the volume is busy for a moment) or not at all (it failed, and says so in `core`).
     pub fn take_up(core: &mut Core, epoch: Epoch, loss_epoch: u64, now: Now) -> Option<Primary> {
         core.store_promise(epoch);
-        let verifier = if core.planted(Bug::KeepVerifierAfterLoss) { core.volume.as_ref()?.loss_epoch() } else { loss_epoch };
-        let started = core.volume.as_mut()?.start_epoch(now.wall, epoch, verifier);
-        let first = core.trust(started)?;
-        core.note(Note::Role { epoch, role: "primary" });
+        let keep = core.planted(Bug::KeepVerifierAfterLoss);
         let volume = core.volume.as_mut()?;
-        volume.want_sync(first.header.position);
+        let loss_epoch = if keep { volume.loss_epoch() } else { loss_epoch };
+        // A first record that was made before, in this boot, is not made again.
+        let first = match volume.last() {
+            last if last.epoch == epoch => last.position,
+            _ => {
+                let started = volume.start_epoch(now.wall, epoch, loss_epoch);
+                core.trust_unless_busy(started)?.header.position
+            }
+        };
+        core.note(Note::Role { epoch, role: "primary" });
+        core.volume.as_mut()?.want_sync(first);
         let mut primary = Primary {
             epoch,
             stage: Stage::Starting,
             lease: Lease::default(),
             lease_until: Mono::ZERO,
             peers: BTreeMap::new(),
-            started_at: first.header.position,
+            started_at: first,
             commit: Position(0),
             commit_durable: Position(0),
-            sync_to: first.header.position,
+            sync_to: first,
             waiting: Waiting::default(),
             held: VecDeque::new(),
             reading: BTreeMap::new(),
@@ -235,7 +243,7 @@ impl Primary {
 
     pub fn mark(&mut self, core: &mut Core, now: Now) -> Option<Position> {
         let marked = core.volume.as_mut()?.mark(now.wall, self.epoch);
-        let at = core.trust(marked)?.header.position;
+        let at = core.trust_unless_busy(marked)?.header.position;
         self.want_durable(core, at);
         Some(at)
     }

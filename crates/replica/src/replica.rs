@@ -94,6 +94,10 @@ impl Replica {
             Role::Secondary(secondary) if !self.stopping => secondary.poll(&mut self.core, now),
             _ => {}
         }
+        if let Role::Secondary(_) = self.role {
+            // A grant that could not be taken up at once, because the volume was busy.
+            self.follow_view(now);
+        }
         let reigning = matches!(self.role, Role::Primary(_));
         self.gate.poll(&mut self.core, reigning, now);
         self.repairs.tick(&mut self.core, now);
@@ -258,8 +262,7 @@ impl Replica {
     }
 
     fn take_up(&mut self, epoch: Epoch, now: Now) {
-        let fit = self.core.failed.is_none()
-            && self.core.volume.as_ref().is_some_and(|volume| volume.complete() && volume.last().epoch <= epoch);
+        let fit = self.core.volume.as_ref().is_some_and(|volume| volume.complete() && volume.last().epoch <= epoch);
         if let Role::Secondary(secondary) = &mut self.role {
             secondary.abandon_reads(&mut self.core);
         }
@@ -268,6 +271,7 @@ impl Replica {
         let primary = if fit { Primary::take_up(&mut self.core, epoch, loss_epoch, now) } else { None };
         match primary {
             Some(primary) => self.role = Role::Primary(Box::new(primary)),
+            None if fit && self.core.failed.is_none() => {}
             None => self.refuse_grant(epoch, now),
         }
     }
