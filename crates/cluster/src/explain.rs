@@ -132,7 +132,7 @@ impl fmt::Display for EvidenceField {
             EvidenceField::CandidateIncarnation => "the candidate's boot",
             EvidenceField::PrimaryIncarnation => "the old primary",
             EvidenceField::InSync => "the in-sync set",
-            EvidenceField::Maintenance => "the nodes in maintenance",
+            EvidenceField::Maintenance => "maintenance",
             EvidenceField::Loss => "the loss",
             EvidenceField::Config => "the configuration",
             EvidenceField::PrimaryHeard => "the contact with the primary",

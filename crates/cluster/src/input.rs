@@ -4,6 +4,7 @@ use crate::command::Actor;
 use crate::limits::*;
 use crate::refusal::RefusalKind;
 use crate::state::{ExportSettings, Settings};
+use mainstay_protocol::Timestamp;
 use mainstay_protocol::limits::LABEL_BYTES_MAX;
 use std::net::IpAddr;
 
@@ -46,6 +47,11 @@ pub(crate) fn clip(value: &str) -> String {
         out.push(c);
     }
     out
+}
+
+/// Milliseconds since 1970, of any time that a peer may send: never overflows.
+pub(crate) fn millis(at: Timestamp) -> i64 {
+    at.seconds.saturating_mul(1000).saturating_add(i64::from(at.nanos / 1_000_000))
 }
 
 /// Only persons decide (R7).

@@ -123,7 +123,7 @@ impl ClusterState {
             let owner = known.minted_by.to_string();
             return Err(RefusalKind::Taken { what: "join token".into(), value: token.short(), owner });
         }
-        let life_ms = expires_at.as_millis().saturating_sub(at.as_millis());
+        let life_ms = input::millis(expires_at).saturating_sub(input::millis(at));
         if !(1..=TOKEN_LIFE_MS_MAX).contains(&life_ms) {
             return Err(input::bad("end of the join token", &instant(expires_at), "is not within the next 24 hours"));
         }

@@ -83,7 +83,7 @@ impl ClusterState {
     }
 
     fn after_approval_time(&self, at: Timestamp) -> Timestamp {
-        Timestamp::from_millis(at.as_millis().saturating_add(self.settings.approval_ms as i64))
+        Timestamp::from_millis(input::millis(at).saturating_add(self.settings.approval_ms as i64))
     }
 
     fn own_plan<'a>(&'a self, id: ProposalId, proposal: &'a Proposal) -> Result<Plan<'a>, RefusalKind> {

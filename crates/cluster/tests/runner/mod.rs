@@ -4,13 +4,15 @@
 use mainstay_cluster::state::MaintenanceId;
 use mainstay_cluster::*;
 use mainstay_protocol::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The cluster under test, and what its nodes would see.
 pub struct Runner {
     pub state: ClusterState,
     observed: Observed,
     at: Timestamp,
+    /// Names of the typed reasons that were given.
+    pub reached: BTreeSet<String>,
 }
 
 struct Arguments<'a> {
@@ -51,17 +53,21 @@ impl<'a> Arguments<'a> {
 
 impl Runner {
     pub fn new() -> Runner {
-        Runner { state: ClusterState::default(), observed: Observed::default(), at: Timestamp::new(1_700_000_000, 0) }
+        Runner {
+            state: ClusterState::default(),
+            observed: Observed::default(),
+            at: Timestamp::new(1_700_000_000, 0),
+            reached: BTreeSet::new(),
+        }
     }
 
     /// The transcript with the answers as they are.
-    pub fn run(script: &str) -> String {
-        let mut runner = Runner::new();
+    pub fn run(&mut self, script: &str) -> String {
         let mut out = String::new();
         let mut answering = false;
         for line in script.lines() {
             if let Some(command) = line.strip_prefix("> ") {
-                out += &format!("{line}\n{}\n", runner.answer(command));
+                out += &format!("{line}\n{}\n", self.answer(command));
                 answering = true;
             } else if line.is_empty() || line.starts_with('#') {
                 out += &format!("{line}\n");
@@ -101,11 +107,18 @@ impl Runner {
                 let now = ClusterState { version: before.version, audit: before.audit.clone(), ..self.state.clone() };
                 assert!(now == before, "a refused command changed the state: {refusal}");
                 assert!(refusal.rule == refusal.kind.rule() && !refusal.kind.clears().is_empty());
-                format!("REFUSED {}: {refusal}", refusal.rule)
+                self.refused(&refusal)
             }
         };
         self.state.validate().expect("every state is valid");
         answer
+    }
+
+    fn refused(&mut self, refusal: &Refusal) -> String {
+        let debug = format!("{:?}", refusal.kind);
+        let name = debug.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+        self.reached.insert(name.to_string());
+        format!("REFUSED {}: {refusal}", refusal.rule)
     }
 
     fn clock(&mut self, arguments: &Arguments) -> String {
@@ -162,6 +175,7 @@ impl Runner {
             other => panic!("state={other}"),
         };
         let epoch = self.state.volumes.values().next().map_or(Epoch(1), |volume| volume.epoch);
+        let epoch = Epoch(arguments.number("epoch", epoch.0));
         let last = LogPoint { epoch, position: Position(at), chain: Chain(at as u128) };
         let durable = Position(arguments.number("synced", at));
         CopyReport { last, durable, state, incarnation: self.boot(node, arguments), age_ms: 100 }
@@ -311,7 +325,8 @@ impl Runner {
                 let node = self.node(arguments.word(1));
                 let incarnation = self.boot(node, arguments);
                 let promised = Epoch(arguments.number("promised", known.map_or(0, |known| known.parent_epoch.0 + 1)));
-                let point = |at| LogPoint { epoch: Epoch(1), position: Position(at), chain: Chain(at as u128) };
+                let epoch = Epoch(arguments.number("epoch", 1));
+                let point = |at| LogPoint { epoch, position: Position(at), chain: Chain(at as u128) };
                 let last = Some(point(arguments.number("last", 120))).filter(|_| arguments.text("copy", "yes") == "yes");
                 Command::Lapsed { proposal, node, incarnation, promised, last, at }
             }
@@ -372,11 +387,11 @@ impl Runner {
         self.state.explain_promote(self.node(arguments.word(0)), self.volume(arguments), &self.observed).to_string()
     }
 
-    fn reads(&self, arguments: &Arguments) -> String {
+    fn reads(&mut self, arguments: &Arguments) -> String {
         let complete = arguments.text("complete", "yes") == "yes";
         match self.state.may_serve_reads(self.volume(arguments), self.node(arguments.word(0)), complete) {
             Ok(()) => "reads are served".into(),
-            Err(refusal) => format!("REFUSED {}: {refusal}", refusal.rule),
+            Err(refusal) => self.refused(&refusal),
         }
     }
 
