@@ -30,7 +30,7 @@ use redb::{Database, StorageBackend};
 use replies::Replies;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tables::{FileMark, RunItem, Snapshot, decode_number};
+use tables::{FileMark, RunItem, Snapshot};
 
 /// Pages of the view's file kept in memory, for reads and for the pages of a checkpoint that is being written.
 pub const CACHE_BYTES: usize = 64 << 20;
@@ -276,18 +276,16 @@ impl View {
         &self.segments
     }
 
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.clone()
+    }
     fn not_in_file(&self, inode: u64) -> bool {
         inode > self.snapshot.base.inode_max
     }
     fn fuzzy(&self) -> Option<Position> {
         match self.now.resync {
-            Some(ResyncState::Replaying { until }) => Some(until),
+            Some(ResyncState::Replaying { until, .. }) => Some(until),
             _ => None,
         }
     }
-}
-
-/// `.get_row` of a number-keyed table's keys, for small tables read whole at opening.
-pub(crate) fn number_of(key: &[u8]) -> Result<u64, ViewError> {
-    decode_number(key)
 }

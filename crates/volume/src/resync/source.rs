@@ -119,8 +119,13 @@ impl Batch<'_> {
         let continues = self.cursor.within > 0 && inode == self.cursor.inode + 1;
         let within = if continues { self.cursor.within } else { 0 };
         self.spend(INODE_BYTES, 0);
-        let mut item =
-            ChangedInode { row: row.clone(), target: None, entries: Vec::new(), extents: Vec::new(), whole: Some(SetDigest::default()) };
+        let mut item = ChangedInode {
+            row: row.clone(),
+            target: None,
+            entries: Vec::new(),
+            extents: Vec::new(),
+            whole: Some(SetDigest::default()),
+        };
         let stopped = match row.kind {
             FileKind::Directory => self.entries(&mut item, within)?,
             FileKind::Regular => self.extents(&mut item, within)?,

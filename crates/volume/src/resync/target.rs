@@ -37,7 +37,7 @@ impl View {
         let (since, saw, epoch) = match &self.now.resync {
             None => (self.now.point.position, self.now.point.position, self.now.point.epoch),
             Some(ResyncState::Walking { cursor, lineage, at }) => (cursor.since, *at, epoch_at(lineage, *at)),
-            Some(ResyncState::Replaying { until }) => (self.now.point.position, *until, epoch_at(&self.now.lineage, *until)),
+            Some(ResyncState::Replaying { until, epoch }) => (self.now.point.position, *until, *epoch),
         };
         let known = |position: Position| epoch_at(lineage, position);
         let own = epoch_at(&self.now.lineage, since) == known(since);
@@ -68,10 +68,10 @@ impl View {
         let mut places = places.iter();
         let mut lists = Vec::new();
         for item in &batch.items {
-            let continues = from.within > 0 && item.row.file.inode == from.inode + 1;
+            let continues = from.within > 0 && item.row.file.inode - 1 == from.inode;
             self.install_inode(item, continues, &mut places)?;
             let after = if continues { from.within } else { 0 };
-            let stopped = batch.next.within > 0 && item.row.file.inode == batch.next.inode + 1;
+            let stopped = batch.next.within > 0 && item.row.file.inode - 1 == batch.next.inode;
             let to = if stopped { batch.next.within } else { u64::MAX };
             lists.extend(self.compare(item, after, to)?.map(|query| (query, to)));
         }
@@ -159,7 +159,9 @@ impl View {
         if !whole {
             let query = &mut pending.lists[index].0;
             match query {
-                ListQuery::Inodes { after, .. } | ListQuery::Entries { after, .. } | ListQuery::Extents { after, .. } => *after = end,
+                ListQuery::Inodes { after, .. } | ListQuery::Entries { after, .. } | ListQuery::Extents { after, .. } => {
+                    *after = end
+                }
             }
             return vec![*query];
         }
@@ -177,11 +179,11 @@ impl View {
         let Some(ResyncState::Walking { cursor, lineage, at }) = &mut self.now.resync else { return };
         *cursor = next;
         if done {
-            let (base, until) = (next.base, *at);
+            let (base, until, epoch) = (next.base, *at, epoch_at(lineage, *at));
             self.now.lineage = std::mem::take(lineage);
             self.now.lineage.retain(|start| start.first <= base.position);
             self.now.point = base;
-            self.now.resync = (until > base.position).then_some(ResyncState::Replaying { until });
+            self.now.resync = (until > base.position).then_some(ResyncState::Replaying { until, epoch });
         }
     }
 
@@ -236,19 +238,24 @@ impl View {
         let end = if done { u64::MAX } else { listed.last().map_or(range.0, |(_, end, _)| *end) };
         let held = self.extents_after(inode, range.0)?.take_while(|run| !matches!(run, Ok(run) if run.end() > end));
         let held = held.collect::<Result<Vec<_>, _>>()?;
-        let mut kept = 0u64;
+        // Runs newer than the row come with the log, those behind the part with the next part; the others must be here.
+        let newest = self.inode(inode)?.map_or(Position(0), |row| row.changed_at);
+        let due = |(_, end, position): &(u64, u64, Position)| *position <= newest && *end <= range.1;
+        let mut lacks: u64 = listed.iter().filter(|run| due(run)).map(|(start, end, _)| end - start).sum();
         for run in &held {
-            let same = listed.iter().filter(|(_, _, position)| *position == run.position);
-            let parts: Vec<StoredExtent> = same.filter_map(|(start, end, _)| run.part(*start..*end)).collect();
-            kept += parts.iter().map(|part| part.len as u64).sum::<u64>();
+            let first = listed.partition_point(|(_, end, _)| *end <= run.offset);
+            let over = listed[first..].iter().take_while(|(start, _, _)| *start < run.end());
+            let mut parts = Vec::new();
+            for same in over.filter(|(_, _, position)| *position == run.position) {
+                let Some(part) = run.part(same.0..same.1) else { continue };
+                lacks -= if due(same) { part.len as u64 } else { 0 };
+                parts.push(part);
+            }
             if parts[..] != [*run] {
                 self.edit(inode, &Edit { remove: vec![*run], put: parts });
             }
         }
-        let newest = self.inode(inode)?.map_or(Position(0), |row| row.changed_at);
-        let due: u64 =
-            listed.iter().filter(|(_, end, position)| *position <= newest && *end <= range.1).map(|(start, end, _)| end - start).sum();
-        Ok((kept < due, end))
+        Ok((lacks > 0, end))
     }
 
     /// An inode with everything that hangs on it.
@@ -275,7 +282,8 @@ fn check_batch(from: &ResyncCursor, batch: &ChangeBatch, places: &[Place]) -> Re
     if !runs().all(|(extent, _)| fits(extent.offset, extent.len) && extent.payload_offset.checked_add(extent.len).is_some()) {
         return refuse("a run of the batch is not possible");
     }
-    let within = |item: &ChangedInode| item.row.file.inode > from.inode && item.row.file.inode <= next.inode + u64::from(next.within > 0);
+    let last = next.inode.saturating_add(u64::from(next.within > 0));
+    let within = |item: &ChangedInode| item.row.file.inode > from.inode && item.row.file.inode <= last;
     if !batch.items.iter().all(within) {
         return refuse("an inode of the batch is outside its range");
     }

@@ -1,11 +1,11 @@
 //! Freezing the overlay and writing it into the view's file, and the file's opening.
 
 use crate::place::SegmentId;
+use crate::view::View;
 use crate::view::checked::Checked;
 use crate::view::error::ViewError;
 use crate::view::overlay::Layer;
 use crate::view::tables::*;
-use crate::view::{View, number_of};
 use mainstay_protocol::LogPoint;
 use redb::{Database, ReadableDatabase, ReadableTable, WriteTransaction};
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,7 +53,7 @@ pub(crate) fn check_mark(database: &Database, expected: &FileMark) -> Result<(),
 }
 
 pub(crate) fn read_numbers(rows: &Rows) -> Result<BTreeSet<u64>, ViewError> {
-    rows.iter()?.map(|row| number_of(row?.0.value())).collect()
+    rows.iter()?.map(|row| decode_number(row?.0.value())).collect()
 }
 
 pub(crate) fn read_segments(snapshot: &Snapshot) -> Result<BTreeMap<SegmentId, u64>, ViewError> {

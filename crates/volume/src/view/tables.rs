@@ -6,8 +6,8 @@ use crate::place::{Place, SegmentId, StoredExtent};
 use crate::view::error::ViewError;
 use bytes::Bytes;
 use mainstay_protocol::peer::{EpochStart, ResyncCursor};
-use mainstay_protocol::{ClusterId, FileId, FileResult, InodeRow, LogPoint, Position, RequestId, Timestamp, VolumeId};
-use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition};
+use mainstay_protocol::{ClusterId, Epoch, FileId, FileResult, InodeRow, LogPoint, Position, RequestId, Timestamp, VolumeId};
+use redb::{Database, ReadOnlyTable, ReadableDatabase, TableDefinition};
 use serde::{Deserialize, Serialize};
 
 /// Raised when a key or value changes its layout.
@@ -60,7 +60,11 @@ pub enum ResyncState {
         at: Position,
     },
     /// The log is applied from the walk's base; changes that the walk saw already are skipped.
-    Replaying { until: Position },
+    Replaying {
+        until: Position,
+        /// Of the record at `until`, in the source's history.
+        epoch: Epoch,
+    },
 }
 
 /// Whose file this is.
