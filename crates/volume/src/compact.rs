@@ -9,8 +9,8 @@ use crate::error::DiskError;
 use crate::log::scan::{Found, Scanner};
 use crate::place::{Place, SegmentId, StoredExtent};
 use crate::segment::{self, FRAGMENT_HEADER_BYTES, FragmentHeader, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind, SegmentUse};
-use mainstay_protocol::record::Change;
 use mainstay_protocol::Record;
+use mainstay_protocol::record::Change;
 use std::collections::VecDeque;
 
 /// Data copied at a time.
@@ -49,7 +49,9 @@ impl ListJob {
         let mut head = vec![0; SEGMENT_HEADER_BYTES];
         file.read_at(0, &mut head).map_err(failed)?;
         match SegmentHeader::decode(&name, &head) {
-            Ok(SegmentUse::Used(header)) if header.kind == SegmentKind::Fragments => fragments(&*file, self.segment).map_err(failed),
+            Ok(SegmentUse::Used(header)) if header.kind == SegmentKind::Fragments => {
+                fragments(&*file, self.segment).map_err(failed)
+            }
             _ => records(&*file, self.segment).map_err(failed),
         }
     }
@@ -76,13 +78,7 @@ fn extents_of(record: &Record, place: Place) -> Vec<Candidate> {
     let extent = |change: &Change| match change {
         Change::PutExtent { inode, extent } => Some(Candidate {
             inode: *inode,
-            extent: StoredExtent {
-                offset: extent.offset,
-                len: extent.len,
-                position,
-                place,
-                payload_offset: extent.payload_offset,
-            },
+            extent: StoredExtent { offset: extent.offset, len: extent.len, position, place, payload_offset: extent.payload_offset },
         }),
         _ => None,
     };
@@ -116,7 +112,11 @@ pub(crate) enum Compaction {
     /// Its contents are being listed.
     Listing(SegmentId),
     /// Candidates that were not looked at yet; `reading` while a copy is on its way.
-    Copying { segment: SegmentId, left: VecDeque<Candidate>, reading: bool },
+    Copying {
+        segment: SegmentId,
+        left: VecDeque<Candidate>,
+        reading: bool,
+    },
 }
 
 impl Compaction {

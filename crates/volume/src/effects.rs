@@ -2,11 +2,14 @@
 //! [`perform`] is the only executor, for the daemon's threads and for the simulator alike.
 
 use crate::compact::{ListJob, Listed};
+use crate::digest::DigestJob;
 use crate::disk::{Disk, Space};
 use crate::log::read::{ReadDone, ReadJob, RecordsDone, RecordsJob};
 use crate::log::segments::{PrepareDone, PrepareJob};
 use crate::log::write::{LogBatch, LogDone};
+use crate::place::ViewDigest;
 use crate::view::{CheckpointDone, CheckpointJob, Garbage, ViewError};
+use mainstay_protocol::Position;
 
 /// Which thread an effect belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +44,8 @@ pub enum BackgroundJob {
     List(ListJob),
     /// Compaction's and the scrub's reading.
     Read(ReadJob),
+    /// A part of the digest of a checkpoint.
+    Digest(DigestJob),
     /// Memory of a written checkpoint: freeing it takes a while.
     Free(Garbage),
     /// Is there room again?
@@ -62,7 +67,25 @@ pub enum BackgroundDone {
     Prepared(PrepareDone),
     Listed(Listed),
     Freed,
+    Digest(Result<Digested, ViewError>),
     Space(Option<Space>),
+}
+
+#[derive(Debug)]
+pub enum Digested {
+    /// To be handed out again.
+    More(DigestJob),
+    Done(Position, ViewDigest),
+}
+
+/// Rows that one step of a digest looks at, so that other background work gets its turn.
+const DIGEST_ROWS: usize = 100_000;
+
+fn digest(mut job: DigestJob) -> Result<Digested, ViewError> {
+    Ok(match job.step(DIGEST_ROWS)? {
+        Some(digest) => Digested::Done(job.point().position, digest),
+        None => Digested::More(job),
+    })
 }
 
 impl DiskEffect {
@@ -92,6 +115,7 @@ impl BackgroundJob {
             BackgroundJob::Read(job) => return DiskEvent::ReadDone(job.run(disk)),
             BackgroundJob::Prepare(job) => BackgroundDone::Prepared(job.run(disk)),
             BackgroundJob::List(job) => BackgroundDone::Listed(job.run(disk)),
+            BackgroundJob::Digest(job) => BackgroundDone::Digest(digest(job)),
             BackgroundJob::Free(garbage) => {
                 drop(garbage);
                 BackgroundDone::Freed

@@ -82,6 +82,8 @@ pub enum VolumeError {
     Resync(String),
     #[error("records from {from} on are not kept any more")]
     Gone { from: Position },
+    #[error("cannot be read: {0}")]
+    Unreadable(String),
     #[error(transparent)]
     Disk(#[from] DiskError),
     #[error(transparent)]

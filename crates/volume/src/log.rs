@@ -117,9 +117,6 @@ impl Log {
     pub fn synced_through(&self) -> u64 {
         self.writer.durable
     }
-    pub fn written_through(&self) -> u64 {
-        self.writer.written
-    }
 
     /// First record that can be read.
     pub fn log_start(&self) -> Position {

@@ -21,7 +21,7 @@ pub struct Options {
     pub retain_bytes: u64,
     /// Most bytes of segments; `None`: what the disk gives.
     pub capacity_bytes: Option<u64>,
-    /// Kept for compaction, removals and the first record of an epoch, so that a full volume can be emptied. At least three
+    /// Kept for compaction, removals and the first record of an epoch, so that a full volume can be emptied. At least two
     /// segments are kept whatever is set.
     pub reserve_bytes: u64,
     /// Segments prepared ahead of need, beyond the reserve.
@@ -31,6 +31,8 @@ pub struct Options {
     /// How long first answers to requests are kept (NFS.md, "duplicate request cache").
     pub reply_keep_ms: u64,
     pub reply_bytes_max: u64,
+    /// Pages of the view's file kept in memory.
+    pub view_cache_bytes: u64,
     /// A checkpoint begins when this many bytes of log lie above the last one…
     pub checkpoint_bytes: u64,
     /// …or this much time passed and there is anything.
@@ -51,11 +53,12 @@ impl Default for Options {
             segment_bytes: 64 << 20,
             retain_bytes: 1 << 30,
             capacity_bytes: None,
-            reserve_bytes: 256 << 20,
-            prepared_segments: 3,
+            reserve_bytes: 128 << 20,
+            prepared_segments: 2,
             tail_cache_bytes: 64 << 20,
             reply_keep_ms: 150_000,
             reply_bytes_max: 64 << 20,
+            view_cache_bytes: 64 << 20,
             checkpoint_bytes: 64 << 20,
             checkpoint_ms: 5_000,
             compact_below_percent: 60,
@@ -90,7 +93,7 @@ impl Options {
 
     /// Prepared segments that ordinary changes never take.
     pub fn reserve_segments(&self) -> usize {
-        (self.reserve_bytes.div_ceil(self.segment_bytes)).max(3) as usize
+        (self.reserve_bytes.div_ceil(self.segment_bytes)).max(2) as usize
     }
 }
 
@@ -116,7 +119,8 @@ pub struct Stats {
     pub inodes: u64,
     /// Bytes queued for the disk and not written yet.
     pub unwritten_bytes: u64,
-    pub overlay_changes: u64,
+    /// Rows of the view that no checkpoint has written yet.
+    pub overlay_rows: u64,
     pub checkpoints: u64,
     pub checksum_errors: u64,
     pub repaired: u64,
@@ -125,5 +129,8 @@ pub struct Stats {
     pub scrubbed_bytes: u64,
     /// Whole passes over all live data.
     pub scrubs: u64,
+    /// Copied into quarantine files since opening.
     pub quarantined_bytes: u64,
+    /// Of an unsynced tail that recovery found.
+    pub erased_bytes: u64,
 }

@@ -4,7 +4,7 @@
 //! there, whatever lies behind in its file. Before it the log is as it was, after it the tail is gone; there is no between.
 
 use super::read::RecordsJob;
-use super::segments::{Segment, Use, write_header};
+use super::segments::{Need, Segment, Use, write_header};
 use super::{Log, Open};
 use crate::disk::Disk;
 use crate::error::{DiskError, VolumeError};
@@ -115,6 +115,37 @@ impl Log {
         self.forget_behind(to, segment, holder);
         self.begin_at(to, &header);
         Ok(())
+    }
+
+    /// Whether there is a segment to go on in after a cut.
+    pub fn can_cut(&self) -> bool {
+        self.segments.may_take(Need::Upkeep)
+    }
+
+    /// The log begins anew at `base`, of which it has no record: after a resync by change. What it held is kept for its data
+    /// only. False when no segment is prepared; then nothing was changed.
+    pub fn restart(&mut self, base: LogPoint) -> bool {
+        if !self.can_cut() {
+            return false;
+        }
+        let old = self.active.segment;
+        let rolled = self.roll(base, SegmentId(0));
+        assert!(rolled, "a prepared segment was seen");
+        let behind: Vec<SegmentId> = self.log_ids().filter(|id| *id != self.active.segment).collect();
+        debug_assert!(behind.contains(&old));
+        behind.into_iter().for_each(|id| self.retire_segment(id));
+        self.last = base;
+        self.tail.clear();
+        self.index.clear();
+        self.indexed = Place::default();
+        self.written = base.position;
+        self.durable = base.position;
+        self.marked = base.position;
+        true
+    }
+
+    fn log_ids(&self) -> impl Iterator<Item = SegmentId> {
+        self.segments.all.iter().filter(|(_, segment)| matches!(segment.used_as, Use::Log { .. })).map(|(id, _)| *id)
     }
 
     /// The log goes on at `to` in a new segment.

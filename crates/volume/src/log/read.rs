@@ -299,7 +299,7 @@ impl RecordsJob {
                 Found::Mark(_) => continue,
                 Found::Record(record, place) => (record, place),
                 Found::BadPayload(record, _, _) if record.header.position <= self.after => continue,
-                Found::BadPayload(_, _, error) | Found::End(_, error) => return Err(format!("{name}: {error}")),
+                Found::BadPayload(_, _, error) | Found::End(error) => return Err(format!("{name}: {error}")),
             };
             if record.header.position <= self.after {
                 continue;

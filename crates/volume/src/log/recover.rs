@@ -13,7 +13,7 @@ use crate::options::Options;
 use crate::place::{Place, SegmentId};
 use crate::segment::{self, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind, SegmentUse};
 use mainstay_protocol::record::RecordError;
-use mainstay_protocol::{ClusterId, LogPoint, Position, Record, VolumeId};
+use mainstay_protocol::{ClusterId, LogPoint, Record, VolumeId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -36,6 +36,7 @@ pub(crate) struct Recovered {
     pub log: Log,
     /// Whole records whose data did not match, although they were synced: reads of it ask the peer.
     pub bad_payloads: u64,
+    /// Of an unsynced tail.
     pub erased_bytes: u64,
 }
 
@@ -269,7 +270,7 @@ impl<'a> Scan<'a> {
             let (record, error) = match scanner.next().map_err(|error| reader.failed(error))? {
                 Found::Mark(mark) if mark.key == reader.key => continue,
                 Found::Mark(_) => (None, RecordError::Magic(segment::MARK_MAGIC)),
-                Found::End(_, error) => (None, error),
+                Found::End(error) => (None, error),
                 Found::Record(record, _) => match record.check_follows(self.point) {
                     Ok(()) => return Ok(Some((record, place))),
                     Err(error) => (None, error),

@@ -20,8 +20,8 @@ pub(crate) enum Found {
     /// Head whole, so the history goes on behind it; a block of its payload is damaged.
     BadPayload(Record, Place, RecordError),
     Mark(Mark),
-    /// Nothing that is whole, at this byte.
-    End(u32, RecordError),
+    /// Nothing that is whole.
+    End(RecordError),
 }
 
 /// See the module's text. Checks what can be checked without knowing the history: the caller checks the chain.
@@ -58,7 +58,7 @@ impl<'a> Scanner<'a> {
         }
         let header = match RecordHeader::decode(&self.window) {
             Ok(header) => header,
-            Err(error) => return Ok(Found::End(self.at as u32, error)),
+            Err(error) => return Ok(Found::End(error)),
         };
         self.fill(header.total_len())?;
         Ok(self.record(header))
@@ -70,7 +70,7 @@ impl<'a> Scanner<'a> {
                 self.skip(MARK_BYTES);
                 Found::Mark(mark)
             }
-            _ => Found::End(self.at as u32, RecordError::Magic(MARK_MAGIC)),
+            _ => Found::End(RecordError::Magic(MARK_MAGIC)),
         }
     }
 
@@ -88,7 +88,7 @@ impl<'a> Scanner<'a> {
                 self.skip(header.total_len());
                 Found::BadPayload(Record { header, head, payload }, place, error)
             }
-            Err(error) => Found::End(place.offset, error),
+            Err(error) => Found::End(error),
         }
     }
 

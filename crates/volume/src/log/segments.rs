@@ -91,6 +91,17 @@ impl Segments {
         self.all.get(&id)
     }
 
+    pub fn count(&self, stats: &mut crate::Stats) {
+        for segment in self.all.values() {
+            stats.segment_bytes += segment.bytes;
+            match segment.used_as {
+                Use::Prepared | Use::Recycling => stats.segments_prepared += 1,
+                Use::Log { .. } | Use::Retired { .. } => stats.segments_log += 1,
+                Use::Fragments => stats.segments_fragments += 1,
+            }
+        }
+    }
+
     pub fn prepared(&self) -> usize {
         self.all.values().filter(|segment| segment.used_as == Use::Prepared).count()
     }
