@@ -39,7 +39,9 @@ struct Model {
     approvals: BTreeMap<ProposalId, (Digest, Timestamp)>,
     /// What an approval was used for.
     used: BTreeSet<ProposalId>,
-    promised: BTreeMap<ProposalId, BTreeSet<NodeId>>,
+    promised: BTreeMap<ProposalId, BTreeMap<NodeId, Incarnation>>,
+    /// The in-sync set and the candidate's boot when it was proposed.
+    proposed: BTreeMap<ProposalId, (BTreeMap<NodeId, Incarnation>, Incarnation)>,
     /// Outcomes seen, so that the test proves that it reaches them.
     reached: BTreeMap<&'static str, u64>,
 }
@@ -129,12 +131,17 @@ impl Life {
         match command {
             Command::Approve { proposal, evidence_hash, actor, at } => {
                 assert!(matches!(actor, Actor::Person(_)), "R7: only persons approve");
+                assert!(*at < self.state.proposals[proposal].expires_at, "R14: approved too late");
                 let expires_at = Timestamp::from_millis(at.as_millis() + self.state.settings.approval_ms as i64);
                 let second = self.model.approvals.insert(*proposal, (*evidence_hash, expires_at));
                 assert!(second.is_none(), "R14: approved twice");
             }
-            Command::Lapsed { proposal, node, .. } => {
-                self.model.promised.entry(*proposal).or_default().insert(*node);
+            Command::Lapsed { proposal, node, incarnation, .. } => {
+                self.model.promised.entry(*proposal).or_default().insert(*node, *incarnation);
+            }
+            Command::Propose { candidate, .. } => {
+                let seen = (self.volume().in_sync.clone(), self.state.nodes[candidate].incarnation);
+                self.model.proposed.insert(self.state.last_proposal, seen);
             }
             _ => {}
         }
@@ -335,7 +342,7 @@ impl Model {
         assert!(newest < *expires_at, "R14: the approval was too old");
         assert!(self.used.insert(id), "R14: the approval was used before");
         let promised = &self.promised[&id];
-        assert!(promised.len() * 2 > after.nodes.len() && promised.contains(&reign.node), "R13: granted without a majority");
+        assert!(promised.len() * 2 > after.nodes.len() && promised.contains_key(&reign.node), "R13: granted without a majority");
         assert_eq!(reign.node, proposal.candidate);
         assert!(old.in_sync.contains_key(&reign.node), "R5: promoted from outside of the set");
         assert!(before.maintenance_of(reign.node).is_none(), "R10: promoted during maintenance");
@@ -346,7 +353,11 @@ impl Model {
             old.in_sync[&reign.node] != reign.incarnation,
             "loss is told exactly when it may be"
         );
-        assert!(new.in_sync.keys().all(|node| old.in_sync.contains_key(node)), "R4: a grant adds nobody");
+        assert_eq!(self.proposed[&id], (old.in_sync.clone(), reign.incarnation), "R14: granted on another state than was proposed");
+        for (node, recorded) in new.in_sync.iter().filter(|(node, _)| **node != reign.node) {
+            assert_eq!(old.in_sync.get(node), Some(recorded), "a grant renews nobody's boot");
+            assert_eq!(promised.get(node), Some(&after.nodes[node].incarnation), "in sync without a promise of the present boot");
+        }
         count(self, "granted");
     }
 }
