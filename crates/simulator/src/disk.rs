@@ -33,6 +33,11 @@ impl SimDisk {
         SimDisk { platter: platter.clone(), session }
     }
 
+    /// See [`Platter::die_after`].
+    pub fn die_after(&self, operations: u64) {
+        lock(&self.platter).die_after(operations);
+    }
+
     fn platter(&self) -> io::Result<MutexGuard<'_, Platter>> {
         let platter = lock(&self.platter);
         if platter.session() == self.session { Ok(platter) } else { Err(io::Error::other("simulated: this process is dead")) }

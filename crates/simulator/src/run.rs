@@ -1,0 +1,78 @@
+//! One run: a scenario, a seed, a verdict.
+
+use crate::queue::SECOND;
+use crate::scenario::Scenario;
+use crate::trace::Trace;
+use crate::world::{Stats, Violation, World};
+use mainstay_replica::Bug;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// What is not part of the seed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    pub trace: Trace,
+    /// A bug to plant in every replica, to prove that it is found.
+    pub bug: Option<Bug>,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub scenario: &'static str,
+    pub seed: u64,
+    /// Equal for two runs of one seed.
+    pub trace_hash: u64,
+    pub stats: Stats,
+    /// Empty: every property held.
+    pub violations: Vec<Violation>,
+}
+
+impl Outcome {
+    pub fn ok(&self) -> bool {
+        self.violations.is_empty()
+    }
+
+    /// For people: what went wrong and how to see it again.
+    pub fn report(&self) -> String {
+        let mut text = format!("{} seed {}: ", self.scenario, self.seed);
+        match self.violations.as_slice() {
+            [] => text += "every property held",
+            found => {
+                for violation in found {
+                    let (seconds, rest) = (violation.at / SECOND, violation.at % SECOND / 1_000_000);
+                    text += &format!("{} violated at {seconds}.{rest:03} s: {}\n", violation.property, violation.text);
+                }
+                text += &format!(
+                    "replay: cargo run --release -p mainstay-simulator --example seeds -- --scenario {} --seed {} --trace",
+                    self.scenario, self.seed
+                );
+            }
+        }
+        text
+    }
+}
+
+/// Runs a scenario from a seed: the script with its faults, then the phase in which everything must heal.
+pub fn run(seed: u64, scenario: &Scenario, options: Options) -> Outcome {
+    let mut world = World::new(seed, scenario.plan, options.trace, options.bug);
+    // A panic is a finding like any other; the world is only read after it.
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        let faults_end = world.plan.faults_end;
+        world.run_until(faults_end);
+        if world.violations.is_empty() {
+            world.heal();
+        }
+    }));
+    if let Err(panic) = panicked {
+        let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
+        world.violate("panic", text.unwrap_or_default());
+    }
+    world.stats.simulated = world.now();
+    Outcome {
+        scenario: scenario.name,
+        seed,
+        trace_hash: world.hash.value(),
+        stats: world.stats,
+        violations: std::mem::take(&mut world.violations),
+    }
+}

@@ -1,0 +1,165 @@
+//! Everything that can happen, at random, with random operators.
+
+use crate::disk::{Crash, DiskFaults};
+use crate::network::Quality;
+use crate::queue::{MICROSECOND, MILLISECOND, SECOND, Time};
+use crate::rng::Rng;
+use crate::scenario::{A, Action, Approvals, B, NODES, Plan, Scenario};
+use mainstay_protocol::NodeId;
+
+pub const RANDOM_MIX: Scenario = Scenario {
+    name: "random_mix",
+    story: "Random faults of every kind on every node, random operators, for a simulated minute or so.",
+    plan,
+};
+
+/// How much of each fault this run has: runs that mix everything hide what runs of one kind show.
+struct Mood {
+    crashes: u64,
+    pauses: u64,
+    cuts: u64,
+    disks: u64,
+    clocks: u64,
+    operators: u64,
+}
+
+fn plan(rng: &mut Rng) -> Plan {
+    let mut plan = Plan::calm(rng.range(20, 60) * SECOND);
+    plan.lease_ms = *rng.pick(&[500, 1_000, 2_000]);
+    plan.rough_coordination = rng.percent(50);
+    plan.approvals = *rng.pick(&[
+        Approvals::After(SECOND / 2, 3 * SECOND),
+        Approvals::After(100 * MILLISECOND, 10 * SECOND),
+        Approvals::Erratic(SECOND / 2, 5 * SECOND),
+    ]);
+    plan.large_writes = rng.percent(30);
+    plan.think = *rng.pick(&[(MILLISECOND, 20 * MILLISECOND), (5 * MILLISECOND, 80 * MILLISECOND)]);
+    plan.soft_percent = *rng.pick(&[0, 30, 100]);
+    if rng.percent(50) {
+        plan.at(0, Action::Quality(weather(rng)));
+    }
+    let mut level = || *rng.pick(&[0, 0, 1, 3]);
+    let mood = Mood { crashes: level() + 1, pauses: level(), cuts: level(), disks: level(), clocks: level(), operators: level() };
+    let mut at = 2 * SECOND;
+    while at < plan.faults_end {
+        fault(rng, &mut plan, &mood, at);
+        at += rng.log_range(200 * MILLISECOND, 12 * SECOND);
+    }
+    plan
+}
+
+fn weather(rng: &mut Rng) -> Quality {
+    Quality {
+        delay: rng.log_range(50 * MICROSECOND, 20 * MILLISECOND),
+        jitter: rng.log_range(50 * MICROSECOND, 20 * MILLISECOND),
+        loss_ppm: *rng.pick(&[0, 1_000, 20_000]),
+        duplicate_ppm: *rng.pick(&[0, 1_000, 20_000]),
+        reorder_ppm: *rng.pick(&[0, 10_000, 100_000]),
+        bytes_per_second: *rng.pick(&[0, 0, 20_000_000]),
+    }
+}
+
+fn length(rng: &mut Rng) -> Time {
+    rng.log_range(100 * MILLISECOND, 15 * SECOND)
+}
+
+fn fault(rng: &mut Rng, plan: &mut Plan, mood: &Mood, at: Time) {
+    let kinds = [mood.crashes, mood.pauses, mood.cuts, mood.disks, mood.clocks, mood.operators];
+    let mut drawn = rng.below(kinds.iter().sum());
+    let kind = kinds.iter().position(|weight| {
+        let hit = drawn < *weight;
+        drawn = drawn.saturating_sub(*weight);
+        hit
+    });
+    let node = *rng.pick(&NODES);
+    match kind {
+        Some(0) => crash(rng, plan, node, at),
+        Some(1) => {
+            plan.at(at, Action::Pause(node));
+            let end = at + length(rng);
+            plan.at(end, Action::Resume(node));
+        }
+        Some(2) => cut(rng, plan, node, at),
+        Some(3) => disk(rng, plan, *rng.clone().pick(&[A, B]), at),
+        Some(4) => {
+            plan.at(at, Action::JumpWall(node, rng.range(0, 7_200_000) as i64 - 3_600_000));
+        }
+        _ => operators(rng, plan, node, at),
+    }
+}
+
+fn crash(rng: &mut Rng, plan: &mut Plan, node: NodeId, at: Time) {
+    let kind = if rng.percent(50) { Crash::Process } else { Crash::Power };
+    match rng.below(8) {
+        0 => plan.at(at, Action::Stop(node)),
+        1 => {
+            let gap = rng.log_range(MILLISECOND, 3 * SECOND);
+            plan.at(at, Action::Crash(A, kind)).at(at + gap, Action::Crash(B, kind));
+            let back = at + gap + length(rng);
+            plan.at(back, Action::Start(*rng.pick(&[A, B])));
+            let (a, b) = (back + length(rng), back + length(rng));
+            plan.at(a, Action::Start(A)).at(b, Action::Start(B))
+        }
+        _ => plan.at(at, Action::Crash(node, kind)),
+    };
+    let back = at + length(rng);
+    plan.at(back, Action::Start(node));
+    // Stopping may take longer than that.
+    plan.at(back + 10 * SECOND, Action::Start(node));
+}
+
+fn cut(rng: &mut Rng, plan: &mut Plan, node: NodeId, at: Time) {
+    let other = *rng.pick(&NODES);
+    match rng.below(4) {
+        0 => plan.at(at, Action::Isolate(node)),
+        1 if other != node => plan.at(at, Action::CutBoth(node, other)),
+        2 => plan.at(at, Action::Quality(weather(rng))),
+        _ if other != node => plan.at(at, Action::Cut(node, other)),
+        _ => plan.at(at, Action::DeposeLeader),
+    };
+    let end = at + length(rng);
+    plan.at(end, Action::HealLinks);
+}
+
+fn disk(rng: &mut Rng, plan: &mut Plan, node: NodeId, at: Time) {
+    match rng.below(8) {
+        0 => {
+            let faults = DiskFaults {
+                read_error_ppm: *rng.pick(&[0, 2_000]),
+                write_error_ppm: *rng.pick(&[0, 500]),
+                sync_error_ppm: *rng.pick(&[0, 500]),
+            };
+            plan.at(at, Action::DiskFaults(node, faults));
+            let end = at + length(rng);
+            plan.at(end, Action::DiskFaults(node, DiskFaults::default()));
+        }
+        1..3 => {
+            plan.at(at, Action::DiskFull(node, rng.below(8 << 20)));
+            let end = at + length(rng);
+            plan.at(end, Action::DiskRoom(node));
+        }
+        _ => {
+            let time = rng.log_range(10 * MILLISECOND, 8 * SECOND);
+            plan.at(at, Action::DiskHang(node, time));
+        }
+    }
+}
+
+fn operators(rng: &mut Rng, plan: &mut Plan, node: NodeId, at: Time) {
+    match rng.below(3) {
+        0 => {
+            plan.at(at, Action::BeginMaintenance(node));
+            let end = at + length(rng);
+            plan.at(end, Action::EndMaintenance(node));
+        }
+        1 => {
+            plan.at(at, Action::Approvals(Approvals::None));
+            let (end, approvals) = (at + length(rng), plan.approvals);
+            plan.at(end, Action::Approvals(approvals));
+        }
+        _ => {
+            let time = length(rng);
+            plan.at(at, Action::StallCoordination(node, time));
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! The world: one event loop over everything that happens, from one seed, on one thread.
+//!
+//! What a real node does around a `Replica` (sockets, threads, timers, the promise's file) is imitated here as thinly as it
+//! can be: effects are executed as they are, later; nothing here decides.
+
+mod clients;
+mod faults;
+mod healing;
+mod node;
+mod operators;
+mod shell;
+
+pub use clients::{Client, ClientEvent};
+pub use node::{Node, NodeEvent, NodeState};
+
+use crate::checkers::Checkers;
+use crate::network::Network;
+use crate::queue::{Queue, SECOND, Time};
+use crate::rng::Rng;
+use crate::scenario::{A, Action, Approvals, B, NODES, Plan, W};
+use crate::trace::{Trace, TraceHash};
+use mainstay_cluster::{Actor, ClusterState, Command, ExportSettings, NodeKind, Policy, Settings, WithoutPrimary};
+use mainstay_coordination::model::{self, DeliveryKind, Model};
+use mainstay_protocol::{ClusterId, Incarnation, Mono, NodeId, Timestamp, VolumeId};
+use mainstay_replica::{Bug, ProposeResult};
+use mainstay_volume::{Options as VolumeOptions, Volume};
+use operators::Operators;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+pub const CLUSTER: ClusterId = ClusterId(*b"simulated-world!");
+pub const VOLUME: VolumeId = VolumeId(1);
+/// Disk of each file server.
+const DISK_BYTES: u64 = 1 << 30;
+
+/// Anything that is going to happen.
+pub enum Event {
+    /// For one life of a node's process; `boot` 0: for whichever runs then.
+    Node {
+        node: NodeId,
+        boot: u64,
+        event: NodeEvent,
+    },
+    Boot {
+        node: NodeId,
+        boot: u64,
+    },
+    Coordination,
+    Client {
+        client: u32,
+        event: ClientEvent,
+    },
+    Operators,
+    Script(usize),
+}
+
+/// Counts for the report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    pub events: u64,
+    /// Client operations answered.
+    pub ops: u64,
+    pub retries: u64,
+    pub given_up: u64,
+    /// Grants after the first.
+    pub failovers: u64,
+    pub boots: u64,
+    /// Payload bytes between nodes.
+    pub bytes_moved: u64,
+    pub messages: u64,
+    pub resyncs_by_change: u64,
+    pub roll_backs: u64,
+    pub simulated: Time,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// As in SCENARIOS.md, or `panic`.
+    pub property: &'static str,
+    pub at: Time,
+    pub text: String,
+}
+
+pub struct World {
+    pub queue: Queue<Event>,
+    pub rng: Rng,
+    pub network: Network,
+    pub nodes: BTreeMap<NodeId, Node>,
+    pub clients: Vec<Client>,
+    pub model: Model,
+    /// The newest decision that the checkers have seen.
+    decided: Arc<ClusterState>,
+    coordination_at: Time,
+    pub operators: Operators,
+    pub checkers: Checkers,
+    pub plan: Plan,
+    pub stats: Stats,
+    pub violations: Vec<Violation>,
+    pub hash: TraceHash,
+    trace: Trace,
+    bug: Option<Bug>,
+    /// The faults are over.
+    pub healing: bool,
+    /// Clients finish what they have and begin nothing new.
+    closing: bool,
+    marks: healing::Marks,
+}
+
+impl World {
+    pub fn new(seed: u64, plan: impl FnOnce(&mut Rng) -> Plan, trace: Trace, bug: Option<Bug>) -> World {
+        let mut rng = Rng::new(seed);
+        let plan = plan(&mut rng.fork());
+        let state = initial_state(&plan);
+        let coordination = if plan.rough_coordination { model::Settings::ROUGH } else { model::Settings::CALM };
+        let model = Model::new(rng.next(), coordination, &NODES, state);
+        let nodes = NODES.map(|id| (id, Node::new(id, id != W, &mut rng))).into_iter().collect();
+        let mut world = World {
+            queue: Queue::default(),
+            network: Network::new(rng.fork()),
+            nodes,
+            clients: Vec::new(),
+            decided: model.newest(),
+            model,
+            coordination_at: Time::MAX,
+            operators: Operators::new(rng.fork(), plan.approvals),
+            checkers: Checkers::default(),
+            plan,
+            stats: Stats::default(),
+            violations: Vec::new(),
+            hash: TraceHash::default(),
+            trace,
+            bug,
+            healing: false,
+            closing: false,
+            marks: healing::Marks::default(),
+            rng,
+        };
+        world.begin();
+        world
+    }
+
+    fn begin(&mut self) {
+        for node in [A, B] {
+            let disk = self.nodes[&node].disk().expect("a file server");
+            Volume::create(Arc::new(disk), CLUSTER, VOLUME, volume_options()).expect("a new volume on an empty disk");
+        }
+        let newest = self.model.newest();
+        self.checkers.decided(0, &ClusterState::default(), &newest, &self.nodes, &mut self.violations);
+        for node in NODES {
+            // The first boot is the one that `initial_state` knows.
+            let delay = self.rng.below(SECOND / 10);
+            let boot = self.nodes[&node].boot;
+            self.queue.after(delay, Event::Boot { node, boot });
+        }
+        self.add_clients();
+        for index in 0..self.plan.script.len() {
+            self.queue.at(self.plan.script[index].0, Event::Script(index));
+        }
+        self.queue.after(SECOND, Event::Operators);
+    }
+
+    /// Runs until `until`, or until something is wrong.
+    pub fn run_until(&mut self, until: Time) {
+        while self.violations.is_empty() {
+            let Some(event) = self.queue.pop(until) else { break };
+            self.happen(event);
+        }
+        self.stats.simulated = self.queue.now();
+    }
+
+    /// Runs until `done`, at most until `until`. False: it was not done in time.
+    pub fn run_while(&mut self, until: Time, mut done: impl FnMut(&World) -> bool) -> bool {
+        while self.violations.is_empty() {
+            if done(self) {
+                return true;
+            }
+            let Some(event) = self.queue.pop(until) else { return false };
+            self.happen(event);
+        }
+        false
+    }
+
+    pub fn now(&self) -> Time {
+        self.queue.now()
+    }
+
+    fn happen(&mut self, event: Event) {
+        self.stats.events += 1;
+        self.hash.mix(self.queue.now());
+        match event {
+            Event::Node { node, boot, event } => self.node_event(node, boot, event),
+            Event::Boot { node, boot } => self.boot(node, boot),
+            Event::Coordination => self.coordinate(),
+            Event::Client { client, event } => self.client_event(client, event),
+            Event::Operators => self.operate(),
+            Event::Script(index) => {
+                let action = self.plan.script[index].1.clone();
+                self.act(action);
+            }
+        }
+    }
+
+    /// Text of what happens, made only when somebody reads it.
+    pub fn trace(&self, level: Trace, text: impl FnOnce() -> String) {
+        if self.trace != Trace::Off && (level == Trace::Brief || self.trace == Trace::Full) {
+            let now = self.queue.now();
+            println!("{:>4}.{:06} {}", now / SECOND, now % SECOND / 1_000, text());
+        }
+    }
+
+    pub fn violate(&mut self, property: &'static str, text: String) {
+        self.trace(Trace::Brief, || format!("VIOLATION {property}: {text}"));
+        self.violations.push(Violation { property, at: self.queue.now(), text });
+    }
+
+    // ---- coordination --------------------------------------------------------------------------------------------------
+
+    fn propose(&mut self, from: NodeId, ticket: u64, command: Command) {
+        self.trace(Trace::Brief, || format!("{from} proposes {command:?}"));
+        self.model.propose(Mono(self.queue.now()), from, ticket, command);
+        self.schedule_coordination();
+    }
+
+    fn schedule_coordination(&mut self) {
+        let Some(at) = self.model.next_event().map(|at| at.0.max(self.queue.now())) else { return };
+        if at < self.coordination_at {
+            self.coordination_at = at;
+            self.queue.at(at, Event::Coordination);
+        }
+    }
+
+    fn coordinate(&mut self) {
+        if self.coordination_at > self.queue.now() {
+            return;
+        }
+        self.coordination_at = Time::MAX;
+        let deliveries = self.model.take(Mono(self.queue.now()));
+        self.see_decisions();
+        for delivery in deliveries {
+            let node = delivery.node;
+            let event = match delivery.kind {
+                DeliveryKind::Decided(view) => NodeEvent::Decided(view),
+                DeliveryKind::Proposed { ticket, result } => NodeEvent::Proposed {
+                    ticket,
+                    result: match result {
+                        model::ProposeResult::Accepted(_) => ProposeResult::Accepted,
+                        model::ProposeResult::Refused(refusal) => ProposeResult::Refused(refusal),
+                        model::ProposeResult::Unknown => ProposeResult::Unknown,
+                    },
+                },
+            };
+            let boot = self.nodes[&node].boot;
+            self.node_event(node, boot, event);
+        }
+        self.schedule_coordination();
+    }
+
+    fn see_decisions(&mut self) {
+        let newest = self.model.newest();
+        if Arc::ptr_eq(&newest, &self.decided) {
+            return;
+        }
+        let before = std::mem::replace(&mut self.decided, newest.clone());
+        let now = self.queue.now();
+        let (old, new) = (before.volumes.get(&VOLUME), newest.volumes.get(&VOLUME));
+        if old.map(|volume| volume.epoch) != new.map(|volume| volume.epoch) {
+            self.stats.failovers += 1;
+        }
+        self.trace(Trace::Brief, || decision_text(&before, &newest));
+        self.checkers.decided(now, &before, &newest, &self.nodes, &mut self.violations);
+    }
+
+    /// The newest decision, which perhaps no node knows yet.
+    pub fn decided(&self) -> &Arc<ClusterState> {
+        &self.decided
+    }
+}
+
+fn decision_text(before: &ClusterState, after: &ClusterState) -> String {
+    let Some(volume) = after.volumes.get(&VOLUME) else { return format!("decided v{}", after.version) };
+    let proposals =
+        after.proposals.iter().filter(|(id, proposal)| before.proposals.get(id).map(|old| &old.state) != Some(&proposal.state));
+    let proposals: Vec<String> =
+        proposals.map(|(id, proposal)| format!("{id} {} {:?}", proposal.candidate, proposal.state)).collect();
+    format!(
+        "decided v{}: {} reign {:?} in-sync {:?} (v{}) loss {} {}{}",
+        after.version,
+        volume.epoch,
+        volume.reign.map(|reign| (reign.node, reign.incarnation, reign.state)),
+        volume.in_sync,
+        volume.in_sync_version,
+        volume.loss_epoch,
+        if volume.fenced { "fenced " } else { "" },
+        proposals.join(" ")
+    )
+}
+
+/// Small enough that rotation, checkpoints, compaction and resync by change all happen within a simulated minute.
+pub fn volume_options() -> VolumeOptions {
+    VolumeOptions {
+        segment_bytes: 2 << 20,
+        retain_bytes: 4 << 20,
+        capacity_bytes: Some(96 << 20),
+        reserve_bytes: 6 << 20,
+        prepared_segments: 1,
+        tail_cache_bytes: 256 << 10,
+        checkpoint_bytes: 512 << 10,
+        checkpoint_ms: 3_000,
+        compact_bytes_per_s: 8 << 20,
+        scrub_bytes_per_s: 1 << 20,
+        scrub_pause_ms: 20_000,
+        ..VolumeOptions::default()
+    }
+}
+
+fn person(name: &str) -> Actor {
+    Actor::Person(name.into())
+}
+
+/// What `init`, two joins and `volume create` have decided before the run begins; all nodes know it.
+fn initial_state(plan: &Plan) -> ClusterState {
+    let at = Timestamp::from_millis(0);
+    let settings = Settings { lease_ms: plan.lease_ms, contact_lost_ms: plan.lease_ms, ..Settings::default() };
+    let address = |name: &str| format!("{name}:1");
+    let (init, witness) = (person("admin"), NodeKind::Witness);
+    let mut commands = vec![Command::Init {
+        cluster: CLUSTER,
+        name: "simulated".into(),
+        settings,
+        node: "a".into(),
+        kind: NodeKind::FileServer,
+        peer_address: address("a"),
+        admin_address: address("a"),
+        actor: init.clone(),
+        at,
+    }];
+    for (name, kind) in [("b", NodeKind::FileServer), ("w", witness)] {
+        let (peer_address, admin_address) = (address(name), address(name));
+        commands.push(Command::AddNode { name: name.into(), kind, peer_address, admin_address, actor: init.clone(), at });
+    }
+    commands.extend(NODES.map(|node| Command::Booted { node, incarnation: Incarnation(1), at }));
+    commands.push(Command::CreateVolume {
+        name: "files".into(),
+        replicas: BTreeSet::from([A, B]),
+        primary: A,
+        policy: Policy::Manual,
+        without_primary: WithoutPrimary::ServeReads,
+        export: ExportSettings::default(),
+        actor: init,
+        at,
+    });
+    let mut state = ClusterState::default();
+    for command in &commands {
+        state.apply(command).expect("the first commands are lawful");
+    }
+    state
+}
+
+/// Operators become helpful, whatever they were before.
+pub const HELPFUL: Approvals = Approvals::After(SECOND / 10, SECOND / 2);
+
+/// Kept here so that scenarios can name actions of every kind.
+pub type Script = Vec<(Time, Action)>;

@@ -1,0 +1,177 @@
+//! The script's actions.
+
+use super::node::NodeState;
+use super::{Event, World};
+use crate::disk::{DiskFaults, lock};
+use crate::network::{End, Quality};
+use crate::queue::{MILLISECOND, SECOND};
+use crate::scenario::{Action, NODES};
+use crate::trace::Trace;
+use mainstay_protocol::{Mono, NodeId};
+use mainstay_replica::Event as ReplicaEvent;
+
+impl World {
+    pub(super) fn act(&mut self, action: Action) {
+        self.trace(Trace::Brief, || format!("-- {action:?}"));
+        match action {
+            Action::Crash(node, crash) => self.crash(node, crash),
+            Action::Start(node) => self.start(node),
+            Action::Stop(node) => self.stop(node),
+            Action::Pause(node) => self.pause(node),
+            Action::Resume(node) => self.resume(node),
+            Action::Cut(from, to) => self.cut(from, to),
+            Action::CutBoth(a, b) => {
+                self.cut(a, b);
+                self.cut(b, a);
+            }
+            Action::Isolate(node) => self.isolate(node),
+            Action::HealLinks => self.heal_links(),
+            Action::Quality(quality) => self.network.set_all(quality),
+            Action::LinkQuality(a, b, quality) => {
+                self.network.set_quality(End::Node(a), End::Node(b), quality);
+                self.network.set_quality(End::Node(b), End::Node(a), quality);
+            }
+            Action::JumpWall(node, ms) => self.node_mut(node).clock.jump_wall(ms as i128 * MILLISECOND as i128),
+            Action::BeginMaintenance(node) => self.begin_maintenance(node),
+            Action::EndMaintenance(node) => self.end_maintenance(node),
+            Action::Approvals(approvals) => self.operators.approvals = approvals,
+            Action::Think(low, high) => self.plan.think = (low, high),
+            Action::DeposeLeader => {
+                self.model.depose(Mono(self.queue.now()));
+                self.schedule_coordination();
+            }
+            Action::StallCoordination(node, time) => self.model.stall(node, Mono(self.queue.now() + time)),
+            Action::Note(_) => {}
+            other => self.act_on_disk(other),
+        }
+    }
+
+    fn act_on_disk(&mut self, action: Action) {
+        let now = self.queue.now();
+        let node = match action {
+            Action::DiskFaults(node, _) | Action::DiskHang(node, _) | Action::DiskFull(node, _) => node,
+            Action::DiskRoom(node) | Action::Rot(node) => node,
+            _ => return,
+        };
+        let Some(platter) = self.nodes[&node].platter.clone() else { return };
+        match action {
+            Action::DiskFaults(_, faults) => {
+                self.checkers.faulty_disks.insert(node);
+                lock(&platter).faults = faults;
+            }
+            Action::DiskHang(_, time) => self.node_mut(node).hang_until = now + time,
+            Action::DiskFull(_, free) => {
+                let mut platter = lock(&platter);
+                let (capacity, available) = platter.space();
+                platter.capacity_bytes = capacity - available + free;
+            }
+            Action::DiskRoom(_) => lock(&platter).capacity_bytes = super::DISK_BYTES,
+            Action::Rot(_) => {
+                let rotten = lock(&platter).rot(|name| name.ends_with(".seg"));
+                self.trace(Trace::Brief, || format!("{node} rots at {rotten:?}"));
+            }
+            _ => {}
+        }
+    }
+
+    fn node_mut(&mut self, id: NodeId) -> &mut super::Node {
+        self.nodes.get_mut(&id).expect("nodes never vanish")
+    }
+
+    pub(super) fn start(&mut self, id: NodeId) {
+        let boot = self.nodes[&id].boot;
+        if self.nodes[&id].state == NodeState::Off {
+            self.node_mut(id).state = NodeState::Booting;
+            let delay = self.rng.range(50 * MILLISECOND, SECOND);
+            self.queue.after(delay, Event::Boot { node: id, boot });
+        }
+    }
+
+    fn stop(&mut self, id: NodeId) {
+        if self.nodes[&id].state == NodeState::Running {
+            self.step(id, ReplicaEvent::Stop);
+        }
+    }
+
+    fn pause(&mut self, id: NodeId) {
+        if self.nodes[&id].state == NodeState::Running {
+            self.node_mut(id).state = NodeState::Paused;
+            // Its part in the cluster's decisions stands still as well.
+            self.link_coordination(id);
+        }
+    }
+
+    pub(super) fn resume(&mut self, id: NodeId) {
+        if self.nodes[&id].state != NodeState::Paused {
+            return;
+        }
+        self.node_mut(id).state = NodeState::Running;
+        self.link_coordination(id);
+        // Timers and sockets are noticed in any order.
+        if self.rng.percent(50) {
+            self.step(id, ReplicaEvent::Tick);
+        }
+        let waiting: Vec<_> = self.node_mut(id).inbox.drain(..).collect();
+        for (boot, event) in waiting {
+            self.queue.after(0, Event::Node { node: id, boot, event });
+        }
+    }
+
+    fn cut(&mut self, from: NodeId, to: NodeId) {
+        self.network.cut(End::Node(from), End::Node(to), true);
+        self.link_coordination(from);
+    }
+
+    /// Coordination's links follow the network's; a paused node has none.
+    fn link_coordination(&mut self, id: NodeId) {
+        let paused = |node: NodeId| self.nodes[&node].state == NodeState::Paused;
+        let now = Mono(self.queue.now());
+        for other in NODES.into_iter().filter(|other| *other != id) {
+            for (from, to) in [(id, other), (other, id)] {
+                let open = !self.network.is_cut(End::Node(from), End::Node(to)) && !paused(from) && !paused(to);
+                self.model.set_link(now, from, to, open);
+            }
+        }
+        self.schedule_coordination();
+    }
+
+    fn isolate(&mut self, id: NodeId) {
+        for other in NODES.into_iter().filter(|other| *other != id) {
+            self.cut(id, other);
+            self.cut(other, id);
+        }
+        for client in 0..self.clients.len() as u32 {
+            self.network.cut(End::Node(id), End::Client(client), true);
+            self.network.cut(End::Client(client), End::Node(id), true);
+        }
+    }
+
+    fn heal_links(&mut self) {
+        for from in NODES {
+            for to in NODES {
+                self.network.cut(End::Node(from), End::Node(to), false);
+            }
+            for client in 0..self.clients.len() as u32 {
+                self.network.cut(End::Node(from), End::Client(client), false);
+                self.network.cut(End::Client(client), End::Node(from), false);
+            }
+        }
+        NODES.into_iter().for_each(|id| self.link_coordination(id));
+    }
+
+    /// Every fault ends.
+    pub(super) fn end_faults(&mut self) {
+        self.heal_links();
+        self.network.set_all(Quality::GOOD);
+        for id in NODES {
+            if let Some(platter) = self.nodes[&id].platter.as_ref() {
+                let mut platter = lock(platter);
+                platter.faults = DiskFaults::default();
+                platter.capacity_bytes = super::DISK_BYTES;
+            }
+            self.node_mut(id).hang_until = 0;
+            self.resume(id);
+            self.start(id);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! One node: what survives its process, and the process.
+
+use crate::clock::Clock;
+use crate::disk::{Platter, SimDisk};
+use crate::queue::Time;
+use crate::rng::Rng;
+use mainstay_cluster::ClusterState;
+use mainstay_protocol::peer::Envelope;
+use mainstay_protocol::{ClientRequest, NodeId};
+use mainstay_replica::{ProposeResult, Replica, ServeMode, StoredPromise};
+use mainstay_volume::{DiskEffect, DiskEvent};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeState {
+    Off,
+    /// Powered on; the process is not there yet.
+    Booting,
+    Running,
+    /// Everything for it waits: sockets, timers, threads.
+    Paused,
+}
+
+/// Who waits for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    pub client: u32,
+    pub connection: u64,
+    pub slot: usize,
+    pub sequence: u64,
+}
+
+pub enum NodeEvent {
+    Peer(Envelope),
+    Call {
+        caller: Caller,
+        request: ClientRequest,
+    },
+    Poll,
+    /// The timer that was set for this time.
+    Wake(Time),
+    /// The disk gets to this effect.
+    DiskRun(u64),
+    DiskDone {
+        id: u64,
+        event: DiskEvent,
+    },
+    PromiseStored(StoredPromise),
+    Decided(Arc<ClusterState>),
+    Proposed {
+        ticket: u64,
+        result: ProposeResult,
+    },
+    /// Tell the cluster of this boot, until it knows.
+    Announce,
+}
+
+/// Effects of one kind, one at a time.
+#[derive(Default)]
+pub struct Lane {
+    pub queue: VecDeque<DiskEffect>,
+    pub running: Option<(u64, DiskEffect)>,
+    /// The effect is done, the news of it is on its way.
+    pub finishing: Option<u64>,
+}
+
+pub struct Process {
+    pub replica: Replica,
+    pub mode: ServeMode,
+    /// A poll is scheduled.
+    pub polling: bool,
+    pub wake_at: Time,
+    pub log: Lane,
+    pub background: Lane,
+    pub reads: BTreeMap<u64, DiskEffect>,
+    pub effect_last: u64,
+    pub callers: BTreeMap<u64, Caller>,
+    pub ticket_last: u64,
+}
+
+pub struct Node {
+    pub id: NodeId,
+    pub state: NodeState,
+    /// Counts lives of the process, so that what was meant for an earlier one finds nobody.
+    pub boot: u64,
+    /// On disk; rises before a process starts.
+    pub incarnation: u64,
+    pub clock: Clock,
+    drift_ppm: i64,
+    pub platter: Option<Arc<Mutex<Platter>>>,
+    pub promise: StoredPromise,
+    pub promises_writing: Vec<StoredPromise>,
+    pub process: Option<Box<Process>>,
+    /// What came while it was paused.
+    pub inbox: VecDeque<(u64, NodeEvent)>,
+    pub hang_until: Time,
+    pub rng: Rng,
+}
+
+impl Node {
+    pub fn new(id: NodeId, file_server: bool, rng: &mut Rng) -> Node {
+        let mut rng = rng.fork();
+        let drift_ppm = Clock::drift(&mut rng);
+        let wall_offset_ns = rng.below(4_000_000_000) as i128 - 2_000_000_000;
+        let platter = file_server.then(|| Arc::new(Mutex::new(Platter::new(rng.fork(), super::DISK_BYTES))));
+        Node {
+            id,
+            state: NodeState::Booting,
+            boot: 1,
+            incarnation: 0,
+            clock: Clock::boot(&mut rng, 0, drift_ppm, wall_offset_ns),
+            drift_ppm,
+            platter,
+            promise: StoredPromise::default(),
+            promises_writing: Vec::new(),
+            process: None,
+            inbox: VecDeque::new(),
+            hang_until: 0,
+            rng,
+        }
+    }
+
+    /// This life's handle of its disk.
+    pub fn disk(&self) -> Option<SimDisk> {
+        self.platter.as_ref().map(SimDisk::boot)
+    }
+
+    /// The monotonic clock begins anew, the wall clock goes on.
+    pub fn restart_clock(&mut self, now: Time) {
+        self.clock = Clock::boot(&mut self.rng, now, self.drift_ppm, self.clock.wall_offset_ns());
+    }
+
+    pub fn serves(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.mode != ServeMode::Closed)
+    }
+
+    pub fn up(&self) -> bool {
+        matches!(self.state, NodeState::Running | NodeState::Paused)
+    }
+}
+
+impl Process {
+    pub fn new(replica: Replica) -> Process {
+        Process {
+            replica,
+            mode: ServeMode::Closed,
+            polling: false,
+            wake_at: Time::MAX,
+            log: Lane::default(),
+            background: Lane::default(),
+            reads: BTreeMap::new(),
+            effect_last: 0,
+            callers: BTreeMap::new(),
+            ticket_last: 0,
+        }
+    }
+}

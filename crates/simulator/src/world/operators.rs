@@ -1,0 +1,151 @@
+//! The people: they see proposals through some node's eyes, take their time, and are sometimes wrong.
+
+use super::{Event, HELPFUL, VOLUME, World, person};
+use crate::queue::{MILLISECOND, SECOND, Time};
+use crate::rng::Rng;
+use crate::scenario::Approvals;
+use crate::trace::Trace;
+use mainstay_cluster::{ClusterState, Command, Digest, MaintenanceState, Proposal, ProposalState};
+use mainstay_protocol::{NodeId, ProposalId, Timestamp};
+use std::collections::BTreeMap;
+
+/// How often somebody looks at the panel.
+const LOOK: Time = 250 * MILLISECOND;
+/// Tickets of operators' commands; nobody waits for their answers.
+const OPERATOR_TICKET: u64 = super::shell::ANNOUNCE_TICKET;
+
+pub struct Operators {
+    rng: Rng,
+    pub approvals: Approvals,
+    /// When each proposal that was seen will be decided on.
+    pending: BTreeMap<ProposalId, Time>,
+}
+
+impl Operators {
+    pub fn new(rng: Rng, approvals: Approvals) -> Operators {
+        Operators { rng, approvals, pending: BTreeMap::new() }
+    }
+
+    /// When to act on a proposal first seen now; `None`: nobody does.
+    fn patience(&mut self) -> Option<Time> {
+        match self.approvals {
+            Approvals::None => None,
+            Approvals::After(low, high) | Approvals::Erratic(low, high) => Some(self.rng.range(low, high)),
+        }
+    }
+}
+
+impl World {
+    pub(super) fn operate(&mut self) {
+        self.queue.after(LOOK, Event::Operators);
+        let up: Vec<NodeId> = self.nodes.values().filter(|node| node.process.is_some()).map(|node| node.id).collect();
+        if up.is_empty() {
+            return;
+        }
+        let through = *self.operators.rng.pick(&up);
+        let view = self.model.view(through);
+        if self.healing {
+            self.tidy_up(through, &view);
+        }
+        if let Some((id, proposal)) = view.open_proposal(VOLUME) {
+            match proposal.state {
+                ProposalState::Pending => self.consider(through, id, proposal),
+                // A candidate that never comes to serve blocks every other promotion until a person gives up on it (R8).
+                ProposalState::Fencing | ProposalState::CatchingUp => self.reconsider(through, id),
+                _ => {}
+            }
+        }
+    }
+
+    fn consider(&mut self, through: NodeId, id: ProposalId, proposal: &Proposal) {
+        let now = self.queue.now();
+        let Some(due) = self.decision_time(id) else { return };
+        if now < due {
+            return;
+        }
+        self.operators.pending.insert(id, now + 30 * SECOND);
+        let erratic = matches!(self.operators.approvals, Approvals::Erratic(..));
+        match self.operators.rng.below(10) {
+            0 if erratic => self.deny(through, id, "not convinced"),
+            1 if erratic => self.approve(through, id, Digest::of_value("other evidence", &id)),
+            _ => self.approve(through, id, proposal.evidence_hash),
+        }
+    }
+
+    fn decision_time(&mut self, id: ProposalId) -> Option<Time> {
+        if let Some(due) = self.operators.pending.get(&id) {
+            return Some(*due);
+        }
+        let due = self.queue.now() + self.operators.patience()?;
+        self.operators.pending.insert(id, due);
+        Some(due)
+    }
+
+    fn reconsider(&mut self, through: NodeId, id: ProposalId) {
+        let now = self.queue.now();
+        let due = *self.operators.pending.entry(id).or_insert(now + 30 * SECOND);
+        if now >= due && self.operators.approvals != Approvals::None {
+            self.operators.pending.insert(id, now + 30 * SECOND);
+            self.deny(through, id, "it does not come to serve");
+        }
+    }
+
+    fn approve(&mut self, through: NodeId, id: ProposalId, evidence_hash: Digest) {
+        let at = self.wall_of(through);
+        self.checkers.approved(id, evidence_hash);
+        self.trace(Trace::Brief, || format!("an operator approves {id} through {through}"));
+        self.propose(through, OPERATOR_TICKET, Command::Approve { proposal: id, evidence_hash, actor: person("olga"), at });
+    }
+
+    fn deny(&mut self, through: NodeId, id: ProposalId, reason: &str) {
+        let at = self.wall_of(through);
+        self.propose(through, OPERATOR_TICKET, Command::Deny { proposal: id, reason: reason.into(), actor: person("olga"), at });
+    }
+
+    /// While healing: what latches until a person acts is acted upon.
+    fn tidy_up(&mut self, through: NodeId, view: &ClusterState) {
+        self.operators.approvals = HELPFUL;
+        let at = self.wall_of(through);
+        if view.volumes.get(&VOLUME).is_some_and(|volume| volume.breaker.open) && self.operators.rng.one_in(4) {
+            let reason = "the faults have ended".to_string();
+            self.propose(through, OPERATOR_TICKET, Command::ResetBreaker { volume: VOLUME, reason, actor: person("olga"), at });
+        }
+        let active = view.maintenance.iter().find(|(_, maintenance)| maintenance.state == MaintenanceState::Active);
+        if let Some((id, _)) = active {
+            let command = Command::EndMaintenance { maintenance: *id, actor: person("olga"), at };
+            self.propose(through, OPERATOR_TICKET, command);
+        }
+    }
+
+    pub(super) fn begin_maintenance(&mut self, node: NodeId) {
+        let Some(through) = self.anybody() else { return };
+        let at = self.wall_of(through);
+        let command = Command::BeginMaintenance {
+            node,
+            owner: "olga".into(),
+            reason: "planned by the provider".into(),
+            ends_at: Timestamp::from_millis(at.as_millis() + 3_600_000),
+            allow_primary: true,
+            actor: person("olga"),
+            at,
+        };
+        self.propose(through, OPERATOR_TICKET, command);
+    }
+
+    pub(super) fn end_maintenance(&mut self, node: NodeId) {
+        let Some(through) = self.anybody() else { return };
+        let at = self.wall_of(through);
+        if let Some((maintenance, _)) = self.decided().maintenance_of(node) {
+            self.propose(through, OPERATOR_TICKET, Command::EndMaintenance { maintenance, actor: person("olga"), at });
+        }
+    }
+
+    fn anybody(&mut self) -> Option<NodeId> {
+        let up: Vec<NodeId> = self.nodes.values().filter(|node| node.process.is_some()).map(|node| node.id).collect();
+        (!up.is_empty()).then(|| *self.operators.rng.pick(&up))
+    }
+
+    fn wall_of(&self, node: NodeId) -> Timestamp {
+        self.nodes[&node].clock.now(self.queue.now()).wall
+    }
+}

@@ -1,0 +1,491 @@
+//! What the daemon does around a replica: executes its effects, later, and brings back what came of them.
+
+use super::clients::ClientEvent;
+use super::node::{Caller, Lane, Node, NodeEvent, NodeState, Process};
+use super::{CLUSTER, Event, VOLUME, World, volume_options};
+use crate::disk::Crash;
+use crate::network::End;
+use crate::queue::{MICROSECOND, MILLISECOND, SECOND, Time};
+use crate::rng::Rng;
+use crate::trace::Trace;
+use mainstay_cluster::Command;
+use mainstay_protocol::peer::Envelope;
+use mainstay_protocol::{FileResult, Incarnation, Mono, NodeId, PeerMessage};
+use mainstay_replica::{Effect, Event as ReplicaEvent, Note, Replica, ServeMode, Settings, StoredPromise};
+use mainstay_volume::{DiskEffect, Lane as DiskLane, Volume, perform};
+use std::sync::Arc;
+
+/// Tickets of the shell's own proposals; a replica counts its own from below.
+pub const ANNOUNCE_TICKET: u64 = u64::MAX;
+/// One message of so many goes through the wire's encoding; encoding all would only cost time.
+const ENCODE_ONE_IN: u64 = 16;
+/// Bytes of a message besides its payload, roughly.
+const MESSAGE_BYTES: usize = 100;
+
+impl World {
+    pub(super) fn node_event(&mut self, id: NodeId, boot: u64, event: NodeEvent) {
+        let node = self.nodes.get_mut(&id).expect("nodes never vanish");
+        if boot != 0 && boot != node.boot {
+            return;
+        }
+        match node.state {
+            NodeState::Off | NodeState::Booting => self.nobody_home(id, event),
+            NodeState::Paused => node.inbox.push_back((boot, event)),
+            NodeState::Running => self.deliver(id, event),
+        }
+    }
+
+    /// A message to a machine that is off vanishes; one to a machine without the process is refused.
+    fn nobody_home(&mut self, id: NodeId, event: NodeEvent) {
+        if let NodeEvent::Call { caller, .. } = event
+            && self.nodes[&id].state == NodeState::Booting
+        {
+            self.reset_connection(id, caller);
+        }
+    }
+
+    fn deliver(&mut self, id: NodeId, event: NodeEvent) {
+        match event {
+            NodeEvent::Peer(envelope) => {
+                self.hash.mix(envelope_word(&envelope));
+                self.step(id, ReplicaEvent::Peer(envelope))
+            }
+            NodeEvent::Call { caller, request } => self.call(id, caller, request),
+            NodeEvent::Poll => self.poll(id),
+            NodeEvent::Wake(at) => {
+                let process = self.process(id);
+                if process.wake_at == at {
+                    process.wake_at = Time::MAX;
+                    self.step(id, ReplicaEvent::Tick);
+                }
+            }
+            NodeEvent::DiskRun(effect) => self.disk_run(id, effect),
+            NodeEvent::DiskDone { id: effect, event } => {
+                self.disk_finished(id, effect);
+                self.step(id, ReplicaEvent::Disk(event));
+            }
+            NodeEvent::PromiseStored(promise) => {
+                let node = self.nodes.get_mut(&id).expect("nodes never vanish");
+                node.promise = promise;
+                node.promises_writing.retain(|writing| *writing != promise);
+                self.step(id, ReplicaEvent::PromiseStored(promise));
+            }
+            NodeEvent::Decided(view) => {
+                self.hash.mix(view.version);
+                self.step(id, ReplicaEvent::Decided(view))
+            }
+            NodeEvent::Proposed { ticket: ANNOUNCE_TICKET, .. } => {}
+            NodeEvent::Proposed { ticket, result } => self.step(id, ReplicaEvent::Proposed { ticket, result }),
+            NodeEvent::Announce => self.announce(id),
+        }
+    }
+
+    pub(super) fn process(&mut self, id: NodeId) -> &mut Process {
+        let node = self.nodes.get_mut(&id).expect("nodes never vanish");
+        node.process.as_mut().expect("a running node has a process")
+    }
+
+    fn later(&mut self, id: NodeId, delay: Time, event: NodeEvent) {
+        let boot = self.nodes[&id].boot;
+        self.queue.after(delay, Event::Node { node: id, boot, event });
+    }
+
+    /// One input; the poll follows a little later, so that inputs of the same moment share it.
+    pub(super) fn step(&mut self, id: NodeId, event: ReplicaEvent) {
+        let now = self.queue.now();
+        let node = self.nodes.get_mut(&id).expect("nodes never vanish");
+        let at = node.clock.now(now);
+        let process = node.process.as_mut().expect("a running node has a process");
+        process.replica.step(at, event);
+        if !process.polling {
+            process.polling = true;
+            let delay = node.rng.below(30 * MICROSECOND);
+            self.later(id, delay, NodeEvent::Poll);
+        }
+    }
+
+    fn poll(&mut self, id: NodeId) {
+        let now = self.queue.now();
+        let node = self.nodes.get_mut(&id).expect("nodes never vanish");
+        let at = node.clock.now(now);
+        let process = node.process.as_mut().expect("a running node has a process");
+        process.polling = false;
+        let mut effects = Vec::new();
+        process.replica.poll(at, &mut effects);
+        for effect in effects {
+            self.execute(id, effect);
+        }
+        self.set_timer(id);
+    }
+
+    fn set_timer(&mut self, id: NodeId) {
+        let now = self.queue.now();
+        let node = self.nodes.get_mut(&id).expect("nodes never vanish");
+        let Some(process) = node.process.as_mut() else { return };
+        let due = process.replica.next_timer(node.clock.now(now));
+        let at = node.clock.when(due).max(now);
+        if at < process.wake_at {
+            process.wake_at = at;
+            self.later(id, at - now, NodeEvent::Wake(at));
+        }
+    }
+
+    fn execute(&mut self, id: NodeId, effect: Effect) {
+        match effect {
+            Effect::Send { to, envelope } => self.send(id, to, envelope),
+            Effect::Reply { ticket, result } => self.reply(id, ticket, result),
+            Effect::Abandon { ticket } => {
+                if let Some(caller) = self.process(id).callers.remove(&ticket) {
+                    self.reset_connection(id, caller);
+                }
+            }
+            Effect::Disk(effect) => self.disk_effect(id, effect),
+            Effect::StorePromise(promise) => self.store_promise(id, promise),
+            Effect::Propose { ticket, command } => self.propose(id, ticket, command),
+            Effect::Serve(mode) => self.serve(id, mode),
+            Effect::Marked { ticket, position } => self.marks.marked(ticket, position),
+            Effect::Digest { position, digest } => self.marks.digest(id, position, digest),
+            Effect::Note(note) => self.note(id, note),
+            Effect::Stopped => self.stopped(id),
+        }
+    }
+
+    fn note(&mut self, id: NodeId, note: Note) {
+        match &note {
+            Note::ResyncByChange { .. } => self.stats.resyncs_by_change += 1,
+            Note::RolledBack { .. } => self.stats.roll_backs += 1,
+            _ => {}
+        }
+        self.trace(Trace::Brief, || format!("{id} notes {note:?}"));
+        let allowed = self.plan.expect.damage || self.disk_was_faulty(id);
+        if let Note::VolumeFailed { reason } = note
+            && !allowed
+        {
+            self.violate("P7", format!("{id} gave up its copy without a fault of the disk: {reason}"));
+        }
+    }
+
+    // ---- peers ---------------------------------------------------------------------------------------------------------
+
+    fn send(&mut self, from: NodeId, to: NodeId, envelope: Envelope) {
+        let payload = envelope.payload_len();
+        self.stats.messages += 1;
+        self.stats.bytes_moved += payload as u64;
+        let now = self.queue.now();
+        self.checkers.sent(now, from, to, &envelope, &self.decided, &mut self.violations);
+        self.trace(Trace::Full, || format!("{from} -> {to} {}", envelope_text(&envelope)));
+        let arrivals = self.network.send(now, End::Node(from), End::Node(to), MESSAGE_BYTES + payload);
+        let envelope = if self.rng.one_in(ENCODE_ONE_IN) { through_the_wire(envelope) } else { envelope };
+        if let Some(at) = arrivals.second {
+            self.queue.at(at, Event::Node { node: to, boot: 0, event: NodeEvent::Peer(envelope.clone()) });
+        }
+        if let Some(at) = arrivals.first {
+            self.queue.at(at, Event::Node { node: to, boot: 0, event: NodeEvent::Peer(envelope) });
+        }
+    }
+
+    // ---- clients' side of the node ---------------------------------------------------------------------------------------
+
+    fn call(&mut self, id: NodeId, caller: Caller, request: mainstay_protocol::ClientRequest) {
+        if self.process(id).mode == ServeMode::Closed {
+            // The address is not here: nobody listens.
+            return self.reset_connection(id, caller);
+        }
+        if !self.still_wanted(&caller) {
+            return;
+        }
+        let process = self.process(id);
+        process.ticket_last += 1;
+        let ticket = process.ticket_last;
+        process.callers.insert(ticket, caller);
+        self.step(id, ReplicaEvent::Client { ticket, request });
+    }
+
+    fn reply(&mut self, id: NodeId, ticket: u64, result: FileResult) {
+        let now = self.queue.now();
+        let incarnation = Incarnation(self.nodes[&id].incarnation);
+        let process = self.process(id);
+        let mode = process.mode;
+        let Some(caller) = process.callers.remove(&ticket) else { return };
+        self.checkers.replied(now, (id, incarnation), mode, &result, &self.decided, &mut self.violations);
+        self.trace(Trace::Full, || format!("{id} answers client {} {}", caller.client, result_text(&result)));
+        let event = ClientEvent::Answer { caller, result, current: mode == ServeMode::ReadWrite };
+        self.to_client(id, caller.client, event);
+    }
+
+    pub(super) fn reset_connection(&mut self, id: NodeId, caller: Caller) {
+        self.to_client(id, caller.client, ClientEvent::Reset { connection: caller.connection });
+    }
+
+    fn to_client(&mut self, from: NodeId, client: u32, event: ClientEvent) {
+        let now = self.queue.now();
+        let arrivals = self.network.send(now, End::Node(from), End::Client(client), MESSAGE_BYTES);
+        if let Some(at) = arrivals.first {
+            self.queue.at(at, Event::Client { client, event });
+        }
+    }
+
+    fn serve(&mut self, id: NodeId, mode: ServeMode) {
+        self.trace(Trace::Brief, || format!("{id} serves {mode:?}"));
+        let process = self.process(id);
+        process.mode = mode;
+        if mode == ServeMode::Closed {
+            // The address is gone and with it its connections.
+            let callers = std::mem::take(&mut process.callers);
+            callers.into_values().for_each(|caller| self.reset_connection(id, caller));
+        }
+    }
+
+    // ---- disk ----------------------------------------------------------------------------------------------------------
+
+    fn store_promise(&mut self, id: NodeId, promise: StoredPromise) {
+        let node = self.nodes.get_mut(&id).expect("nodes never vanish");
+        node.promises_writing.push(promise);
+        // One file, written in order: equal delays keep the order.
+        let delay = MILLISECOND + node.hang_until.saturating_sub(self.queue.now());
+        self.later(id, delay, NodeEvent::PromiseStored(promise));
+    }
+
+    fn disk_effect(&mut self, id: NodeId, effect: DiskEffect) {
+        let process = self.process(id);
+        match effect.lane() {
+            DiskLane::Log => process.log.queue.push_back(effect),
+            DiskLane::Background => process.background.queue.push_back(effect),
+            DiskLane::Read => {
+                process.effect_last += 1;
+                let effect_id = process.effect_last;
+                process.reads.insert(effect_id, effect);
+                let delay = self.disk_delay(id, 20 * MICROSECOND, 500 * MICROSECOND);
+                return self.later(id, delay, NodeEvent::DiskRun(effect_id));
+            }
+        }
+        self.start_lanes(id);
+    }
+
+    fn disk_delay(&mut self, id: NodeId, low: Time, high: Time) -> Time {
+        let now = self.queue.now();
+        let node = self.nodes.get_mut(&id).expect("nodes never vanish");
+        let slow = if node.rng.one_in(200) { 40 } else { 1 };
+        node.hang_until.saturating_sub(now) + slow * node.rng.log_range(low, high)
+    }
+
+    fn start_lanes(&mut self, id: NodeId) {
+        let merges = self.rng.percent(60);
+        let process = self.process(id);
+        let mut started = [None, None];
+        for (lane, started) in [&mut process.log, &mut process.background].into_iter().zip(&mut started) {
+            if lane.running.is_none()
+                && lane.finishing.is_none()
+                && let Some(effect) = next_of(lane, merges)
+            {
+                process.effect_last += 1;
+                lane.running = Some((process.effect_last, effect));
+                *started = Some(process.effect_last);
+            }
+        }
+        if let Some(effect) = started[0] {
+            let delay = self.disk_delay(id, 30 * MICROSECOND, MILLISECOND);
+            self.later(id, delay, NodeEvent::DiskRun(effect));
+        }
+        if let Some(effect) = started[1] {
+            let delay = self.disk_delay(id, 200 * MICROSECOND, 8 * MILLISECOND);
+            self.later(id, delay, NodeEvent::DiskRun(effect));
+        }
+    }
+
+    fn disk_run(&mut self, id: NodeId, effect_id: u64) {
+        let disk = self.nodes[&id].disk().expect("only file servers have disk effects");
+        let process = self.process(id);
+        let mut effect = process.reads.remove(&effect_id);
+        for lane in [&mut process.log, &mut process.background] {
+            if lane.running.as_ref().is_some_and(|(running, _)| *running == effect_id) {
+                effect = lane.running.take().map(|(_, effect)| effect);
+                lane.finishing = Some(effect_id);
+            }
+        }
+        let effect = effect.expect("it was scheduled");
+        let event = perform(effect, &disk);
+        let delay = self.rng.below(40 * MICROSECOND);
+        self.later(id, delay, NodeEvent::DiskDone { id: effect_id, event });
+    }
+
+    fn disk_finished(&mut self, id: NodeId, effect_id: u64) {
+        let process = self.process(id);
+        for lane in [&mut process.log, &mut process.background] {
+            if lane.finishing == Some(effect_id) {
+                lane.finishing = None;
+            }
+        }
+        self.start_lanes(id);
+    }
+
+    // ---- life and death --------------------------------------------------------------------------------------------------
+
+    /// A process starts: next incarnation, recovery, and word of it to the cluster.
+    pub(super) fn boot(&mut self, id: NodeId, boot: u64) {
+        let now = self.queue.now();
+        let node = self.nodes.get_mut(&id).expect("nodes never vanish");
+        if node.boot != boot || node.state != NodeState::Booting {
+            return;
+        }
+        node.incarnation += 1;
+        node.restart_clock(now);
+        let volume = match node.disk().map(|disk| Volume::open(Arc::new(disk), CLUSTER, VOLUME, volume_options())).transpose() {
+            Ok(volume) => volume,
+            Err(error) => return self.open_failed(id, error.to_string()),
+        };
+        self.stats.boots += 1;
+        self.model.start(Mono(now), id);
+        let view = self.model.view(id);
+        let node = self.nodes.get_mut(&id).expect("nodes never vanish");
+        let settings = Settings { node: id, incarnation: Incarnation(node.incarnation), volume: VOLUME };
+        let replica = Replica::new(settings, volume, node.promise, view, node.clock.now(now));
+        let process = Box::new(Process::new(self.plant(replica)));
+        let node = self.nodes.get_mut(&id).expect("nodes never vanish");
+        node.process = Some(process);
+        node.state = NodeState::Running;
+        let incarnation = node.incarnation;
+        self.trace(Trace::Brief, || format!("{id} boots as i{incarnation}"));
+        self.schedule_coordination();
+        self.step(id, ReplicaEvent::Tick);
+        self.announce(id);
+    }
+
+    fn plant(&self, mut replica: Replica) -> Replica {
+        if let Some(bug) = self.bug {
+            replica.plant(bug);
+        }
+        replica
+    }
+
+    fn open_failed(&mut self, id: NodeId, error: String) {
+        self.trace(Trace::Brief, || format!("{id} cannot open its copy: {error}"));
+        if !self.plan.expect.damage && !self.disk_was_faulty(id) {
+            return self.violate("P7", format!("{id} refuses to start: {error}"));
+        }
+        // The supervisor tries again.
+        let boot = self.nodes[&id].boot;
+        self.queue.after(5 * SECOND, Event::Boot { node: id, boot });
+    }
+
+    /// Whether this disk was told to fail: only then a copy may be given up.
+    fn disk_was_faulty(&self, id: NodeId) -> bool {
+        self.checkers.faulty_disks.contains(&id)
+    }
+
+    fn announce(&mut self, id: NodeId) {
+        let now = self.queue.now();
+        let incarnation = Incarnation(self.nodes[&id].incarnation);
+        if self.model.view(id).nodes.get(&id).is_some_and(|node| node.incarnation >= incarnation) {
+            return;
+        }
+        let at = self.nodes[&id].clock.now(now).wall;
+        self.propose(id, ANNOUNCE_TICKET, Command::Booted { node: id, incarnation, at });
+        self.later(id, SECOND, NodeEvent::Announce);
+    }
+
+    fn stopped(&mut self, id: NodeId) {
+        self.trace(Trace::Brief, || format!("{id} has stopped"));
+        self.crash(id, Crash::Process);
+    }
+
+    /// The process is gone. What the disk was in the middle of is done in part.
+    pub(super) fn crash(&mut self, id: NodeId, crash: Crash) {
+        let now = self.queue.now();
+        let node = self.nodes.get_mut(&id).expect("nodes never vanish");
+        if node.state == NodeState::Off {
+            return;
+        }
+        node.boot += 1;
+        node.state = NodeState::Off;
+        node.inbox.clear();
+        keep_some_promises(node);
+        let process = node.process.take();
+        let rng = &mut node.rng;
+        if let (Some(mut process), Some(platter)) = (process, node.platter.as_ref()) {
+            die_in_the_middle(&mut process, node.platter.as_ref().map(crate::disk::SimDisk::boot), rng);
+            // Handles die before the volume is dropped, so that nothing is tidied up on the way out.
+            crate::disk::lock(platter).crash(crash);
+            let callers = std::mem::take(&mut process.callers);
+            drop(process);
+            if crash == Crash::Process {
+                // The kernel closes the sockets of a dead process; of a dead machine nobody hears anything.
+                callers.into_values().for_each(|caller| self.reset_connection(id, caller));
+            }
+        } else if let Some(platter) = node.platter.as_ref() {
+            crate::disk::lock(platter).crash(crash);
+        }
+        self.model.stop(Mono(now), id);
+        self.schedule_coordination();
+    }
+}
+
+fn next_of(lane: &mut Lane, merges: bool) -> Option<DiskEffect> {
+    let mut first = lane.queue.pop_front()?;
+    if let (DiskEffect::Log(batch), true) = (&mut first, merges) {
+        for next in lane.queue.drain(..) {
+            let DiskEffect::Log(next) = next else { unreachable!("the log's lane holds log batches") };
+            batch.merge(next);
+        }
+    }
+    Some(first)
+}
+
+/// A promise that was being written may have reached the disk.
+fn keep_some_promises(node: &mut Node) {
+    for promise in std::mem::take(&mut node.promises_writing) {
+        if !node.rng.percent(50) {
+            break;
+        }
+        node.promise = promise;
+    }
+}
+
+/// Effects that the disk had not got to are done up to some operation, or not at all.
+fn die_in_the_middle(process: &mut Process, disk: Option<crate::disk::SimDisk>, rng: &mut Rng) {
+    let Some(disk) = disk else { return };
+    for lane in [&mut process.log, &mut process.background] {
+        if let Some((_, effect)) = lane.running.take().filter(|_| rng.percent(70)) {
+            let operations = rng.log_range(1, 64) - 1;
+            disk.die_after(operations);
+            let _ = perform(effect, &disk);
+        }
+    }
+}
+
+fn through_the_wire(envelope: Envelope) -> Envelope {
+    let payload = bytes::Bytes::from(envelope.payload.concat());
+    Envelope::decode(&envelope.encode_body(), payload).expect("what was encoded decodes")
+}
+
+fn envelope_word(envelope: &Envelope) -> u64 {
+    match &envelope.message {
+        PeerMessage::Append { after, count, commit, .. } => after.chain.0 as u64 ^ (*count as u64) << 32 ^ commit.0,
+        PeerMessage::Acknowledge { received, durable, .. } => received.0 << 32 | durable.0,
+        _ => envelope.from.0 as u64,
+    }
+}
+
+pub(super) fn envelope_text(envelope: &Envelope) -> String {
+    match &envelope.message {
+        PeerMessage::Contact { .. } => "Contact".into(),
+        PeerMessage::Changes { batch, .. } => {
+            format!(
+                "Changes {} items to {:?} done {} at {} ({} B)",
+                batch.items.len(),
+                batch.next,
+                batch.done,
+                batch.at,
+                envelope.payload_len()
+            )
+        }
+        message => format!("{message:?} ({} B)", envelope.payload_len()),
+    }
+}
+
+pub(super) fn result_text(result: &FileResult) -> String {
+    match result {
+        Ok(ok) => format!("{ok:?}").chars().take(160).collect(),
+        Err(failure) => format!("{:?}", failure.error),
+    }
+}
