@@ -1,0 +1,10 @@
+//! The volume through its public face, on disks that behave and on disks that do not.
+
+mod basics;
+mod crash;
+mod crash_disk;
+mod damage;
+mod rig;
+mod rollback;
+mod resync;
+mod space;
