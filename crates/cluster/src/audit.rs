@@ -52,10 +52,12 @@ pub enum Event {
     Expired {
         proposal: ProposalId,
     },
+    /// One node's word towards a grant (R13).
     PromiseLapsed {
         proposal: ProposalId,
         node: NodeId,
     },
+    /// The moment that a primary changes; names what was approved (R14).
     Granted {
         proposal: ProposalId,
         epoch: Epoch,
@@ -66,6 +68,7 @@ pub enum Event {
         epoch: Epoch,
         primary: NodeId,
     },
+    /// Granted, but never served: the plan is remembered (R8).
     PromotionFailed {
         proposal: ProposalId,
         epoch: Epoch,
@@ -73,7 +76,7 @@ pub enum Event {
     },
     BreakerOpened,
     BreakerReset,
-    /// The volume has no primary from here on.
+    /// By the word of the node itself. The volume has no primary from here on.
     ReignEnded {
         epoch: Epoch,
         node: NodeId,
@@ -147,6 +150,7 @@ pub enum AuditError {
 }
 
 impl AuditEvent {
+    /// The numbers and times are inside of the hash too, so that events cannot be reordered or redated.
     fn link(&self, previous: Digest) -> Digest {
         let told = (previous, self.number, self.at, &self.actor, self.volume, &self.event, &self.text);
         Digest::of_value("mainstay audit 1", &told)
@@ -154,6 +158,7 @@ impl AuditEvent {
 }
 
 impl Audit {
+    /// Appends, and forgets the oldest; the chain then starts at the hash of the last forgotten one.
     pub(crate) fn push(
         &mut self,
         at: Timestamp,

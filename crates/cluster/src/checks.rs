@@ -126,6 +126,7 @@ fn follows_epoch(plan: &Plan) -> Judgement {
     Ok(format!("{current} → {}", current.next()))
 }
 
+/// Also while it is catching up: the epoch is its own already.
 fn not_primary(plan: &Plan) -> Judgement {
     match plan.volume.reign {
         Some(reign) if reign.node == plan.candidate => Err(RefusalKind::AlreadyPrimary(plan.node.name.clone())),
@@ -134,10 +135,12 @@ fn not_primary(plan: &Plan) -> Judgement {
     }
 }
 
+/// Asked for after the approval, so it cannot be judged before; `check_lapsed` judges it then (R2).
 fn promise_comes(plan: &Plan) -> Judgement {
     Ok(format!("{} of {} nodes, the candidate among them, after the approval", plan.state.majority(), plan.state.nodes.len()))
 }
 
+/// A report of an earlier boot speaks of memory that is gone.
 fn booted(plan: &Plan) -> Judgement {
     let current = plan.node.incarnation;
     if current.0 == 0 {
@@ -152,6 +155,7 @@ fn booted(plan: &Plan) -> Judgement {
     }
 }
 
+/// Holds by construction: the set is changed by its primary before it stops waiting for a member (R4).
 fn set_recorded(plan: &Plan) -> Judgement {
     Ok(plan.state.names(plan.volume.in_sync.keys()))
 }
@@ -217,6 +221,7 @@ fn copy_trusted(plan: &Plan) -> Judgement {
     }
 }
 
+/// `guarded` cannot be set yet; should it ever be, it is refused here rather than taken for `manual` (R7).
 fn policy(plan: &Plan) -> Judgement {
     match plan.volume.policy {
         Policy::Manual => Ok("policy manual: nothing happens before an approval".into()),
@@ -239,6 +244,7 @@ fn single(plan: &Plan) -> Judgement {
     }
 }
 
+/// Open for every plan, because the cause of a failure may not be the candidate (a taken address, a full disk).
 fn breaker(plan: &Plan) -> Judgement {
     let breaker = &plan.volume.breaker;
     match breaker.open {
@@ -247,6 +253,7 @@ fn breaker(plan: &Plan) -> Judgement {
     }
 }
 
+/// A plan is the same while candidate, its boot, the in-sync set and the configuration are.
 fn not_failed_before(plan: &Plan) -> Judgement {
     let digest = plan.state.plan_digest(plan.id, plan.candidate);
     match plan.volume.breaker.failed.iter().find(|failed| failed.plan == digest) {
@@ -263,6 +270,7 @@ fn not_diverged(plan: &Plan) -> Judgement {
     }
 }
 
+/// Also of the missing primary: it is missing on purpose (R10). Its end has no say in it, only its operator.
 fn no_maintenance(plan: &Plan) -> Judgement {
     for node in [Some(plan.candidate), plan.volume.last_primary].into_iter().flatten() {
         if let Some((maintenance, m)) = plan.state.maintenance_of(node) {
@@ -290,6 +298,7 @@ fn holds_data(plan: &Plan) -> Judgement {
     plan.state.holds_data(plan.candidate, &plan.volume.name, &plan.volume.replicas).map(|()| "yes".into())
 }
 
+/// One observer that heard the primary is enough to refuse: it may be cut off from the others only (S06, S08).
 fn fencing(plan: &Plan) -> Judgement {
     let Some(primary) = plan.volume.last_primary.map(|node| plan.state.node_name(node)) else {
         return Ok("there never was one".into());
@@ -314,6 +323,7 @@ fn fencing(plan: &Plan) -> Judgement {
     }
 }
 
+/// The state's half is derived again and compared; evidence that a slow node gathered is refused (R14).
 fn up_to_date(plan: &Plan) -> Judgement {
     let now = plan.state.basis(plan.candidate, plan.id, plan.volume);
     match difference(plan.state, &plan.evidence.basis, &now) {
@@ -322,6 +332,7 @@ fn up_to_date(plan: &Plan) -> Judgement {
     }
 }
 
+/// Blocks nothing; a person wants to know it before deciding (R15).
 fn meanwhile(plan: &Plan) -> Judgement {
     let reads = match plan.volume.without_primary {
         WithoutPrimary::ServeReads => "complete replicas serve reads, marked as such",

@@ -32,7 +32,9 @@ pub enum CopyState {
 /// One replica's copy, as last reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CopyReport {
+    /// End of the copy in memory.
     pub last: LogPoint,
+    /// Synced up to here.
     pub durable: Position,
     pub state: CopyState,
     /// The boot that reported it.
@@ -98,9 +100,11 @@ pub struct Basis {
     pub parent_epoch: Epoch,
     /// Who reigned last, and in which boot that node is now.
     pub old_primary: Option<(NodeId, Incarnation)>,
+    /// Who may be promoted, each with the boot that is known to hold everything (R5).
     pub in_sync: BTreeMap<NodeId, Incarnation>,
     /// Nodes in maintenance among the volume's replicas.
     pub maintenance: BTreeSet<NodeId>,
+    /// Follows from the boots: a candidate in another boot than the recorded one lost its memory since.
     pub loss: Loss,
     pub loss_epoch: u64,
     /// SHA-256 of settings, membership and the volume's own settings.
@@ -120,12 +124,15 @@ pub struct Evidence {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum EvidenceField {
     Epoch,
+    /// The candidate restarted: its memory is gone.
     CandidateIncarnation,
     /// The old primary restarted.
     PrimaryIncarnation,
     InSync,
+    /// Began or ended on a replica (R10).
     Maintenance,
     Loss,
+    /// Settings, membership or the volume's own settings: a majority may be another one now.
     Config,
     /// The old primary was heard again.
     PrimaryHeard,

@@ -57,7 +57,7 @@ impl Refusal {
 /// The typed reason. Nodes and volumes are given by name, for people; Display is the "why". Append variants only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum RefusalKind {
-    // Input
+    // Wrong whatever the rules say: unknown, taken, too long, too many.
     #[error("the cluster is not initialised")]
     NotInitialised,
     #[error("the cluster is initialised already, as {0:?}")]
@@ -91,7 +91,7 @@ pub enum RefusalKind {
     #[error("the breaker of volume {0} is closed and no plan failed")]
     NothingToReset(String),
 
-    // R1
+    // R1: one primary per epoch; a grant raises it by one, and none is used twice, not even after a restore.
     #[error("it follows epoch {given}, but the volume is at {current}; an epoch is never reused")]
     ParentEpoch { given: Epoch, current: Epoch },
     #[error("{0} is the primary already")]
@@ -100,41 +100,41 @@ pub enum RefusalKind {
     EpochBehindCopies { node: String, held: Epoch, current: Epoch },
     #[error("the epoch has reached its largest number")]
     EpochExhausted,
-    // R2
+    // R2: whoever speaks for a lower epoch is rejected by the receiver, here too.
     #[error("it speaks for epoch {given}, the volume is at {current}")]
     StaleEpoch { given: Epoch, current: Epoch },
     #[error("{node} has promised epoch {promised} only; {needed} is about to be granted")]
     PromiseTooLow { node: String, promised: Epoch, needed: Epoch },
-    // R3
+    // R3: a grant is made to one boot. A later boot of the same node holds nothing.
     #[error("{node} in boot {given} holds no grant of epoch {epoch}: the grant is {holder}")]
     NotGranted { node: String, given: Incarnation, epoch: Epoch, holder: String },
     #[error("{node} reports boot {given}, but boot {current} is known: a boot must have a higher number than all before")]
     IncarnationNotRisen { node: String, given: Incarnation, current: Incarnation },
     #[error("it was sent by boot {given} of {node}, which is in boot {current} now")]
     OldBoot { node: String, given: Incarnation, current: Incarnation },
-    // R4
+    // R4: what may be promoted is decided before anything is acknowledged without it, by the one who acknowledges.
     #[error("only the primary changes the in-sync set: {node} asked, the primary is {primary}")]
     NotThePrimary { node: String, primary: String },
     #[error("the primary {0} cannot leave its own in-sync set")]
     RemovesItself(String),
     #[error("it was decided on version {expected} of the in-sync set, which is at {current}")]
     SetChanged { expected: u64, current: u64 },
-    // R5
+    // R5: only members hold everything that was acknowledged.
     #[error("{node} is not in the in-sync set {in_sync}, so acknowledged writes may be missing on it")]
     NotInSync { node: String, in_sync: String },
-    // R6
+    // R6: what nobody could tell is not taken for good. These come after every reason that is certain.
     #[error("evidence is missing: {0} is unknown, and unknown is never healthy")]
     MissingEvidence(String),
     #[error("{0} has not booted yet, so nothing is known of it")]
     NeverBooted(String),
     #[error("the volume has failed on {0}: its copy cannot be trusted")]
     CopyFailed(String),
-    // R7
+    // R7: one gate, and a person stands at it.
     #[error("{0} is not a person, and only a person decides this")]
     NotAPerson(Actor),
     #[error("the policy `guarded` is not available in this version")]
     GuardedPolicy,
-    // R8
+    // R8: one promotion at a time, closed by what became of it; no repetition of what failed.
     #[error("promotion {open} of {candidate} is {state} for this volume, and there is one at a time")]
     ProposalOpen { open: ProposalId, candidate: String, state: String },
     #[error("this very plan failed before ({failed}: {reason})")]
@@ -143,30 +143,30 @@ pub enum RefusalKind {
     BreakerOpen(String),
     #[error("{proposal} is {state} and stays so")]
     ProposalClosed { proposal: ProposalId, state: String },
-    // R9
+    // R9: a node that comes back is a secondary until it is verified in its present boot.
     #[error("{0} holds records that the cluster does not have")]
     Diverged(String),
     #[error("{node} came back in boot {current}, but boot {given} is to be added: it is not verified in this boot")]
     ReturnedUnverified { node: String, given: Incarnation, current: Incarnation },
-    // R10
+    // R10: what somebody took out of service on purpose is no failure.
     #[error("{node} is in maintenance {maintenance} of {owner} until {} ({reason})", instant(*.ends_at))]
     InMaintenance { node: String, maintenance: MaintenanceId, owner: String, reason: String, ends_at: Timestamp },
     #[error("{node} is the primary of {volumes}")]
     MaintainsPrimary { node: String, volumes: String },
-    // R11
+    // R11: half a copy is no copy.
     #[error("{0} is in resync: its copy is no complete prefix of the volume's history")]
     InResync(String),
-    // R12
+    // R12: the witness votes and nothing else.
     #[error("{0} is a witness: it votes and holds no data")]
     Witness(String),
     #[error("{node} is not a replica of {volume}")]
     NotAReplica { node: String, volume: String },
-    // R13
+    // R13: two leases never overlap.
     #[error("{by} heard the primary {primary} {ms_ago} ms ago (missing means {limit_ms} ms): its lease is alive")]
     PrimaryHeard { primary: String, by: String, ms_ago: u64, limit_ms: u64 },
     #[error("the evidence says that the old primary {0} gave up by itself, but it did not")]
     NotFenced(String),
-    // R14
+    // R14: what was approved is what is done, once, soon, or not at all.
     #[error("the evidence is of an older state: {field} was {then}, and is {now}")]
     EvidenceOutdated { field: EvidenceField, then: String, now: String },
     #[error("the approval names evidence {given}, the proposal's is {current}")]
@@ -179,7 +179,7 @@ pub enum RefusalKind {
     Expired { proposal: ProposalId, at: Timestamp },
     #[error("{proposal} is good until {}", instant(*.until))]
     NotExpired { proposal: ProposalId, until: Timestamp },
-    // R15
+    // R15: reads without a primary are a choice, and never of half a copy.
     #[error("the volume has a primary, {0}: reads are its own")]
     HasPrimary(String),
     #[error("the volume is set to stay closed without a primary")]

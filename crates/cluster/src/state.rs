@@ -70,11 +70,14 @@ pub enum NodeKind {
 pub struct Node {
     pub name: String,
     pub kind: NodeKind,
+    /// `host:port` where other nodes reach it.
     pub peer_address: String,
+    /// `host:port` of its admin API.
     pub admin_address: String,
-    /// Zero until the first boot.
+    /// Its present boot, as it said itself (R3). Zero until the first boot.
     pub incarnation: Incarnation,
     pub joined_at: Timestamp,
+    /// When the present boot was decided; zero before the first.
     pub booted_at: Timestamp,
 }
 
@@ -197,11 +200,17 @@ pub struct VolumeState {
     pub in_sync: BTreeMap<NodeId, Incarnation>,
     /// Rises with every change of `in_sync` (shrink, growth, renewed incarnation, grant): what `expected` is compared with.
     pub in_sync_version: u64,
+    /// File servers that hold a copy, in sync or not (R12: never a witness).
     pub replicas: BTreeSet<NodeId>,
+    /// Who decides promotions (R7).
     pub policy: Policy,
+    /// What replicas do while there is none (R15).
     pub without_primary: WithoutPrimary,
+    /// The one promotion that is under way (R8).
     pub open_proposal: Option<ProposalId>,
+    /// Opens when a promotion fails by its candidate's own word, and stays open until a person resets it (R8).
     pub breaker: Breaker,
+    /// What the NFS front needs; decides no role.
     pub export: ExportSettings,
     pub created_at: Timestamp,
 }
@@ -224,6 +233,7 @@ pub enum ProposalState {
         reason: String,
     },
     Expired,
+    /// Something that it was based on changed (R14).
     Void {
         field: EvidenceField,
         seen: String,
@@ -241,25 +251,34 @@ impl ProposalState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {
     pub actor: Actor,
+    /// Equals the proposal's; kept, so that a reader of the state sees what was approved.
     pub evidence_hash: Digest,
     pub at: Timestamp,
+    /// No grant is made from here on: it would be a decision about another day.
     pub expires_at: Timestamp,
 }
 
 /// A node's word that the old epoch is over for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LapsedPromise {
+    /// The boot that gave it. The promise is durable, so it outlives that boot; membership in the new in-sync set does not.
     pub incarnation: Incarnation,
+    /// It rejects everything below this epoch.
     pub promised: Epoch,
+    /// End of its copy; none on a witness, or when its copy is no complete prefix.
     pub last: Option<LogPoint>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proposal {
     pub volume: VolumeId,
+    /// Whom it would make the primary.
     pub candidate: NodeId,
+    /// The epoch that the new one follows; a plan is valid for this parent only.
     pub parent_epoch: Epoch,
+    /// Immutable from the proposal on.
     pub evidence: Evidence,
+    /// What an approval must name (R14).
     pub evidence_hash: Digest,
     pub proposer: Actor,
     pub at: Timestamp,
@@ -267,6 +286,7 @@ pub struct Proposal {
     pub expires_at: Timestamp,
     pub state: ProposalState,
     pub approval: Option<Approval>,
+    /// Words given for this proposal. They die with it: a later proposal asks everybody again (R2).
     pub lapsed: BTreeMap<NodeId, LapsedPromise>,
     /// The epoch that it was granted.
     pub granted: Option<Epoch>,
@@ -284,6 +304,7 @@ pub enum MaintenanceState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Maintenance {
     pub node: NodeId,
+    /// Who answers for it, not necessarily who typed it.
     pub owner: String,
     pub reason: String,
     pub began_at: Timestamp,

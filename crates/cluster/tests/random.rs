@@ -5,7 +5,7 @@ use mainstay_cluster::*;
 use mainstay_protocol::*;
 use std::collections::{BTreeMap, BTreeSet};
 
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 60;
 const COMMANDS: usize = 300;
 const VOLUME: VolumeId = VolumeId(1);
 

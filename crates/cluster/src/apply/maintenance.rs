@@ -10,6 +10,8 @@ use crate::state::{Breaker, ClusterState, Maintenance, MaintenanceId, Maintenanc
 use mainstay_protocol::{NodeId, Timestamp, VolumeId};
 
 impl ClusterState {
+    /// One at a time per node. The primary's own maintenance takes a volume's primary away sooner or later, so the operator must
+    /// say that this is meant (S32).
     pub(super) fn begin_maintenance(&mut self, command: &Command) -> Applied {
         let Command::BeginMaintenance { node, owner, reason, ends_at, allow_primary, actor, at } = command else { return Ok(()) };
         input::person(actor)?;
@@ -46,6 +48,7 @@ impl ClusterState {
         Ok(())
     }
 
+    /// Only a person ends it, also when its time is over: nothing resumes silently (R10).
     pub(super) fn end_maintenance(&mut self, id: MaintenanceId, actor: &Actor, at: Timestamp) -> Applied {
         input::person(actor)?;
         let known = self.maintenance.get_mut(&id).ok_or(RefusalKind::UnknownMaintenance(id))?;
@@ -89,6 +92,7 @@ impl ClusterState {
         Ok(())
     }
 
+    /// What people want to have on record between the events.
     pub(super) fn note(&mut self, volume: Option<VolumeId>, text: &str, actor: &Actor, at: Timestamp) -> Applied {
         input::text("note", text)?;
         volume.map_or(Ok(()), |id| self.known_volume(id).map(|_| ()))?;

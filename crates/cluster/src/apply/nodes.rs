@@ -11,6 +11,7 @@ use crate::state::{ClusterState, Node, NodeKind, Token};
 use mainstay_protocol::{ClusterId, Incarnation, NodeId, Timestamp, VolumeId};
 
 impl ClusterState {
+    /// The first command of a cluster's life, and possible once.
     pub(super) fn init(&mut self, command: &Command) -> Applied {
         let Command::Init { cluster, name, settings, node, kind, peer_address, admin_address, actor, at } = command else {
             return Ok(());
@@ -55,6 +56,7 @@ impl ClusterState {
         Ok(())
     }
 
+    /// Ids are given out here and nowhere else, one after the other, so that none is used twice.
     fn insert_node(&mut self, name: &str, kind: NodeKind, addresses: (&str, &str), actor: &Actor, at: Timestamp) {
         self.last_node = NodeId(self.last_node.0 + 1);
         let node = self.last_node;
@@ -72,6 +74,7 @@ impl ClusterState {
         self.record(at, actor, None, Event::NodeAdded { node }, format!("{kind} {name} joined as {node}, at {}", addresses.0));
     }
 
+    /// A node is let in by a person, or by another node that saw a token being used for exactly this name.
     pub(super) fn add_node(&mut self, command: &Command) -> Applied {
         let Command::AddNode { name, kind, peer_address, admin_address, actor, at } = command else { return Ok(()) };
         self.check_node(name, peer_address, admin_address)?;
@@ -117,6 +120,7 @@ impl ClusterState {
         Ok(())
     }
 
+    /// Tokens that are too old are forgotten here, so that they do not fill the state.
     pub(super) fn mint_token(&mut self, token: Digest, expires_at: Timestamp, actor: &Actor, at: Timestamp) -> Applied {
         input::person(actor)?;
         if let Some(known) = self.tokens.get(&token) {
@@ -137,6 +141,7 @@ impl ClusterState {
         Ok(())
     }
 
+    /// Spent at once and for one name, whether or not the node then joins: a token that leaked after its use is worth nothing.
     pub(super) fn use_token(&mut self, token: Digest, name: &str, at: Timestamp) -> Applied {
         let known = self.tokens.get(&token).ok_or(RefusalKind::UnknownToken)?;
         if let Some(used_for) = &known.used_for {

@@ -21,6 +21,7 @@ use mainstay_protocol::{Epoch, Incarnation, NodeId, ProposalId, Timestamp, Volum
 use std::collections::BTreeMap;
 
 impl ClusterState {
+    /// A plan is accepted only when nothing stands in its way now; it then takes the volume's one place (R8).
     pub(super) fn propose(&mut self, command: &Command) -> Applied {
         let Command::Propose { volume, candidate, parent_epoch, evidence, proposer, at } = command else { return Ok(()) };
         self.check_proposer(proposer)?;
@@ -29,6 +30,7 @@ impl ClusterState {
         if let Some(kind) = plan.refusal() {
             return Err(kind);
         }
+        // From here on nothing can refuse.
         self.supersede(*volume, *at);
         self.last_proposal = ProposalId(self.last_proposal.0 + 1);
         let id = self.last_proposal;
@@ -82,10 +84,12 @@ impl ClusterState {
         self.fail_granted(volume, "its candidate went missing before it served", &Actor::Cluster, at);
     }
 
+    /// Proposals and approvals live equally long. Saturates: a time from a broken clock makes it expire, not overflow.
     fn after_approval_time(&self, at: Timestamp) -> Timestamp {
         Timestamp::from_millis(input::millis(at).saturating_add(self.settings.approval_ms as i64))
     }
 
+    /// The proposal as a plan again, to be judged by the same checks as when it was made.
     fn own_plan<'a>(&'a self, id: ProposalId, proposal: &'a Proposal) -> Result<Plan<'a>, RefusalKind> {
         self.plan(proposal.volume, proposal.candidate, proposal.parent_epoch, &proposal.evidence, Some(id))
     }
@@ -156,6 +160,7 @@ impl ClusterState {
         Ok(())
     }
 
+    /// Promises given for it stay durable on their nodes until those see that it is closed ([`Self::promise_floor`]).
     fn make_void(&mut self, id: ProposalId, field: EvidenceField, seen: String, actor: &Actor, at: Timestamp) {
         let volume = self.proposals.get(&id).map(|proposal| proposal.volume);
         let text = format!("proposal {id} is void: {seen}");
@@ -187,6 +192,7 @@ impl ClusterState {
         Some((EvidenceField::Blocked, blocked.to_string()))
     }
 
+    /// Any node may say that it is too late; a wrong clock can only end a promotion, never make one (R7).
     pub(super) fn expire(&mut self, id: ProposalId, at: Timestamp) -> Applied {
         let proposal = self.known_proposal(id)?;
         let until = match proposal.state {
@@ -231,6 +237,7 @@ impl ClusterState {
         Ok(())
     }
 
+    /// Whether the word counts: of the present boot, high enough, of a history that the state knows, and in time.
     fn check_lapsed(&self, id: ProposalId, proposal: &Proposal, command: &Command) -> Applied {
         let Command::Lapsed { node, incarnation, promised, last, at, .. } = command else { return Ok(()) };
         let known = self.known_node(*node)?;
@@ -272,6 +279,7 @@ impl ClusterState {
         proposal.state == ProposalState::Fencing && approved && candidate && majority && unblocked
     }
 
+    /// A node that rebooted after its word still keeps it, but what it held in memory is gone.
     fn promised_in_this_boot(&self, proposal: &Proposal, node: NodeId) -> bool {
         let boot = self.nodes.get(&node).map(|known| known.incarnation);
         proposal.lapsed.get(&node).map(|promise| promise.incarnation) == boot

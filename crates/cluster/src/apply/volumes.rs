@@ -54,6 +54,7 @@ impl ClusterState {
         Ok(())
     }
 
+    /// Names end up in export paths, addresses on interfaces: neither can be shared.
     fn check_new_volume(&self, name: &str, service_address: &str) -> Applied {
         if self.volumes.len() >= VOLUMES_MAX {
             return Err(RefusalKind::LimitReached { what: "volumes".into(), max: VOLUMES_MAX });
@@ -73,6 +74,7 @@ impl ClusterState {
         Ok(())
     }
 
+    /// Every replica, in the boot that it is in: all copies are empty, so all are complete.
     fn first_in_sync(&self, replicas: &BTreeSet<NodeId>) -> Result<BTreeMap<NodeId, Incarnation>, RefusalKind> {
         let boot = |id: &NodeId| {
             let node = self.known_node(*id)?;
@@ -168,6 +170,7 @@ impl ClusterState {
         Ok(())
     }
 
+    /// A report, not a gate: the grant is what lets it serve. It closes the promotion by its good outcome (R8).
     pub(super) fn serving(&mut self, id: VolumeId, epoch: Epoch, boot: Boot, at: Timestamp) -> Applied {
         let volume = self.reigning(id, epoch, boot)?;
         if volume.reign.is_some_and(|reign| reign.state == ReignState::Serving) {
@@ -230,6 +233,7 @@ impl ClusterState {
         self.fail_granted(id, &format!("{name}: {why}"), &Actor::Cluster, at);
     }
 
+    /// Nothing is promoted until a person acts: neither this candidate, nor another that would meet the same cause (P5).
     fn open_breaker(&mut self, id: VolumeId, candidate: NodeId, reason: &str, at: Timestamp) {
         let epoch = self.volumes.get(&id).map(|volume| volume.epoch);
         let granted = self.proposals.iter().find(|(_, p)| p.volume == id && p.granted.is_some() && p.granted == epoch);
@@ -268,6 +272,7 @@ impl ClusterState {
         self.record(at, actor, Some(id), Event::PromotionFailed { proposal, epoch, candidate }, text);
     }
 
+    /// The volume is known to exist wherever this is called; None keeps a bug from becoming a panic.
     pub(super) fn with_volume<T>(&mut self, id: VolumeId, change: impl FnOnce(&mut VolumeState) -> T) -> Option<T> {
         self.volumes.get_mut(&id).map(change)
     }
