@@ -11,6 +11,7 @@
 //! ```
 
 use mainstay_protocol::{ClusterId, Epoch, Incarnation, NodeId, VolumeId};
+use mainstay_replica::StoredPromise;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -18,7 +19,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 /// The layout above. A directory with a higher number was written by a newer Mainstay.
 pub const DIRECTORY_FORMAT: u32 = 1;
@@ -125,6 +125,11 @@ impl Directory {
         }
         let text = toml::to_string(identity).expect("plain fields always encode");
         write_atomically(&root.join(IDENTITY), text.as_bytes()).map_err(DirectoryError::io(root))
+    }
+
+    /// Who the directory belongs to, without locking it.
+    pub fn read(root: &Path) -> Result<Identity, DirectoryError> {
+        read_identity(root)
     }
 
     pub fn open(root: &Path, name: &str) -> Result<Directory, DirectoryError> {
@@ -238,7 +243,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
 #[derive(Debug)]
 pub struct Promises {
     dir: PathBuf,
-    stored: Mutex<BTreeMap<VolumeId, Epoch>>,
+    stored: BTreeMap<VolumeId, StoredPromise>,
 }
 
 impl Promises {
@@ -254,39 +259,37 @@ impl Promises {
             let text = fs::read_to_string(&path).map_err(DirectoryError::io(&path))?;
             stored.insert(volume, parse_promise(&text).ok_or_else(|| damaged("the promise cannot be read"))?);
         }
-        Ok(Promises { dir, stored: Mutex::new(stored) })
+        Ok(Promises { dir, stored })
     }
 
-    pub fn get(&self, volume: VolumeId) -> Epoch {
-        self.lock().get(&volume).copied().unwrap_or_default()
+    pub fn get(&self, volume: VolumeId) -> StoredPromise {
+        self.stored.get(&volume).copied().unwrap_or_default()
     }
 
-    /// Durable on return. Never lowers, so two stores that overtake each other leave the higher one.
-    pub fn store(&self, volume: VolumeId, epoch: Epoch) -> io::Result<Epoch> {
-        let mut stored = self.lock();
-        let current = stored.get(&volume).copied().unwrap_or_default();
-        if epoch > current {
-            write_atomically(&self.dir.join(volume.to_string()), promise_text(epoch).as_bytes())?;
-            stored.insert(volume, epoch);
-        }
-        Ok(epoch.max(current))
+    pub fn all(&self) -> BTreeMap<VolumeId, StoredPromise> {
+        self.stored.clone()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<VolumeId, Epoch>> {
-        self.stored.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    /// Durable on return. The caller keeps the order in which the core asked: a promise whose promotion was called off is
+    /// replaced by a lower one.
+    pub fn store(&mut self, volume: VolumeId, promise: StoredPromise) -> io::Result<()> {
+        write_atomically(&self.dir.join(volume.to_string()), promise_text(promise).as_bytes())?;
+        self.stored.insert(volume, promise);
+        Ok(())
     }
 }
 
-fn promise_text(epoch: Epoch) -> String {
-    let number = epoch.0.to_string();
-    let crc = mainstay_protocol::record::crc32c(number.as_bytes());
-    format!("{number} {crc:08x}\n")
+fn promise_text(promise: StoredPromise) -> String {
+    let numbers = format!("{} {}", promise.epoch.0, promise.version);
+    let crc = mainstay_protocol::record::crc32c(numbers.as_bytes());
+    format!("{numbers} {crc:08x}\n")
 }
 
-fn parse_promise(text: &str) -> Option<Epoch> {
-    let (number, crc) = text.trim_end().split_once(' ')?;
-    let sound = u32::from_str_radix(crc, 16).ok()? == mainstay_protocol::record::crc32c(number.as_bytes());
-    sound.then(|| number.parse().ok().map(Epoch))?
+fn parse_promise(text: &str) -> Option<StoredPromise> {
+    let (numbers, crc) = text.trim_end().rsplit_once(' ')?;
+    let sound = u32::from_str_radix(crc, 16).ok()? == mainstay_protocol::record::crc32c(numbers.as_bytes());
+    let (epoch, version) = numbers.split_once(' ')?;
+    sound.then(|| Some(StoredPromise { epoch: Epoch(epoch.parse().ok()?), version: version.parse().ok()? }))?
 }
 
 #[cfg(test)]
@@ -350,15 +353,17 @@ mod tests {
     }
 
     #[test]
-    fn promises_survive_never_fall_and_damage_is_no_zero() {
+    fn promises_survive_and_damage_is_no_zero() {
         let dir = TestDir::new("promises");
-        let promises = Promises::open(dir.path().into()).unwrap();
-        assert_eq!(promises.get(VolumeId(3)), Epoch(0));
-        assert_eq!(promises.store(VolumeId(3), Epoch(7)).unwrap(), Epoch(7));
-        assert_eq!(promises.store(VolumeId(3), Epoch(5)).unwrap(), Epoch(7));
+        let promise = |epoch, version| StoredPromise { epoch: Epoch(epoch), version };
+        let mut promises = Promises::open(dir.path().into()).unwrap();
+        assert_eq!(promises.get(VolumeId(3)), promise(0, 0));
+        promises.store(VolumeId(3), promise(7, 40)).unwrap();
+        promises.store(VolumeId(3), promise(6, 41)).unwrap();
+        assert_eq!(promises.get(VolumeId(3)), promise(6, 41), "called off");
         fs::write(dir.path().join(".v3.new"), "half").unwrap();
-        assert_eq!(Promises::open(dir.path().into()).unwrap().get(VolumeId(3)), Epoch(7));
-        for bad in ["", "7", "8 00000000\n", "7 zz\n"] {
+        assert_eq!(Promises::open(dir.path().into()).unwrap().get(VolumeId(3)), promise(6, 41));
+        for bad in ["", "7", "7 8", "8 9 00000000\n", "7 9 zz\n"] {
             fs::write(dir.path().join("v3"), bad).unwrap();
             assert!(matches!(Promises::open(dir.path().into()), Err(DirectoryError::Damaged { .. })), "{bad:?}");
         }

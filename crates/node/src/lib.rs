@@ -3,12 +3,21 @@
 //! Architecture invariant: nothing here decides a role or what a request does. An `if` about roles belongs into `replica` or
 //! `cluster`.
 
+pub mod admin;
 pub mod clock;
 pub mod config;
+pub mod daemon;
 pub mod directory;
+pub mod founding;
 pub mod hex;
+pub mod host;
+pub mod logging;
+pub mod metrics;
 pub mod peers;
 pub mod pki;
+pub mod serve;
+pub mod shell;
+pub mod systemd;
 pub mod tls;
 mod wire;
 

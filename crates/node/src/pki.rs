@@ -135,6 +135,12 @@ impl Authority {
     }
 }
 
+/// Whether the authority could sign it: well-formed, and made with the key that it names.
+pub fn check_request(request: &str) -> Result<(), PkiError> {
+    CertificateSigningRequestParams::from_pem(request)?;
+    Ok(())
+}
+
 /// A node's own new key, and the request that goes to the authority. The key never leaves the node.
 pub fn node_request(name: &str) -> Result<(String, String), PkiError> {
     let key = KeyPair::generate()?;

@@ -61,7 +61,7 @@ impl Outgoing {
 pub async fn read_frame<R: AsyncRead + Unpin>(stream: &mut R) -> Result<Option<Received>, ReadError> {
     let mut header = [0; FRAME_HEADER_BYTES];
     match stream.read(&mut header[..1]).await? {
-        0 => return Ok(None),
+        0 => Ok(None),
         _ => tokio::time::timeout(FRAME_TIME_MAX, read_rest(stream, header)).await.map_err(|_| ReadError::Slow)?.map(Some),
     }
 }

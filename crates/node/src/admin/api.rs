@@ -1,0 +1,364 @@
+//! The admin API's JSON, shared by server and client. Fields are only ever added; unknown ones are ignored.
+//!
+//! | method and path | who | what |
+//! |---|---|---|
+//! | GET /healthz, /metrics | anybody | liveness; Prometheus text |
+//! | POST /v1/join | a token | [`JoinRequest`] → [`JoinReply`] |
+//! | GET /v1/status | viewer | [`ClusterStatus`], gathered from all nodes |
+//! | GET /v1/local | viewer | [`LocalStatus`], this node's own account |
+//! | GET /v1/volumes, /v1/volumes/NAME | viewer | [`VolumeDetails`] |
+//! | POST /v1/volumes | admin | [`NewVolume`] → [`VolumeDetails`] |
+//! | POST /v1/volumes/NAME/reset-breaker | operator | [`Reason`] |
+//! | POST /v1/volumes/NAME/verify | operator | → [`Verification`] |
+//! | GET /v1/volumes/NAME/digest?position=P | viewer | [`DigestReply`] |
+//! | GET /v1/proposals, /v1/proposals/ID | viewer | [`ProposalDetails`] |
+//! | POST /v1/proposals/ID/approve | approver | [`Approve`] |
+//! | POST /v1/proposals/ID/deny | approver | [`Reason`] |
+//! | GET /v1/explain/promote?node=N&volume=V | viewer | [`Explained`] |
+//! | GET /v1/maintenance | viewer | [`MaintenanceStatus`] |
+//! | POST /v1/maintenance | operator | [`NewMaintenance`] → [`MaintenanceStatus`] |
+//! | POST /v1/maintenance/ID/end | operator | |
+//! | GET /v1/events?after=N&wait_ms=T | viewer | [`Events`] |
+//! | POST /v1/tokens | admin | [`NewToken`] → [`TokenReply`] |
+
+use mainstay_cluster::{AuditEvent, Explanation, ExportSettings, Proposal};
+use mainstay_volume::ViewDigest;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Why a request did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct ApiError {
+    pub error: ErrorKind,
+    /// The rule that refused, such as `R14`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    pub message: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorKind {
+    /// A rule of the cluster says no.
+    Refused,
+    /// The request is wrong whatever the rules say.
+    Input,
+    /// The certificate lacks the role, or there is none.
+    Forbidden,
+    NotFound,
+    /// Another node must be asked; the message says which.
+    Elsewhere,
+    /// Surely not done: no quorum, or a node that is needed does not answer.
+    Unavailable,
+    /// It may have been done.
+    Unknown,
+}
+
+impl ApiError {
+    pub fn new(error: ErrorKind, message: impl Into<String>) -> ApiError {
+        ApiError { error, rule: None, message: message.into() }
+    }
+
+    pub fn input(message: impl Into<String>) -> ApiError {
+        ApiError::new(ErrorKind::Input, message)
+    }
+
+    pub fn not_found(message: impl Into<String>) -> ApiError {
+        ApiError::new(ErrorKind::NotFound, message)
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ClusterStatus {
+    pub cluster: String,
+    pub id: String,
+    /// Version of the cluster state that this was made from.
+    pub version: u64,
+    /// The node that was asked.
+    pub answered_by: String,
+    /// Whether decisions can be made, as that node sees it.
+    pub quorum: bool,
+    pub nodes: Vec<NodeStatus>,
+    pub volumes: Vec<VolumeStatus>,
+    /// Open ones.
+    pub proposals: Vec<ProposalStatus>,
+    pub maintenance: Vec<MaintenanceStatus>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NodeStatus {
+    pub name: String,
+    pub id: u16,
+    /// `file-server` or `witness`
+    pub kind: String,
+    /// `up`, `unreachable` (it does not answer the node that was asked), `never-started`
+    pub state: String,
+    pub incarnation: u64,
+    pub peer_address: String,
+    pub admin_address: String,
+    /// `leader`, `follower`, … in the consensus group; says nothing about volumes.
+    pub coordination: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct VolumeStatus {
+    pub name: String,
+    pub id: u32,
+    pub epoch: u64,
+    pub primary: Option<String>,
+    /// `serving`, `catching-up`, `no-lease`, `read-only` (no primary; replicas serve reads), `closed`, `unknown`
+    pub state: String,
+    pub in_sync: Vec<String>,
+    pub replicas: Vec<ReplicaStatus>,
+    /// Positions; of the primary, or the highest known when there is none.
+    pub commit: u64,
+    pub commit_durable: u64,
+    /// What remains of the primary's lease.
+    pub lease_ms: u64,
+    /// Where clients mount it: `address:port`.
+    pub service_address: String,
+    pub breaker_open: bool,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ReplicaStatus {
+    pub node: String,
+    /// `primary`, `in-sync`, `catching-up`, `resyncing`, `rolling-back`, `failed`, `unreachable`
+    pub state: String,
+    pub position: u64,
+    pub durable: u64,
+    pub applied: u64,
+    /// Log bytes that the primary still has to send, where it is known.
+    pub lag_bytes: Option<u64>,
+    pub resync: Option<ResyncProgress>,
+    /// Replication traffic since the node started.
+    pub bytes_sent: u64,
+    pub bytes_received: u64,
+    pub failure: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct ResyncProgress {
+    pub since: u64,
+    pub base: u64,
+    pub inode: u64,
+    pub inodes_total: u64,
+    pub bytes_done: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProposalStatus {
+    pub id: u64,
+    pub volume: String,
+    pub candidate: String,
+    /// `pending`, `fencing`, `catching-up`, `serving`, `failed`, `denied`, `expired`, `void`
+    pub state: String,
+    pub evidence_hash: String,
+    /// Why it is in that state, where there is more to say.
+    pub reason: Option<String>,
+    /// What a person can do next.
+    pub next: String,
+}
+
+/// A proposal with the whole evidence, for `proposals show`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProposalDetails {
+    pub id: u64,
+    pub volume: String,
+    pub candidate: String,
+    pub state: String,
+    pub evidence_hash: String,
+    pub reason: Option<String>,
+    pub next: String,
+    pub proposal: Proposal,
+    /// The evidence in sentences.
+    pub evidence: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MaintenanceStatus {
+    pub id: u64,
+    pub node: String,
+    pub owner: String,
+    pub reason: String,
+    /// `active`, `returning`
+    pub state: String,
+    /// Unix time, seconds.
+    pub began_at: i64,
+    pub ends_at: i64,
+}
+
+/// One node's own account; others put the whole together from these.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LocalStatus {
+    pub node: u16,
+    pub incarnation: u64,
+    pub coordination: String,
+    pub quorum: bool,
+    pub volumes: BTreeMap<u32, LocalVolume>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct LocalVolume {
+    /// As `mainstay_replica::Status::role`, or `recovering` while its thread does not answer.
+    pub role: String,
+    pub epoch: u64,
+    pub promised: u64,
+    pub serve: String,
+    pub position: u64,
+    pub durable: u64,
+    pub applied: u64,
+    pub commit: u64,
+    pub commit_durable: u64,
+    pub lease_ms: u64,
+    pub clients_waiting: usize,
+    /// What a primary knows of the others, by node id.
+    pub peers: BTreeMap<u16, LocalPeer>,
+    pub resync: Option<ResyncProgress>,
+    pub bytes_sent: u64,
+    pub bytes_received: u64,
+    pub failure: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct LocalPeer {
+    pub state: String,
+    pub in_sync: bool,
+    pub lag_bytes: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct VolumeDetails {
+    pub name: String,
+    pub id: u32,
+    pub epoch: u64,
+    pub loss_epoch: u64,
+    pub primary: Option<String>,
+    /// Granted and serving, as the cluster knows it.
+    pub serving: bool,
+    pub in_sync: Vec<String>,
+    pub replicas: Vec<String>,
+    pub policy: String,
+    pub without_primary: String,
+    pub export: ExportSettings,
+    pub breaker_open: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NewVolume {
+    pub name: String,
+    /// Names of nodes; empty: every file server.
+    #[serde(default)]
+    pub replicas: Vec<String>,
+    /// Empty: the first replica.
+    #[serde(default)]
+    pub primary: String,
+    pub export: ExportSettings,
+    /// Replicas serve reads while there is no primary (R15).
+    #[serde(default = "yes")]
+    pub serve_reads: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Approve {
+    /// Whole or its first digits (at least eight); must be that of the evidence the person looked at.
+    pub evidence_hash: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Reason {
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NewMaintenance {
+    pub node: String,
+    pub reason: String,
+    pub minutes: u32,
+    /// The operator knows that volumes lose their primary by it.
+    #[serde(default)]
+    pub allow_primary: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Explained {
+    pub node: String,
+    pub volume: String,
+    pub promotable: bool,
+    pub explanation: Explanation,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Events {
+    pub events: Vec<Arc<AuditEvent>>,
+    /// Ask for what comes after this next.
+    pub last: u64,
+    /// Events between `after` and the first given that are no longer kept in the cluster state.
+    pub forgotten: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Verification {
+    pub volume: String,
+    pub position: u64,
+    /// Every replica answered with the same digest.
+    pub equal: bool,
+    pub replicas: Vec<VerifiedReplica>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct VerifiedReplica {
+    pub node: String,
+    /// `None`: it did not answer, or has not reached the position.
+    pub digest: Option<ViewDigest>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct DigestReply {
+    pub digest: Option<ViewDigest>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NewToken {
+    pub minutes: u32,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TokenReply {
+    pub token: String,
+    /// Unix time, seconds.
+    pub expires_at: i64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct JoinRequest {
+    /// Hexadecimal.
+    pub secret: String,
+    pub name: String,
+    pub witness: bool,
+    pub peer_address: String,
+    pub admin_address: String,
+    /// PEM; only the key is used.
+    pub certificate_request: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct JoinReply {
+    pub cluster: String,
+    pub cluster_name: String,
+    pub node: u16,
+    pub certificate: String,
+    pub authority: String,
+    /// The cluster's secret for file handles, hexadecimal.
+    pub handle_key: String,
+}
+
+/// For requests whose answer holds nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {}

@@ -1,0 +1,156 @@
+//! What people ask the cluster to change: requests become commands, refusals become answers.
+
+use super::api::*;
+use super::view;
+use crate::clock;
+use crate::shell::App;
+use mainstay_cluster::{Actor, Command, Digest, MaintenanceId, NodeKind, Policy, Refusal, Rule, WithoutPrimary};
+use mainstay_coordination::ProposeError;
+use mainstay_protocol::{NodeId, ProposalId, Timestamp};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a person's request may take to be decided.
+const DECIDE_TIME_MAX: Duration = Duration::from_secs(8);
+/// Digits of an evidence hash that a person must give.
+const HASH_DIGITS_MIN: usize = 8;
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> ApiError {
+        match refusal.rule {
+            Rule::Input => ApiError::input(refusal.message),
+            rule => ApiError { error: ErrorKind::Refused, rule: Some(rule.to_string()), message: refusal.message },
+        }
+    }
+}
+
+impl From<ProposeError> for ApiError {
+    fn from(error: ProposeError) -> ApiError {
+        match error {
+            ProposeError::Refused(refusal) => refusal.into(),
+            ProposeError::Unavailable(_) => ApiError::new(ErrorKind::Unavailable, error.to_string()),
+            ProposeError::Unknown(_) => ApiError::new(ErrorKind::Unknown, error.to_string()),
+        }
+    }
+}
+
+/// Decides, and waits until this node's own view shows it, so that what is read next is not older.
+pub async fn decide(app: &App, command: Command) -> Result<(), ApiError> {
+    let version = app.raft.propose(command, DECIDE_TIME_MAX).await?;
+    let mut view = app.raft.watch();
+    // The decision stands even when this node lags behind; then the answer is just older.
+    let _ = tokio::time::timeout(DECIDE_TIME_MAX, view.wait_for(|state| state.version >= version)).await;
+    Ok(())
+}
+
+fn person(name: &str) -> Actor {
+    Actor::Person(name.into())
+}
+
+pub async fn create_volume(app: &Arc<App>, who: &str, new: &NewVolume) -> Result<VolumeDetails, ApiError> {
+    crate::config::check_label("the volume's name", &new.name).map_err(ApiError::input)?;
+    let state = app.state();
+    let mut replicas = BTreeSet::new();
+    for name in &new.replicas {
+        replicas.insert(view::find_node(&state, name)?);
+    }
+    if new.replicas.is_empty() {
+        replicas.extend(state.nodes.iter().filter(|(_, node)| node.kind == NodeKind::FileServer).map(|(id, _)| *id));
+    }
+    let primary = match (new.primary.as_str(), replicas.first()) {
+        ("", Some(first)) => new.replicas.first().map_or(Ok(*first), |name| view::find_node(&state, name))?,
+        ("", None) => return Err(ApiError::input("there is no file server to hold the volume; join one")),
+        (name, _) => view::find_node(&state, name)?,
+    };
+    let without_primary = if new.serve_reads { WithoutPrimary::ServeReads } else { WithoutPrimary::Close };
+    let mut export = new.export.clone();
+    // The cluster takes the first network that matches, the NFS front the longest: in this order both say the same.
+    export.clients.sort_by_key(|client| std::cmp::Reverse(prefix(&client.network)));
+    let command = Command::CreateVolume {
+        name: new.name.clone(),
+        replicas,
+        primary,
+        policy: Policy::Manual,
+        without_primary,
+        export,
+        actor: person(who),
+        at: clock::wall(),
+    };
+    decide(app, command).await?;
+    view::volume(&app.state(), &new.name)
+}
+
+/// Bits of a client network; a single address has them all.
+fn prefix(network: &str) -> u8 {
+    network.parse::<mainstay_nfs::Network>().map_or(0, |network| network.prefix())
+}
+
+pub async fn reset_breaker(app: &App, who: &str, volume: &str, reason: &Reason) -> Result<(), ApiError> {
+    let (volume, _) = view::find_volume(&app.state(), volume)?;
+    decide(app, Command::ResetBreaker { volume, reason: reason.reason.clone(), actor: person(who), at: clock::wall() }).await
+}
+
+pub async fn approve(app: &App, who: &str, id: u64, approve: &Approve) -> Result<ProposalStatus, ApiError> {
+    let state = app.state();
+    let proposal = ProposalId(id);
+    let known = state.proposals.get(&proposal).ok_or_else(|| ApiError::not_found(format!("there is no proposal {id}")))?;
+    let evidence_hash = whole_hash(&approve.evidence_hash, known.evidence_hash)?;
+    decide(app, Command::Approve { proposal, evidence_hash, actor: person(who), at: clock::wall() }).await?;
+    view::proposal_status_of(&app.state(), id)
+}
+
+/// A hash whose first digits were given. Others than the proposal's go to the cluster as they are, which refuses them (R14).
+fn whole_hash(given: &str, known: Digest) -> Result<Digest, ApiError> {
+    if given.len() >= HASH_DIGITS_MIN && known.to_string().starts_with(&given.to_lowercase()) {
+        return Ok(known);
+    }
+    let padded = format!("{given:0<64}");
+    padded.parse().map_err(|_| ApiError::input(format!("{given:?} is not an evidence hash; `mainstay proposals show` prints it")))
+}
+
+pub async fn deny(app: &App, who: &str, id: u64, reason: &Reason) -> Result<ProposalStatus, ApiError> {
+    let command = Command::Deny { proposal: ProposalId(id), reason: reason.reason.clone(), actor: person(who), at: clock::wall() };
+    decide(app, command).await?;
+    view::proposal_status_of(&app.state(), id)
+}
+
+pub async fn begin_maintenance(app: &App, who: &str, new: &NewMaintenance) -> Result<MaintenanceStatus, ApiError> {
+    let node: NodeId = view::find_node(&app.state(), &new.node)?;
+    let at = clock::wall();
+    let command = Command::BeginMaintenance {
+        node,
+        owner: who.into(),
+        reason: new.reason.clone(),
+        ends_at: Timestamp::new(at.seconds + 60 * i64::from(new.minutes), 0),
+        allow_primary: new.allow_primary,
+        actor: person(who),
+        at,
+    };
+    decide(app, command).await?;
+    let newest = view::maintenance(&app.state()).into_iter().rfind(|status| status.node == new.node);
+    newest.ok_or_else(|| ApiError::new(ErrorKind::Unknown, "the maintenance is decided, but not seen on this node yet"))
+}
+
+pub async fn end_maintenance(app: &App, who: &str, id: u64) -> Result<(), ApiError> {
+    decide(app, Command::EndMaintenance { maintenance: MaintenanceId(id), actor: person(who), at: clock::wall() }).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_may_be_given_by_its_first_digits_but_not_by_too_few() {
+        let known = Digest([0xab; 32]);
+        assert_eq!(whole_hash("ABABABAB", known), Ok(known));
+        assert_ne!(whole_hash("abab", known), Ok(known), "four digits could be a slip");
+        assert_ne!(whole_hash("abababac", known), Ok(known));
+        assert_eq!(whole_hash("hello", known).unwrap_err().error, ErrorKind::Input);
+    }
+
+    #[test]
+    fn longer_prefixes_come_first() {
+        assert!(prefix("10.0.0.1") > prefix("10.0.0.0/8") && prefix("10.0.0.0/8") > prefix("0.0.0.0/0"));
+    }
+}

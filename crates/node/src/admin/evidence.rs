@@ -1,0 +1,54 @@
+//! Evidence in sentences, for the person who approves at three in the morning.
+
+use mainstay_cluster::{ClusterState, Contact, CopyState, FencingProof, Known, Loss, Proposal};
+use mainstay_protocol::NodeId;
+
+pub fn sentences(state: &ClusterState, proposal: &Proposal) -> Vec<String> {
+    let evidence = &proposal.evidence;
+    let basis = &evidence.basis;
+    let name = |node: NodeId| state.node_name(node);
+    let mut lines = vec![format!(
+        "{} in boot {} would follow epoch {} of {}",
+        name(basis.candidate),
+        basis.candidate_incarnation,
+        basis.parent_epoch,
+        basis.old_primary.map_or_else(|| "nobody".into(), |(node, _)| name(node)),
+    )];
+    let members: Vec<String> = basis.in_sync.keys().map(|node| name(*node)).collect();
+    lines.push(format!("in sync when it was proposed: {}", members.join(", ")));
+    lines.extend(evidence.observed.copies.iter().map(|(node, copy)| format!("copy of {}: {}", name(*node), copy_text(copy))));
+    lines.extend(evidence.observed.contacts.iter().map(|(node, contact)| format!("{} {}", name(*node), contact_text(contact))));
+    lines.push(match evidence.fencing {
+        FencingProof::LeaseLapse { wait_ms } => format!("fencing: every promise is waited out, {wait_ms} ms"),
+        FencingProof::OwnDemotion => "fencing: the old primary itself said that it serves no more".into(),
+    });
+    lines.push(match basis.loss {
+        Loss::None => "loss: nothing that was acknowledged".into(),
+        Loss::Unsynced => "loss: unstable writes may be missing; clients are told and send them again".into(),
+        Loss::Unknown => "loss: not known".into(),
+    });
+    if !basis.maintenance.is_empty() {
+        let nodes: Vec<String> = basis.maintenance.iter().map(|node| name(*node)).collect();
+        lines.push(format!("in maintenance: {}", nodes.join(", ")));
+    }
+    lines
+}
+
+fn copy_text(copy: &Known<mainstay_cluster::CopyReport>) -> String {
+    let Known::Known(report) = copy else { return "not known".into() };
+    let kind = match report.state {
+        CopyState::Complete => "complete",
+        CopyState::Resync => "in resync, not complete",
+        CopyState::Diverged => "holds records that the cluster does not have",
+        CopyState::Failed => "failed",
+    };
+    format!("{kind}, up to {}, synced up to {}, reported {} ms before", report.last, report.durable, report.age_ms)
+}
+
+fn contact_text(contact: &Contact) -> String {
+    match contact {
+        Contact::Unknown => "did not say when it last heard the old primary".into(),
+        Contact::Heard { ms_ago } => format!("last heard the old primary {ms_ago} ms before"),
+        Contact::SilentSinceBoot { ms_ago } => format!("has not heard the old primary since its own boot {ms_ago} ms before"),
+    }
+}

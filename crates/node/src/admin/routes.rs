@@ -1,0 +1,221 @@
+//! From a request to its handler: path, role, body.
+
+use super::api::{ApiError, Approve, DigestReply, Done, ErrorKind, JoinRequest, NewMaintenance, NewToken, NewVolume, Reason};
+use super::{change, http, join, scrape, verify, view};
+use crate::pki::{Identity, Role};
+use crate::shell::App;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+use std::time::Duration;
+
+type Answer = Result<Reply, ApiError>;
+
+enum Reply {
+    Json(Vec<u8>),
+    Text(StatusCode, String),
+}
+
+/// A request taken apart.
+struct Ask<'a> {
+    app: &'a Arc<App>,
+    who: Option<&'a Identity>,
+    query: Vec<(String, String)>,
+    body: Bytes,
+}
+
+pub async fn answer(app: &Arc<App>, who: Option<&Identity>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let what = format!("{} {}", request.method(), request.uri().path());
+    let (status, kind, body) = match route(app, who, request).await {
+        Ok(Reply::Json(body)) => (StatusCode::OK, "application/json", body),
+        Ok(Reply::Text(status, text)) => (status, "text/plain; version=0.0.4", text.into_bytes()),
+        Err(error) => {
+            let by = who.map_or("nobody", Identity::name);
+            tracing::info!(request = what, by, kind = ?error.error, message = error.message, "refused an admin request");
+            (status_of(error.error), "application/json", serde_json::to_vec(&error).unwrap_or_default())
+        }
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert("content-type", hyper::header::HeaderValue::from_static(kind));
+    response
+}
+
+fn status_of(error: ErrorKind) -> StatusCode {
+    match error {
+        ErrorKind::Refused => StatusCode::CONFLICT,
+        ErrorKind::Input => StatusCode::BAD_REQUEST,
+        ErrorKind::Forbidden => StatusCode::FORBIDDEN,
+        ErrorKind::NotFound => StatusCode::NOT_FOUND,
+        ErrorKind::Elsewhere => StatusCode::MISDIRECTED_REQUEST,
+        ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorKind::Unknown => StatusCode::GATEWAY_TIMEOUT,
+    }
+}
+
+async fn route(app: &Arc<App>, who: Option<&Identity>, request: Request<Incoming>) -> Answer {
+    let (head, body) = request.into_parts();
+    let segments: Vec<String> = head.uri.path().split('/').filter(|part| !part.is_empty()).map(unescape).collect();
+    let query = head.uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    let query = query.map(|(name, value)| (unescape(name), unescape(value))).collect();
+    let body = Limited::new(body, http::REQUEST_BYTES_MAX).collect().await;
+    let body = body.map_err(|error| ApiError::input(format!("the request's body: {error}")))?.to_bytes();
+    let ask = Ask { app, who, query, body };
+    let path: Vec<&str> = segments.iter().map(String::as_str).collect();
+    match head.method {
+        Method::GET => ask.get(&path).await,
+        Method::POST => ask.post(&path).await,
+        _ => Err(ApiError::not_found("only GET and POST are answered here")),
+    }
+}
+
+impl Ask<'_> {
+    async fn get(&self, path: &[&str]) -> Answer {
+        match path {
+            ["healthz"] => return Ok(health(self.app)),
+            ["metrics"] => return Ok(Reply::Text(StatusCode::OK, scrape::text(self.app).await)),
+            _ => {}
+        }
+        self.need(Role::Viewer)?;
+        let state = self.app.state();
+        match path {
+            ["v1", "status"] => json(&view::cluster_status(self.app).await),
+            ["v1", "local"] => json(&view::local_status(self.app).await),
+            ["v1", "volumes"] => json(&view::volumes(&state)),
+            ["v1", "volumes", name] => json(&view::volume(&state, name)?),
+            ["v1", "volumes", name, "digest"] => json(&self.digest(name)?),
+            ["v1", "proposals"] => json(&view::proposals(&state)),
+            ["v1", "proposals", id] => json(&view::proposal(&state, number(id)?)?),
+            ["v1", "explain", "promote"] => json(&view::explain(self.app, self.text("node")?, self.text("volume")?).await?),
+            ["v1", "maintenance"] => json(&view::maintenance(&state)),
+            ["v1", "events"] => {
+                let wait = Duration::from_millis(number(self.text("wait_ms").unwrap_or("0"))?).min(super::EVENTS_WAIT_MAX);
+                json(&view::events(self.app, number(self.text("after").unwrap_or("0"))?, wait).await)
+            }
+            _ => Err(ApiError::not_found("there is nothing here; see `mainstay help`")),
+        }
+    }
+
+    async fn post(&self, path: &[&str]) -> Answer {
+        match path {
+            ["v1", "join"] => json(&join::admit(self.app, &self.parse::<JoinRequest>()?).await?),
+            ["v1", "tokens"] => json(&join::mint(self.app, self.person(Role::Admin)?, &self.parse::<NewToken>()?).await?),
+            ["v1", "volumes"] => {
+                json(&change::create_volume(self.app, self.person(Role::Admin)?, &self.parse::<NewVolume>()?).await?)
+            }
+            ["v1", "volumes", name, "reset-breaker"] => {
+                change::reset_breaker(self.app, self.person(Role::Operator)?, name, &self.parse::<Reason>()?).await?;
+                json(&Done {})
+            }
+            ["v1", "volumes", name, "verify"] => {
+                // Another node may hand on a person's request to the primary.
+                let handed_on = matches!(self.who, Some(Identity::Node { .. }));
+                if !handed_on {
+                    self.need(Role::Operator)?;
+                }
+                json(&verify::verify(self.app, name, handed_on).await?)
+            }
+            ["v1", "proposals", id, "approve"] => {
+                let who = self.person(Role::Approver)?;
+                json(&change::approve(self.app, who, number(id)?, &self.parse::<Approve>()?).await?)
+            }
+            ["v1", "proposals", id, "deny"] => {
+                let who = self.person(Role::Approver)?;
+                json(&change::deny(self.app, who, number(id)?, &self.parse::<Reason>()?).await?)
+            }
+            ["v1", "maintenance"] => {
+                let who = self.person(Role::Operator)?;
+                json(&change::begin_maintenance(self.app, who, &self.parse::<NewMaintenance>()?).await?)
+            }
+            ["v1", "maintenance", id, "end"] => {
+                change::end_maintenance(self.app, self.person(Role::Operator)?, number(id)?).await?;
+                json(&Done {})
+            }
+            _ => Err(ApiError::not_found("there is nothing here; see `mainstay help`")),
+        }
+    }
+
+    fn digest(&self, name: &str) -> Result<DigestReply, ApiError> {
+        let position = mainstay_protocol::Position(number(self.text("position")?)?);
+        let (volume, _) = view::find_volume(&self.app.state(), name)?;
+        Ok(DigestReply { digest: self.app.hosts.get(volume).and_then(|host| host.digest(position)) })
+    }
+
+    fn need(&self, role: Role) -> Result<&Identity, ApiError> {
+        let refuse = |message: String| Err(ApiError::new(ErrorKind::Forbidden, message));
+        match self.who {
+            Some(who) if who.may(role) => Ok(who),
+            Some(who) => refuse(format!("{} has not the role {role}, which this needs", who.name())),
+            None => refuse("this needs a certificate of the cluster; give --config with the admin credentials".into()),
+        }
+    }
+
+    fn person(&self, role: Role) -> Result<&str, ApiError> {
+        match self.need(role)? {
+            Identity::Person { name, .. } => Ok(name),
+            Identity::Node { name, .. } => Err(ApiError::new(ErrorKind::Forbidden, format!("{name} is a node; a person must ask"))),
+        }
+    }
+
+    fn parse<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        serde_json::from_slice(&self.body).map_err(|error| ApiError::input(format!("the request's body: {error}")))
+    }
+
+    fn text(&self, name: &str) -> Result<&str, ApiError> {
+        let found = self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        found.ok_or_else(|| ApiError::input(format!("the query lacks {name}")))
+    }
+}
+
+fn number(text: &str) -> Result<u64, ApiError> {
+    text.parse().map_err(|_| ApiError::input(format!("{text:?} is not a number")))
+}
+
+fn json(value: &impl Serialize) -> Answer {
+    serde_json::to_vec(value).map(Reply::Json).map_err(|error| ApiError::new(ErrorKind::Unavailable, error.to_string()))
+}
+
+/// Healthy means that this process can do its part, not that it is a primary.
+fn health(app: &App) -> Reply {
+    match app.raft.health().failed {
+        None => Reply::Text(StatusCode::OK, "ok\n".into()),
+        Some(reason) => Reply::Text(StatusCode::SERVICE_UNAVAILABLE, format!("coordination failed: {reason}\n")),
+    }
+}
+
+/// Undoes percent-encoding; what is not valid stays as it is and matches nothing.
+fn unescape(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let decoded = (*first == b'%').then(|| crate::hex::decode(std::str::from_utf8(tail.get(..2)?).ok()?)?.first().copied());
+        match decoded.flatten() {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_survive_encoding() {
+        for text in ["files", "a/b c", "ü%", "%4", "%zz"] {
+            assert_eq!(unescape(&super::super::client::escape(text)), text);
+        }
+        assert_eq!(unescape("%4"), "%4");
+    }
+}

@@ -1,0 +1,203 @@
+//! The thread that owns a replica: inputs in, one poll per batch, effects out.
+
+use super::lanes::Lanes;
+use super::{DIGESTS_MAX, Input, Outside, Settings, Shared, lock, notes};
+use crate::clock;
+use crate::serve::Slot;
+use mainstay_cluster::ClusterState;
+use mainstay_protocol::{Now, Position};
+use mainstay_replica::{Effect, Event, Replica};
+use mainstay_volume::{Disk, FileDisk, OpenError, Volume};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Inputs between two polls: bounds the latency of the first under load.
+const BATCH_MAX: usize = 512;
+
+pub(super) struct Start {
+    pub settings: Settings,
+    pub view: Arc<ClusterState>,
+    pub outside: Arc<dyn Outside>,
+    pub queue: Sender<Input>,
+    pub shared: Arc<Shared>,
+}
+
+impl Start {
+    /// The thread's whole life.
+    pub fn run(self, inputs: Receiver<Input>) {
+        let (volume, lanes) = match self.open() {
+            Ok((volume, lanes)) => (volume, lanes),
+            Err(reason) => {
+                tracing::error!(volume = %self.settings.name, reason, "cannot open this node's copy; the node votes only until this is mended");
+                *lock(&self.shared.unopened) = Some(reason);
+                (None, None)
+            }
+        };
+        let settings = &self.settings;
+        let me = mainstay_replica::Settings { node: settings.node, incarnation: settings.incarnation, volume: settings.volume };
+        let replica = Replica::new(me, volume, settings.promised, self.view.clone(), clock::now());
+        let core = Core {
+            replica,
+            lanes,
+            start: self,
+            slots: HashMap::new(),
+            marks: HashMap::new(),
+            next_ticket: 0,
+            effects: Vec::new(),
+            role: "none",
+        };
+        core.run(&inputs);
+    }
+
+    fn open(&self) -> Result<(Option<Volume>, Option<Lanes>), String> {
+        let Some(directory) = &self.settings.directory else { return Ok((None, None)) };
+        let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(directory).map_err(|error| format!("{}: {error}", directory.display()))?);
+        let volume = self.open_volume(&disk).map_err(|error| format!("{}: {error}", directory.display()))?;
+        let lanes =
+            Lanes::start(&self.settings.name, disk, &self.queue, self.shared.syncs.clone()).map_err(|error| error.to_string())?;
+        Ok((Some(volume), Some(lanes)))
+    }
+
+    /// A missing copy is begun empty: it is filled by resync.
+    fn open_volume(&self, disk: &Arc<dyn Disk>) -> Result<Volume, OpenError> {
+        let Settings { cluster, volume, options, .. } = &self.settings;
+        match Volume::open(disk.clone(), *cluster, *volume, options.clone()) {
+            Err(OpenError::Missing) => {
+                tracing::info!(volume = %self.settings.name, "no copy here yet, beginning an empty one");
+                Volume::create(disk.clone(), *cluster, *volume, options.clone())?;
+                Volume::open(disk.clone(), *cluster, *volume, options.clone())
+            }
+            other => other,
+        }
+    }
+}
+
+struct Core {
+    replica: Replica,
+    lanes: Option<Lanes>,
+    start: Start,
+    /// Requests that wait for their answer.
+    slots: HashMap<u64, Slot>,
+    marks: HashMap<u64, oneshot::Sender<Option<Position>>>,
+    next_ticket: u64,
+    /// Kept between polls for its memory.
+    effects: Vec<Effect>,
+    role: &'static str,
+}
+
+impl Core {
+    fn run(mut self, inputs: &Receiver<Input>) {
+        self.poll();
+        loop {
+            let now = clock::now();
+            let wait = self.replica.next_timer(now).0.saturating_sub(now.mono.0);
+            match inputs.recv_timeout(Duration::from_nanos(wait)) {
+                Ok(input) => self.take(input),
+                Err(RecvTimeoutError::Timeout) => self.replica.step(clock::now(), Event::Tick),
+                // Not reached while the thread holds a sender for its disk threads; the process ends it.
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            for input in inputs.try_iter().take(BATCH_MAX) {
+                self.take(input);
+            }
+            self.poll();
+        }
+    }
+
+    fn ticket(&mut self) -> u64 {
+        self.next_ticket += 1;
+        self.next_ticket
+    }
+
+    fn take(&mut self, input: Input) {
+        let now = clock::now();
+        match input {
+            Input::Event(event) => self.replica.step(now, event),
+            Input::Peer(envelope, bytes) => {
+                self.start.shared.peer_bytes_waiting.fetch_sub(bytes, Ordering::Relaxed);
+                self.replica.step(now, Event::Peer(envelope));
+            }
+            Input::Client(request, slot) => {
+                let ticket = self.ticket();
+                self.slots.insert(ticket, slot);
+                self.replica.step(now, Event::Client { ticket, request });
+            }
+            Input::Mark(answer) => {
+                let ticket = self.ticket();
+                self.marks.insert(ticket, answer);
+                self.replica.step(now, Event::Mark { ticket });
+            }
+            Input::Inspect(ask) => ask(&self.replica, now),
+        }
+    }
+
+    fn poll(&mut self) {
+        let now = clock::now();
+        let mut effects = std::mem::take(&mut self.effects);
+        self.replica.poll(now, &mut effects);
+        for effect in effects.drain(..) {
+            self.perform(effect);
+        }
+        self.effects = effects;
+        self.follow_role(now);
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        let settings = &self.start.settings;
+        match effect {
+            Effect::Send { to, envelope } => self.start.outside.send(to, envelope),
+            Effect::Reply { ticket, result } => {
+                if let Some(slot) = self.slots.remove(&ticket) {
+                    slot.reply(result);
+                }
+            }
+            Effect::Abandon { ticket } => {
+                if let Some(slot) = self.slots.remove(&ticket) {
+                    slot.abandon();
+                }
+            }
+            Effect::Disk(effect) => {
+                if let Some(lanes) = &self.lanes {
+                    lanes.run(effect);
+                }
+            }
+            Effect::StorePromise(promise) => {
+                let queue = self.start.queue.clone();
+                let done = Box::new(move || drop(queue.send(Input::Event(Event::PromiseStored(promise)))));
+                self.start.outside.store_promise(settings.volume, promise, done);
+            }
+            Effect::Propose { ticket, command } => {
+                let queue = self.start.queue.clone();
+                let done = Box::new(move |result| drop(queue.send(Input::Event(Event::Proposed { ticket, result }))));
+                self.start.outside.propose(command, done);
+            }
+            Effect::Serve(mode) => self.start.outside.serve(settings.volume, mode),
+            Effect::Marked { ticket, position } => {
+                if let Some(answer) = self.marks.remove(&ticket) {
+                    let _ = answer.send(position);
+                }
+            }
+            Effect::Digest { position, digest } => {
+                let mut digests = lock(&self.start.shared.digests);
+                digests.push_back((position, digest));
+                let surplus = digests.len().saturating_sub(DIGESTS_MAX);
+                digests.drain(..surplus);
+            }
+            Effect::Note(note) => notes::log(&settings.name, &note),
+            Effect::Stopped => self.start.shared.stopped.notify_one(),
+        }
+    }
+
+    /// Counts changes of role, for `role_transitions_total`.
+    fn follow_role(&mut self, now: Now) {
+        let role = self.replica.status(now).role;
+        if role != self.role {
+            *lock(&self.start.shared.role_transitions).entry((self.role, role)).or_default() += 1;
+            self.role = role;
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! One volume on this node: a thread that owns its [`Replica`], and the threads that do its disk work.
+//!
+//! The queue into the thread has no bound of its own, because everybody who may put something in is bounded: clients by the
+//! request budget, disk events by the effects that caused them, peers by [`PEER_BYTES_MAX`]. The thread therefore never
+//! blocks on anything but its queue.
+
+mod core;
+mod lanes;
+mod notes;
+
+use crate::metrics::Histogram;
+use crate::serve::Slot;
+use mainstay_cluster::{ClusterState, Command};
+use mainstay_protocol::peer::Envelope;
+use mainstay_protocol::{ClientRequest, ClusterId, FileError, Incarnation, NodeId, Now, Position, VolumeId};
+use mainstay_replica::{Event, ProposeResult, Replica, ServeMode, StoredPromise};
+use mainstay_volume::{Options, ViewDigest};
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Bytes of peers' messages that may wait for one volume; what comes on top is dropped, and repeated by its sender.
+pub const PEER_BYTES_MAX: usize = 128 << 20;
+/// Digests of marks that are kept for `verify`.
+const DIGESTS_MAX: usize = 32;
+/// A volume's thread that does not answer a question within this is reported as hanging.
+const INSPECT_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// What a volume's thread needs done elsewhere. None of these block.
+pub trait Outside: Send + Sync + 'static {
+    fn send(&self, to: NodeId, envelope: Envelope);
+    fn propose(&self, command: Command, done: Box<dyn FnOnce(ProposeResult) + Send>);
+    /// Stored in the order of the calls; `done` is called when it is durable.
+    fn store_promise(&self, volume: VolumeId, promise: StoredPromise, done: Box<dyn FnOnce() + Send>);
+    fn serve(&self, volume: VolumeId, mode: ServeMode);
+}
+
+/// Who and where a host is.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub node: NodeId,
+    pub incarnation: Incarnation,
+    pub cluster: ClusterId,
+    pub volume: VolumeId,
+    /// For thread names and logs.
+    pub name: String,
+    /// `None`: this node only votes.
+    pub directory: Option<PathBuf>,
+    pub options: Options,
+    pub promised: StoredPromise,
+}
+
+type Inspection = Box<dyn FnOnce(&Replica, Now) + Send>;
+
+/// What goes into the thread.
+enum Input {
+    Event(Event),
+    Peer(Envelope, usize),
+    Client(ClientRequest, Slot),
+    Mark(oneshot::Sender<Option<Position>>),
+    Inspect(Inspection),
+}
+
+/// Counters and small results that others read without asking the thread.
+#[derive(Default)]
+pub struct Shared {
+    pub syncs: Arc<Histogram>,
+    pub peer_bytes_waiting: AtomicUsize,
+    pub peer_messages_dropped: AtomicU64,
+    pub role_transitions: Mutex<std::collections::BTreeMap<(&'static str, &'static str), u64>>,
+    pub stopped: tokio::sync::Notify,
+    digests: Mutex<VecDeque<(Position, ViewDigest)>>,
+    /// Why the copy could not be opened: the node then only votes for this volume.
+    unopened: Mutex<Option<String>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Handle to a volume's thread; cheap to clone.
+#[derive(Clone)]
+pub struct Host {
+    pub volume: VolumeId,
+    queue: Sender<Input>,
+    pub shared: Arc<Shared>,
+}
+
+impl Host {
+    /// Opens the copy (on the new thread: recovery may take a while) and starts. The state must know the volume.
+    pub fn start(settings: Settings, view: Arc<ClusterState>, outside: Arc<dyn Outside>) -> std::io::Result<Host> {
+        let (queue, inputs) = std::sync::mpsc::channel();
+        let host = Host { volume: settings.volume, queue, shared: Arc::default() };
+        let thread = core::Start { settings, view, outside, queue: host.queue.clone(), shared: host.shared.clone() };
+        std::thread::Builder::new().name(thread.settings.name.clone()).spawn(move || thread.run(inputs))?;
+        Ok(host)
+    }
+
+    /// False when the message was dropped.
+    pub fn peer(&self, envelope: Envelope) -> bool {
+        let bytes = envelope.payload_len();
+        let waiting = &self.shared.peer_bytes_waiting;
+        if waiting.fetch_add(bytes, Ordering::Relaxed) + bytes > PEER_BYTES_MAX {
+            waiting.fetch_sub(bytes, Ordering::Relaxed);
+            self.shared.peer_messages_dropped.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        self.queue.send(Input::Peer(envelope, bytes)).is_ok()
+    }
+
+    /// The slot is answered exactly once, unless the process ends.
+    pub fn client(&self, request: ClientRequest, slot: Slot) {
+        if let Err(std::sync::mpsc::SendError(Input::Client(_, slot))) = self.queue.send(Input::Client(request, slot)) {
+            slot.reply(Err(FileError::TryLater.into()));
+        }
+    }
+
+    pub fn decided(&self, view: Arc<ClusterState>) {
+        let _ = self.queue.send(Input::Event(Event::Decided(view)));
+    }
+
+    pub fn stop(&self) {
+        let _ = self.queue.send(Input::Event(Event::Stop));
+    }
+
+    /// Appends a mark. `None` when this node is not the primary or the thread hangs.
+    pub async fn mark(&self) -> Option<Position> {
+        let (sender, answer) = oneshot::channel();
+        self.queue.send(Input::Mark(sender)).ok()?;
+        tokio::time::timeout(INSPECT_TIME_MAX, answer).await.ok()?.ok()?
+    }
+
+    /// Asks the replica something. `None` when the thread hangs, in recovery most likely, or ended.
+    pub async fn inspect<T: Send + 'static>(&self, ask: impl FnOnce(&Replica, Now) -> T + Send + 'static) -> Option<T> {
+        let (sender, answer) = oneshot::channel();
+        let inspection: Inspection = Box::new(move |replica, now| drop(sender.send(ask(replica, now))));
+        self.queue.send(Input::Inspect(inspection)).ok()?;
+        tokio::time::timeout(INSPECT_TIME_MAX, answer).await.ok()?.ok()
+    }
+
+    /// The digest that this copy had right after the mark at `position`.
+    pub fn digest(&self, position: Position) -> Option<ViewDigest> {
+        lock(&self.shared.digests).iter().find(|(at, _)| *at == position).map(|(_, digest)| *digest)
+    }
+
+    pub fn unopened(&self) -> Option<String> {
+        lock(&self.shared.unopened).clone()
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
