@@ -41,29 +41,38 @@ impl Gate {
         }
     }
 
-    pub fn poll(&mut self, core: &mut Core, reigning: bool, now: Now) {
+    /// `able`: this node may become a candidate (it is not reigning, and not stopping).
+    pub fn poll(&mut self, core: &mut Core, able: bool, now: Now) {
         let open = core.view.open_proposal(core.me.volume).map(|(id, proposal)| (id, proposal.clone()));
         match open {
+            // Granted, and not heard to serve: if the candidate is missing, the next proposal closes it.
+            Some((_, proposal)) if proposal.state == ProposalState::CatchingUp && able => self.watch(core, now),
             Some((id, proposal)) => self.tend(core, id, &proposal, now),
-            None if !reigning => self.watch(core, now),
+            None if able => self.watch(core, now),
             None => {}
         }
     }
 
     fn tend(&mut self, core: &mut Core, id: ProposalId, proposal: &Proposal, now: Now) {
-        match proposal.state {
-            ProposalState::Fencing => self.give_word(core, id, proposal, now),
+        let void = |field, seen: &str| Command::Void { proposal: id, field, seen: seen.into(), by: core.me.node, at: now.wall };
+        let command = match proposal.state {
             ProposalState::Pending if self.primary_heard(core, now) => {
-                let seen = "the primary asks for its lease again".to_string();
-                let command =
-                    Command::Void { proposal: id, field: EvidenceField::PrimaryHeard, seen, by: core.me.node, at: now.wall };
-                core.propose(Purpose::Void, now, command);
+                void(EvidenceField::PrimaryHeard, "the primary asks for its lease again")
             }
-            ProposalState::Pending if now.wall >= proposal.expires_at => {
-                core.propose(Purpose::Void, now, Command::Expire { proposal: id, at: now.wall });
+            ProposalState::Pending if now.wall >= proposal.expires_at => Command::Expire { proposal: id, at: now.wall },
+            ProposalState::Pending | ProposalState::Fencing if self.candidate_gone(core, proposal.candidate, now) => {
+                void(EvidenceField::CandidateCopy, "the candidate is not heard any more")
             }
-            _ => {}
-        }
+            ProposalState::Fencing => return self.give_word(core, id, proposal, now),
+            _ => return,
+        };
+        core.propose(Purpose::Void, now, command);
+    }
+
+    /// Said only by a node that was up long enough to have heard it, and that hears a majority itself.
+    fn candidate_gone(&self, core: &Core, candidate: NodeId, now: Now) -> bool {
+        let silent_ms = core.contacts.silent_ms(candidate, now.mono).unwrap_or(now.mono.ms_since(self.booted));
+        candidate != core.me.node && silent_ms >= core.timing.missing_ms && core.hears_majority(now.mono)
     }
 
     /// "My promise to the old epoch has lapsed, and I have durably promised the new one" (R2, R13).

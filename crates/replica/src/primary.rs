@@ -422,11 +422,23 @@ impl Primary {
             // A node that was never heard gets the same patience, counted from the reign's beginning.
             let silent_ms = core.contacts.silent_ms(node, now.mono).unwrap_or(now.mono.ms_since(peer.since));
             let member = state.in_sync.get(&node).copied();
-            if (member.is_some() || peer.counts()) && silent_ms >= core.timing.shrink_ms {
+            if silent_ms < core.timing.shrink_ms {
+                if member.is_none() || member != peer.incarnation {
+                    self.grow(core, node, state.in_sync_version, now);
+                }
+            } else if member.is_some() || peer.growth_asked.is_some() {
                 self.shrink(core, node, state.in_sync_version, silent_ms, now);
-            } else if member.is_none() || member != peer.incarnation {
-                self.grow(core, node, state.in_sync_version, now);
+            } else {
+                self.stop_counting(core, node);
             }
+        }
+    }
+
+    /// It fell silent on its way into the set, and was not proposed yet: commits need not wait for it.
+    fn stop_counting(&mut self, core: &Core, node: NodeId) {
+        if let Some(peer) = self.peers.get_mut(&node).filter(|peer| peer.joining != Joining::No) {
+            peer.joining = Joining::No;
+            self.measure_lease(core);
         }
     }
 

@@ -98,8 +98,8 @@ impl Replica {
             // A grant that could not be taken up at once, because the volume was busy.
             self.follow_view(now);
         }
-        let reigning = matches!(self.role, Role::Primary(_));
-        self.gate.poll(&mut self.core, reigning, now);
+        let able = matches!(self.role, Role::Secondary(_)) && !self.stopping;
+        self.gate.poll(&mut self.core, able, now);
         self.repairs.tick(&mut self.core, now);
         self.give_up_when_failed(now);
         self.say_stopped();
