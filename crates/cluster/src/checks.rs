@@ -57,6 +57,7 @@ const CHECKS: &[(Rule, &str, CheckFunction)] = &[
     (Rule::R11, "the candidate's copy is a complete prefix", not_in_resync),
     (Rule::R6, "the candidate's copy can be trusted", copy_trusted),
     (Rule::R5, "the candidate is in the in-sync set", in_sync),
+    (Rule::R5, "the candidate's copy still holds what made it a member", copy_reaches),
     (Rule::R10, "neither the candidate nor the missing primary is in maintenance", no_maintenance),
     (Rule::R8, "no other promotion of the volume is under way", single),
     (Rule::R8, "this very plan did not fail before", not_failed_before),
@@ -165,6 +166,19 @@ fn in_sync(plan: &Plan) -> Judgement {
     match plan.volume.in_sync.contains_key(&plan.candidate) {
         true => Ok(format!("{} is in {in_sync}", plan.node.name)),
         false => Err(RefusalKind::NotInSync { node: plan.node.name.clone(), in_sync }),
+    }
+}
+
+/// A member's copy that ends before the first record of the last epoch that was served is not the copy that it was: a replaced
+/// disk, a directory from a backup. What its boot number alone would call "unsynced writes may be missing" is worse here.
+fn copy_reaches(plan: &Plan) -> Judgement {
+    let served = plan.volume.served_epoch;
+    match plan.copy() {
+        None => Err(plan.missing_copy()),
+        Some(copy) if copy.last.epoch < served => {
+            Err(RefusalKind::CopyTooShort { node: plan.node.name.clone(), last: copy.last.to_string(), served })
+        }
+        Some(copy) => Ok(format!("{} is of the last epoch that was served, {served}, or later", copy.last)),
     }
 }
 

@@ -40,6 +40,7 @@ impl ClusterState {
             must(volume.in_sync.contains_key(&reign.node), || format!("R5: the primary of {id} is not in sync"))?;
             must(!volume.fenced && volume.last_primary == Some(reign.node), || format!("R13: {id} has a fenced primary"))?;
         }
+        must(volume.served_epoch <= volume.epoch, || format!("R1: {id} served an epoch that was never granted"))?;
         let open = volume.open_proposal.map(|proposal| self.proposals.get(&proposal));
         must(open.is_none_or(|open| open.is_some_and(|p| p.volume == id && p.state.open())), || {
             format!("R8: {id} waits for nothing")

@@ -122,6 +122,8 @@ pub enum RefusalKind {
     // R5: only members hold everything that was acknowledged.
     #[error("{node} is not in the in-sync set {in_sync}, so acknowledged writes may be missing on it")]
     NotInSync { node: String, in_sync: String },
+    #[error("the copy on {node} ends at {last}, before epoch {served} was served: it is not the copy that was in sync")]
+    CopyTooShort { node: String, last: String, served: Epoch },
     // R6: what nobody could tell is not taken for good. These come after every reason that is certain.
     #[error("evidence is missing: {0} is unknown, and unknown is never healthy")]
     MissingEvidence(String),
@@ -196,7 +198,7 @@ impl RefusalKind {
             StaleEpoch { .. } | PromiseTooLow { .. } => Rule::R2,
             NotGranted { .. } | IncarnationNotRisen { .. } | OldBoot { .. } => Rule::R3,
             NotThePrimary { .. } | RemovesItself(_) | SetChanged { .. } => Rule::R4,
-            NotInSync { .. } => Rule::R5,
+            NotInSync { .. } | CopyTooShort { .. } => Rule::R5,
             MissingEvidence(_) | NeverBooted(_) | CopyFailed(_) => Rule::R6,
             NotAPerson(_) | GuardedPolicy => Rule::R7,
             ProposalOpen { .. } | PlanFailedBefore { .. } | BreakerOpen(_) | ProposalClosed { .. } => Rule::R8,
@@ -241,6 +243,9 @@ impl RefusalKind {
             NotInSync { .. } => {
                 "Promote a member of the set, or bring one back. Anything else would lose acknowledged writes and needs two \
                  people who name that loss, which this version does not offer"
+            }
+            CopyTooShort { .. } => {
+                "Promote another member; if its disk was replaced or restored, let it copy everything again first"
             }
             MissingEvidence(_) => "Bring back the node that can tell, then propose again",
             NeverBooted(_) => "Start it, then try again",

@@ -186,6 +186,9 @@ pub struct VolumeState {
     pub name: String,
     /// Highest epoch ever granted (R1).
     pub epoch: Epoch,
+    /// Highest epoch whose primary came to serve. Its first record was durable on every member then, so a member whose copy ends
+    /// before it has lost its disk since (R5).
+    pub served_epoch: Epoch,
     /// Rises when something acknowledged as unstable may be missing; the write verifier is made of it.
     pub loss_epoch: u64,
     /// None: the volume has no primary.

@@ -40,6 +40,8 @@ struct Model {
     /// What an approval was used for.
     used: BTreeSet<ProposalId>,
     promised: BTreeMap<ProposalId, BTreeMap<NodeId, Incarnation>>,
+    /// The last epoch that was served.
+    served: Epoch,
     /// The in-sync set and the candidate's boot when it was proposed.
     proposed: BTreeMap<ProposalId, (BTreeMap<NodeId, Incarnation>, Incarnation)>,
     /// Outcomes seen, so that the test proves that it reaches them.
@@ -139,6 +141,7 @@ impl Life {
             Command::Lapsed { proposal, node, incarnation, .. } => {
                 self.model.promised.entry(*proposal).or_default().insert(*node, *incarnation);
             }
+            Command::Serving { epoch, .. } => self.model.served = *epoch,
             Command::Propose { candidate, .. } => {
                 let seen = (self.volume().in_sync.clone(), self.state.nodes[candidate].incarnation);
                 self.model.proposed.insert(self.state.last_proposal, seen);
@@ -213,7 +216,8 @@ impl Life {
                 2 => CopyState::Failed,
                 _ => CopyState::Complete,
             };
-            let last = LogPoint { epoch: Epoch(1), position: Position(5 + self.rng.below(3)), chain: Chain(1) };
+            let epoch = if self.rng.once_in(15) { Epoch(self.rng.below(3)) } else { self.volume().epoch };
+            let last = LogPoint { epoch, position: Position(5 + self.rng.below(3)), chain: Chain(1) };
             let incarnation = self.state.nodes[&node].incarnation;
             let report = CopyReport { last, durable: last.position, state, incarnation, age_ms: 10 };
             if !self.rng.once_in(15) {
@@ -345,6 +349,8 @@ impl Model {
         assert!(promised.len() * 2 > after.nodes.len() && promised.contains_key(&reign.node), "R13: granted without a majority");
         assert_eq!(reign.node, proposal.candidate);
         assert!(old.in_sync.contains_key(&reign.node), "R5: promoted from outside of the set");
+        let copy = proposal.evidence.observed.copies[&reign.node];
+        assert!(matches!(copy, Known::Known(copy) if copy.last.epoch >= self.served), "R5: promoted a copy that lost its disk");
         assert!(before.maintenance_of(reign.node).is_none(), "R10: promoted during maintenance");
         assert!(old.last_primary.is_none_or(|node| before.maintenance_of(node).is_none()), "R10: because of maintenance");
         assert!(!old.breaker.open, "R8: promoted with an open breaker");

@@ -320,7 +320,9 @@ impl ClusterState {
     /// next candidate.
     fn granted_set(&self, proposal: &Proposal, incarnation: Incarnation) -> BTreeMap<NodeId, Incarnation> {
         let old = self.volumes.get(&proposal.volume).map(|volume| volume.in_sync.clone()).unwrap_or_default();
-        let promised = |node: &NodeId| self.promised_in_this_boot(proposal, *node);
+        // A member without a usable copy (its disk failed) has a vote, but is not waited for.
+        let copy = |node: &NodeId| proposal.lapsed.get(node).is_some_and(|promise| promise.last.is_some());
+        let promised = |node: &NodeId| copy(node) && self.promised_in_this_boot(proposal, *node);
         let mut set: BTreeMap<_, _> = old.into_iter().filter(|(node, _)| promised(node)).collect();
         set.insert(proposal.candidate, incarnation);
         set

@@ -34,6 +34,7 @@ impl ClusterState {
         let volume = VolumeState {
             name: name.clone(),
             epoch: Epoch(1),
+            served_epoch: Epoch(0),
             loss_epoch: 1,
             reign: Some(Reign { node: *primary, incarnation, state: ReignState::CatchingUp }),
             last_primary: Some(*primary),
@@ -180,6 +181,7 @@ impl ClusterState {
             if let Some(reign) = &mut volume.reign {
                 reign.state = ReignState::Serving;
             }
+            volume.served_epoch = epoch;
         });
         let text = format!("{} serves {} in epoch {epoch}", self.node_name(boot.0), self.volume_label(id));
         self.record(at, &Actor::Node(boot.0), Some(id), Event::Serving { epoch, primary: boot.0 }, text);
