@@ -73,7 +73,7 @@ pub enum ProposeResult {
     /// Decided; the version of the state that it made.
     Accepted(u64),
     Refused(Refusal),
-    /// It may have happened, may happen yet, or never.
+    /// It may have happened, may happen yet, or never. Also where embedded Raft knows that it never will.
     Unknown,
 }
 
@@ -341,8 +341,10 @@ impl Model {
         if let Some(heir) = self.leader.filter(|_| self.random.chance(500)) {
             let again = self.delayed(now);
             self.at(again, Event::Confirm { id, leader: heir, term: self.term, repeat });
-        } else if !self.proposals.get(&id).is_some_and(|proposal| proposal.open) {
-            self.proposals.remove(&id);
+        } else {
+            // The old leader tells its proposer that it cannot tell, if it still can.
+            let told = self.delayed(now);
+            self.at(told, Event::Answer { id, result: ProposeResult::Unknown });
         }
     }
 
@@ -365,6 +367,13 @@ impl Model {
             let arrives = self.delayed(now);
             self.at(arrives, Event::Answer { id, result });
         }
+        self.drop_unneeded(id);
+    }
+
+    fn drop_unneeded(&mut self, id: u64) {
+        if !self.events.values().any(|event| event.needs(id)) {
+            self.proposals.remove(&id);
+        }
     }
 
     /// The first answer counts, and only for the boot that asked. The proposal itself stays as long as an event may need it.
@@ -372,9 +381,7 @@ impl Model {
         let Some(proposal) = self.proposals.get_mut(&id) else { return };
         let open = std::mem::replace(&mut proposal.open, false);
         let (node, ticket, boot) = (proposal.from, proposal.ticket, proposal.boot);
-        if !self.events.values().any(|event| event.needs(id)) {
-            self.proposals.remove(&id);
-        }
+        self.drop_unneeded(id);
         if open && self.members.get(&node).is_some_and(|member| member.up && member.boot == boot) {
             self.out.push(Delivery { node, kind: DeliveryKind::Proposed { ticket, result } });
         }

@@ -41,6 +41,7 @@ impl Incoming {
 }
 
 impl Shared {
+    /// Bytes in, bytes out; whatever is wrong with the request, its sender gets an answer and this node goes on.
     pub(super) async fn handle(&self, request: &[u8]) -> Bytes {
         let reply = match wire::decode(self.cluster, request) {
             Ok(request) => self.serve(request).await,
@@ -49,6 +50,7 @@ impl Shared {
         wire::encode(self.cluster, &reply)
     }
 
+    /// One request, from another node or from this one.
     pub(super) async fn serve(&self, request: Request) -> Reply {
         match request {
             Request::Append(request) => self.append(request).await,
@@ -63,6 +65,7 @@ impl Shared {
     }
 
     async fn append(&self, request: AppendEntriesRequest<Types>) -> Reply {
+        // An append of an overruled leader is no sign that the cluster lives, so only an accepted one counts as heard.
         let response = self.core.append_entries(request).await;
         if matches!(&response, Ok(response) if !matches!(response, AppendEntriesResponse::HigherVote(_))) {
             *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
@@ -75,6 +78,7 @@ impl Shared {
         within(limit, self.core.client_write(decision)).await.map(|written| written.data)
     }
 
+    /// Up to where a read must have applied. Confirmed by a majority now, not by the leader's lease: no clock is trusted.
     async fn read_index(&self) -> Answer<LogId> {
         match self.core.get_read_log_id(ReadPolicy::ReadIndex).await {
             Ok((id, _)) => Answer::Done(*id.log_id()),
@@ -83,6 +87,7 @@ impl Shared {
         }
     }
 
+    /// Changes the members, one step after the other; each may be repeated, so the asker may ask again after any failure.
     async fn change(&self, change: MemberChange, limit: Duration) -> Answer<()> {
         let deadline = Instant::now() + limit;
         let (MemberChange::AddLearner(node) | MemberChange::AddVoter(node) | MemberChange::Remove(node)) = change;
@@ -116,6 +121,7 @@ impl Shared {
         (members.voter_ids().any(|voter| voter == id), members.get_node(&id).is_some())
     }
 
+    /// Takes the next piece of a snapshot, and says where to go on. One transfer at a time; a newer one replaces it.
     async fn receive(&self, chunk: Chunk) -> Reply {
         let end = chunk.offset.saturating_add(chunk.data.len() as u64);
         if chunk.total_bytes > SNAPSHOT_BYTES_MAX || chunk.data.len() > CHUNK_BYTES_MAX || end > chunk.total_bytes {
