@@ -5,8 +5,7 @@ use bytes::Bytes;
 use mainstay_nfs::{Access, Call, ClientRule, Export, Front, HandleKey, Network, RecordReader, Squash};
 use mainstay_protocol::file::{DirectoryEntry, SpaceStat, Wcc};
 use mainstay_protocol::{
-    Attributes, ClientRequest, ClusterId, FileError, FileId, FileKind, FileOk, FileRequest, FileResult, RequestId, Timestamp,
-    VolumeId,
+    Attributes, ClientRequest, ClusterId, FileError, FileId, FileKind, FileOk, FileRequest, RequestId, Timestamp, VolumeId,
 };
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -53,7 +52,7 @@ struct Node {
 #[derive(Default)]
 pub struct State {
     nodes: BTreeMap<u64, Node>,
-    replies: BTreeMap<RequestId, FileResult>,
+    replies: BTreeMap<RequestId, Result<FileOk, FileError>>,
     next_inode: u64,
     commits: u64,
     written: u64,
@@ -151,7 +150,8 @@ fn answer(peer: SocketAddr, front: &Front, state: &Mutex<State>, record: Bytes) 
     state.calls += 1;
     let (calls, faults) = (state.calls, state.faults);
     let now = |every: u64| every > 0 && calls % every == 0;
-    if now(faults.try_later_every) {
+    // Never to a repeated call that was executed: the client would ask again under a new number, and do it twice.
+    if now(faults.try_later_every) && !request.identity.is_some_and(|identity| state.replies.contains_key(&identity)) {
         return Some(front.reply(context, Err(FileError::TryLater.into())).concat());
     }
     let result = state.execute_once(&request);
@@ -162,16 +162,16 @@ fn answer(peer: SocketAddr, front: &Front, state: &Mutex<State>, record: Bytes) 
     if now(faults.swallow_reply_every) {
         return Some(Vec::new());
     }
-    Some(front.reply(context, result).concat())
+    Some(front.reply(context, result.map_err(Into::into)).concat())
 }
 
 impl State {
-    fn execute_once(&mut self, request: &ClientRequest) -> FileResult {
+    fn execute_once(&mut self, request: &ClientRequest) -> Result<FileOk, FileError> {
         if let Some(first) = request.identity.and_then(|identity| self.replies.get(&identity)) {
             self.repeated += 1;
             return first.clone();
         }
-        let result = self.execute(&request.request).map_err(Into::into);
+        let result = self.execute(&request.request);
         if let Some(identity) = request.identity {
             self.replies.insert(identity, result.clone());
         }

@@ -1,5 +1,4 @@
 //! One method per procedure (RFC 1813 section 3.3), for callers that do one thing after the other.
-#![allow(dead_code, reason = "the protocol's whole surface, whichever part of it the commands use today")]
 
 use super::{Answer, CallError, Client, Handle, Request};
 use bytes::Bytes;
