@@ -55,13 +55,16 @@ impl Gate {
 
     fn tend(&mut self, core: &mut Core, id: ProposalId, proposal: &Proposal, now: Now) {
         let void = |field, seen: &str| Command::Void { proposal: id, field, seen: seen.into(), by: core.me.node, at: now.wall };
+        let expires_at = proposal.approval.as_ref().map_or(proposal.expires_at, |approval| approval.expires_at);
         let command = match proposal.state {
             ProposalState::Pending if self.primary_heard(core, now) => {
                 void(EvidenceField::PrimaryHeard, "the primary asks for its lease again")
             }
-            ProposalState::Pending if now.wall >= proposal.expires_at => Command::Expire { proposal: id, at: now.wall },
             ProposalState::Pending | ProposalState::Fencing if self.candidate_gone(core, proposal.candidate, now) => {
                 void(EvidenceField::CandidateCopy, "the candidate is not heard any more")
+            }
+            ProposalState::Pending | ProposalState::Fencing if now.wall >= expires_at => {
+                Command::Expire { proposal: id, at: now.wall }
             }
             ProposalState::Fencing => return self.give_word(core, id, proposal, now),
             _ => return,
