@@ -33,8 +33,10 @@ struct Run<'a> {
     started: Instant,
     operations: AtomicU64,
     stop: AtomicBool,
-    running: AtomicU64,
 }
+
+/// A slot's part of the sample, and how it ended.
+type Ended = (Sample, Result<(), Failure>);
 
 /// Why a slot stops early.
 enum Failure {
@@ -72,11 +74,11 @@ fn path(home: &Path, file: &File) -> PathBuf {
 
 impl Run<'_> {
     /// A thread for each slot; this one looks after the progress bar and Ctrl-C.
-    fn all_slots(&self, watch: &mut Watch) -> Result<Vec<(Sample, Result<(), Failure>)>, BenchError> {
+    fn all_slots(&self, watch: &mut Watch) -> Result<Vec<Ended>, BenchError> {
         let mut watched = Ok(());
         let slots = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..self.phase.depth).map(|slot| scope.spawn(move || self.slot(slot))).collect();
-            while watched.is_ok() && self.running.load(Ordering::Acquire) > 0 {
+            while watched.is_ok() && threads.iter().any(|thread| !thread.is_finished()) {
                 watched = watch.tick(Instant::now(), self.operations.load(Ordering::Relaxed));
                 std::thread::park_timeout(LOOK);
             }
@@ -90,7 +92,7 @@ impl Run<'_> {
     }
 
     /// One slot, from its first operation to its last.
-    fn slot(&self, slot: u64) -> (Sample, Result<(), Failure>) {
+    fn slot(&self, slot: u64) -> Ended {
         let mut sample = Sample::default();
         let mut buffer = vec![0; self.phase.operation.bytes()];
         let mut n = 0;
@@ -111,7 +113,6 @@ impl Run<'_> {
         }
         sample.done.push(n);
         sample.elapsed = self.started.elapsed();
-        self.running.fetch_sub(1, Ordering::Release);
         (sample, result)
     }
 
@@ -121,8 +122,10 @@ impl Run<'_> {
             Operation::SeqWrite | Operation::SeqRead | Operation::RandWrite => return self.one_large(place, buffer),
             Operation::Create | Operation::Read | Operation::Getattr | Operation::Rename | Operation::Remove => {}
         }
-        let file = self.ground.file(operation, place).after(place.lap);
-        let (own, path) = (self.ground.file(operation, place), path(self.home, &file));
+        let own = self.ground.file(operation, place);
+        // Only renames change a name, once in every lap.
+        let file = if operation == Operation::Rename { own.after(place.lap) } else { own };
+        let path = path(self.home, &file);
         match operation {
             Operation::Create => {
                 let mut made = fs::File::create_new(path)?;
@@ -130,11 +133,11 @@ impl Run<'_> {
                 made.sync_data()?;
             }
             Operation::Read => {
-                fs::File::open(self::path(self.home, &own))?.read_exact_at(buffer, 0)?;
+                fs::File::open(path)?.read_exact_at(buffer, 0)?;
                 same(buffer, &self.content.file(own.id), || own.name())?;
             }
             Operation::Getattr => {
-                let len = fs::metadata(self::path(self.home, &own))?.len();
+                let len = fs::metadata(path)?.len();
                 if len != FILE_BYTES as u64 {
                     return Err(Failure::Wrong(format!("{} has {len} bytes, not {FILE_BYTES}", own.name())));
                 }
@@ -185,7 +188,6 @@ impl Engine for DirectoryEngine {
             started: Instant::now(),
             operations: AtomicU64::new(0),
             stop: AtomicBool::new(false),
-            running: AtomicU64::new(phase.depth),
         };
         let slots = run.all_slots(watch)?;
         let mut sample = Sample::default();

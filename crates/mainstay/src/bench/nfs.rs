@@ -159,6 +159,7 @@ impl NfsEngine {
     }
 
     fn take(&mut self, run: &mut Run, completion: Completion) -> Result<(), BenchError> {
+        // Every call in flight belongs to the phase: preparation and checks wait for theirs.
         let Some(slot) = run.tickets.remove(&completion.ticket) else { return Ok(()) };
         let title = run.phase.operation.title();
         let answer = completion.result.map_err(|source| self.failed(title, source))?;
@@ -194,6 +195,7 @@ impl NfsEngine {
                 let name = run.ground.file(operation, place).name();
                 return Err(self.wrong(format!("{name} is said to have {} bytes, not {FILE_BYTES}", attributes.size)));
             }
+            // One verifier for all of them, or some were lost and COMMIT would not tell (RFC 1813 section 4.8).
             (Operation::SeqWrite, Answer::Written { count, verifier, .. }) => {
                 self.whole(count, CHUNK_BYTES)?;
                 if *run.unstable.get_or_insert(verifier) != verifier {
@@ -381,8 +383,7 @@ impl Engine for NfsEngine {
 
     fn sweep(&mut self) -> Result<(), BenchError> {
         self.drain();
-        let doing = || format!("removing {}, which may be left behind", self.home_name);
-        let doing = doing();
+        let doing = format!("removing {}, which may be left behind", self.home_name);
         self.remove_everything().map_err(|source| self.failed(doing, source))
     }
 }

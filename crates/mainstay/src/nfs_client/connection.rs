@@ -95,6 +95,7 @@ impl Connection {
         self.last_error = Some(why);
     }
 
+    /// Nothing is sent before [`Connection::flush`], so that calls made together leave together.
     pub fn queue(&mut self, record: &[Bytes]) {
         self.outbox.extend(record.iter().cloned());
     }

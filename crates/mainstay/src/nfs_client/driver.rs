@@ -173,6 +173,7 @@ impl Client {
             call.sent = Some(now);
             self.timers_at = self.timers_at.min(call.deadline).min(now + self.options.silence);
         } else {
+            // `timers` connects, and sends whatever is owed then.
             self.timers_at = now;
         }
         call.record = record;

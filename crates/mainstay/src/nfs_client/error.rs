@@ -13,7 +13,7 @@ pub enum ConnectError {
     Resolve { host: String, source: io::Error },
     #[error("{address} cannot be reached for {what}: {source}")]
     Unreachable { address: SocketAddr, what: &'static str, source: io::Error },
-    #[error("{address} does not serve {what}: {error}")]
+    #[error("{address} does not serve {what}: {error}{}", port_hint(.what))]
     NotServed { address: SocketAddr, what: &'static str, error: ReplyError },
     #[error("{address} answers {what} with something else")]
     Garbled { address: SocketAddr, what: &'static str },
@@ -21,6 +21,11 @@ pub enum ConnectError {
     NotRegistered { address: SocketAddr, what: &'static str },
     #[error("{export} cannot be mounted from {address}: {error}{}", offered_text(.offered))]
     Mount { address: SocketAddr, export: String, error: MountError, offered: Vec<String> },
+}
+
+/// The usual reason is that MOUNT is on another port than NFS.
+fn port_hint(what: &str) -> &'static str {
+    if what == "MOUNT" { " (its port can be given: nfs://HOST:PORT/EXPORT?mountport=N)" } else { "" }
 }
 
 fn offered_text(offered: &[String]) -> String {
