@@ -43,17 +43,17 @@ impl Edit {
         edit
     }
 
-    /// As [`Edit::overlay`], but existing runs of newer records stay and `new` fills only what lies between them. A run of the
-    /// same record is the same data already.
+    /// As [`Edit::overlay`], but existing runs of newer records stay and `new` fills only what lies between them. Runs of the
+    /// same record are replaced: the data is the same, and one whole run is what the other replica has.
     pub fn underlay(existing: &[StoredExtent], new: StoredExtent) -> Edit {
         let mut edit = Edit::default();
         let mut from = new.offset;
-        for newer in existing.iter().filter(|old| old.position >= new.position) {
+        for newer in existing.iter().filter(|old| old.position > new.position) {
             edit.put.extend(new.part(from..newer.offset));
             from = newer.end();
         }
         edit.put.extend(new.part(from..u64::MAX));
-        for old in existing.iter().filter(|old| old.position < new.position) {
+        for old in existing.iter().filter(|old| old.position <= new.position) {
             edit.remove.push(*old);
             edit.put.extend(old.outside(new.offset..new.end()));
         }

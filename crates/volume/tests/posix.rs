@@ -1,12 +1,12 @@
 //! The planner and the view against a model of POSIX: random requests by several users, with checkpoints, crashes and replays
 //! between them. Every result, every attribute, every listing and every byte must agree.
 
-#[path = "support/mod.rs"]
-mod support;
 #[path = "support/generate.rs"]
 mod generate;
 #[path = "support/model.rs"]
 mod model;
+#[path = "support/mod.rs"]
+mod support;
 
 use crate::generate::Generator as Requests;
 use bytes::Bytes;
@@ -30,8 +30,7 @@ impl Run {
     fn new(seed: u64) -> Run {
         let host = Host::new(ViewOptions::default());
         let model = Model::new(host.wall);
-        let mut run =
-            Run { host, model, requests: Requests::new(false), random: Random(seed), before: BTreeMap::new() };
+        let mut run = Run { host, model, requests: Requests::new(false), random: Random(seed), before: BTreeMap::new() };
         // A place where everybody may work.
         let set = mainstay_protocol::file::SetAttributes { mode: Some(0o777), ..Default::default() };
         run.request(&Caller::default(), &FileRequest::SetAttributes { file: FileId::ROOT, set, guard_ctime: None });
@@ -107,10 +106,7 @@ impl Run {
 
     fn check_entries(&self, dir: FileId, entries: &[DirectoryEntry]) {
         let node = &self.model.nodes[&dir];
-        let mut expected = vec![
-            (1, Bytes::from_static(b"."), dir.inode),
-            (2, Bytes::from_static(b".."), node.parent.inode),
-        ];
+        let mut expected = vec![(1, Bytes::from_static(b"."), dir.inode), (2, Bytes::from_static(b".."), node.parent.inode)];
         expected.extend(node.names.iter().map(|(name, file, position)| (position + 2, name.clone(), file.inode)));
         let found: Vec<_> = entries.iter().map(|entry| (entry.cookie, entry.name.clone(), entry.inode)).collect();
         assert_eq!(expected, found);
@@ -123,12 +119,15 @@ impl Run {
         let root = Caller::default();
         let files: Vec<(FileId, FileKind)> = self.model.nodes.iter().map(|(file, node)| (*file, node.attributes.kind)).collect();
         assert_eq!(files.len() as u64, self.host.view.inodes());
-        let used: u64 = self.model.nodes.values().filter(|n| n.attributes.kind == FileKind::Regular).map(|n| n.attributes.used).sum();
+        let used: u64 =
+            self.model.nodes.values().filter(|n| n.attributes.kind == FileKind::Regular).map(|n| n.attributes.used).sum();
         assert_eq!(used, self.host.view.bytes_used());
         for (file, kind) in files {
             let request = match kind {
                 FileKind::Regular => FileRequest::Read { file, offset: 0, count: 1 << 20 },
-                FileKind::Directory => FileRequest::ReadDirectory { dir: file, cookie: 0, bytes_max: 100_000, with_attributes: true },
+                FileKind::Directory => {
+                    FileRequest::ReadDirectory { dir: file, cookie: 0, bytes_max: 100_000, with_attributes: true }
+                }
                 FileKind::Symlink => FileRequest::ReadLink { file },
                 _ => FileRequest::GetAttributes { file },
             };

@@ -23,8 +23,8 @@ pub struct Changes {
 }
 
 impl View {
-    /// What changed after `cursor`, with at most about `bytes_max` bytes of file data. Reads at most [`ROWS_MAX`] rows, and
-    /// always goes forward.
+    /// What changed after `cursor`, with at most about `bytes_max` bytes of file data, and of the rest. Looks at [`ROWS_MAX`] rows
+    /// at most, fewer for a small budget, and always goes forward.
     pub fn changes(&self, cursor: ResyncCursor, bytes_max: usize) -> Result<Changes, ViewError> {
         let mut batch = Batch {
             view: self,
@@ -33,8 +33,8 @@ impl View {
             items: Vec::new(),
             data: Vec::new(),
             existing: SetDigest::default(),
-            rows_left: ROWS_MAX,
-            body_left: BODY_BYTES_MAX,
+            rows_left: ROWS_MAX.min(bytes_max / ITEM_BYTES + 1),
+            body_left: BODY_BYTES_MAX.min(bytes_max),
             data_left: bytes_max,
         };
         let done = batch.walk()?;

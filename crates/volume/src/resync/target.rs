@@ -10,6 +10,23 @@ use mainstay_protocol::record::COOKIE_BASE;
 use mainstay_protocol::{FileKind, LogPoint, Position};
 use std::collections::BTreeSet;
 
+/// A run that the source has: where it starts, ends, and who wrote it.
+type Listed = (u64, u64, Position);
+
+/// What stays of a run when the page from `after` to `end` lists these runs of its record: what the page does not speak of, and
+/// what it lists; in pieces as long as they can be.
+fn kept_parts(run: &StoredExtent, listed: &[&Listed], after: u64, end: u64) -> Vec<StoredExtent> {
+    let mut kept: Vec<(u64, u64)> = Vec::new();
+    let said = listed.iter().map(|(start, end, _)| (after.max(*start), *end));
+    for (start, end) in std::iter::once((0, after)).chain(said).chain(std::iter::once((end, u64::MAX))) {
+        match kept.last_mut() {
+            Some(last) if last.1 >= start => last.1 = last.1.max(end),
+            _ => kept.push((start, end)),
+        }
+    }
+    kept.into_iter().filter_map(|(start, end)| run.part(start..end)).collect()
+}
+
 fn refuse<T>(what: impl Into<String>) -> Result<T, ViewError> {
     Err(ViewError::Resync(what.into()))
 }
@@ -226,7 +243,7 @@ impl View {
     }
 
     fn keep_extents(&mut self, inode: u64, range: (u64, u64), done: bool, items: &[ListItem]) -> Result<(bool, u64), ViewError> {
-        let listed: Vec<(u64, u64, Position)> = items
+        let listed: Vec<Listed> = items
             .iter()
             .filter_map(|item| match item {
                 ListItem::Extent(extent, position) => {
@@ -236,21 +253,19 @@ impl View {
             })
             .collect();
         let end = if done { u64::MAX } else { listed.last().map_or(range.0, |(_, end, _)| *end) };
-        let held = self.extents_after(inode, range.0)?.take_while(|run| !matches!(run, Ok(run) if run.end() > end));
-        let held = held.collect::<Result<Vec<_>, _>>()?;
+        let held = self.extents_in(inode, range.0, end)?;
         // Runs newer than the row come with the log, those behind the part with the next part; the others must be here.
         let newest = self.inode(inode)?.map_or(Position(0), |row| row.changed_at);
-        let due = |(_, end, position): &(u64, u64, Position)| *position <= newest && *end <= range.1;
-        let mut lacks: u64 = listed.iter().filter(|run| due(run)).map(|(start, end, _)| end - start).sum();
+        let due = |(_, end, position): &Listed| *position <= newest && *end <= range.1;
+        let bytes = |(start, end, _): &Listed| end.saturating_sub(range.0.max(*start));
+        let mut lacks: u64 = listed.iter().filter(|run| due(run)).map(bytes).sum();
         for run in &held {
             let first = listed.partition_point(|(_, end, _)| *end <= run.offset);
             let over = listed[first..].iter().take_while(|(start, _, _)| *start < run.end());
-            let mut parts = Vec::new();
-            for same in over.filter(|(_, _, position)| *position == run.position) {
-                let Some(part) = run.part(same.0..same.1) else { continue };
-                lacks -= if due(same) { part.len as u64 } else { 0 };
-                parts.push(part);
-            }
+            let same: Vec<&Listed> = over.filter(|(_, _, position)| *position == run.position).collect();
+            let found = |listed: &&Listed| run.part(range.0.max(listed.0)..listed.1).map_or(0, |part| part.len as u64);
+            lacks = lacks.saturating_sub(same.iter().filter(|run| due(run)).map(found).sum());
+            let parts = kept_parts(run, &same, range.0, end);
             if parts[..] != [*run] {
                 self.edit(inode, &Edit { remove: vec![*run], put: parts });
             }

@@ -141,6 +141,21 @@ impl View {
         Ok(())
     }
 
+    /// The planner removes what it replaces. A copy that is mended by resync may meet an older entry of the name, or, when it had
+    /// seen records that were lost since, another name that took the same position.
+    fn make_way(&mut self, dir: u64, name: &Bytes, cookie: u64) -> Result<(), ViewError> {
+        if let Some(old) = self.entry(dir, name)?
+            && old.cookie != cookie
+        {
+            self.remove_entry(dir, name, old.cookie)?;
+        }
+        let same = self.entries_after(dir, cookie.saturating_sub(1))?.next().transpose()?.filter(|other| other.cookie == cookie);
+        match same {
+            Some(other) if other.name != *name => self.remove_entry(dir, &other.name, cookie),
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn remove_entry(&mut self, dir: u64, name: &Bytes, cookie: u64) -> Result<(), ViewError> {
         let only_here = dir > self.below;
         put_or_forget(&mut self.overlay.cookies, (dir, cookie), only_here);

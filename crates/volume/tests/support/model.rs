@@ -390,8 +390,7 @@ impl Model {
         let (now, uid) = (self.now, if who.uid == 0 { set.uid.unwrap_or(0) } else { who.uid });
         let size = if is_dir { 4096 } else { 0 };
         let links = if is_dir { 2 } else { 1 };
-        let mut attributes =
-            Attributes { file, kind, mode, links, uid, gid, size, used: size, atime: now, mtime: now, ctime: now };
+        let mut attributes = Attributes { file, kind, mode, links, uid, gid, size, used: size, atime: now, mtime: now, ctime: now };
         attributes.set_times(set, now);
         self.nodes.insert(file, Node::new(attributes, dir.attributes.file));
         self.add_name(dir.attributes.file, name, file);
