@@ -126,12 +126,8 @@ impl View {
     }
 
     pub(crate) fn put_entry(&mut self, dir: u64, name: &Bytes, file: FileId, cookie: u64) -> Result<(), ViewError> {
-        // The planner removes what it replaces; a copy that is mended by resync may meet an older entry of the name.
-        if !self.complete()
-            && let Some(old) = self.entry(dir, name)?
-            && old.cookie != cookie
-        {
-            self.remove_entry(dir, name, old.cookie)?;
+        if !self.complete() {
+            self.make_way(dir, name, cookie)?;
         }
         // A copy of its own: the name may be a slice of a large receive buffer, which would be kept alive by it.
         let name = Bytes::copy_from_slice(name);
