@@ -1,1 +1,5 @@
-fn main() {}
+//! `mainstay`: see [`mainstay::cli`].
+
+fn main() -> std::process::ExitCode {
+    mainstay::cli::main()
+}

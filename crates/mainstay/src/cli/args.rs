@@ -1,0 +1,252 @@
+//! The flags. Help, and later manual pages and completions, come from here.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "mainstay",
+    version,
+    about = "A replicated file server whose failover is verified",
+    disable_help_subcommand = true
+)]
+#[command(
+    after_help = "Exit codes: 0 ok, 1 error, 2 replicas differ, 3 refused by a rule, 4 approval pending, 5 unknown outcome, 64 usage."
+)]
+pub struct Cli {
+    /// For `init`, `join`, `node`, `credentials`: node.toml. For all others: admin.toml, with endpoints and credentials
+    /// [default: $MAINSTAY_CONFIG, or node.toml or admin.toml in /etc/mainstay]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How data is printed
+    #[arg(short, long, global = true, value_enum, default_value = "table")]
+    pub output: Format,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Table,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a new cluster: its authority, its first node, and admin credentials
+    Init(Init),
+    /// Print a single-use token with which one node can join
+    Token {
+        /// How long it may be used
+        #[arg(long, default_value_t = 60, value_name = "N")]
+        minutes: u32,
+    },
+    /// Make this machine a node of an existing cluster
+    Join(Join),
+    /// Run the daemon
+    Node(Node),
+    /// Make credentials for one more person, on the node that ran `init`
+    Credentials(Credentials),
+    /// What runs, who is primary, what is in sync, what waits for a person
+    Status,
+    /// Volumes
+    #[command(subcommand)]
+    Volume(Volume),
+    /// Planned promotions and their evidence
+    Proposals {
+        #[command(subcommand)]
+        command: Option<Proposals>,
+    },
+    /// Approve a promotion, for exactly the evidence that you looked at
+    Approve {
+        id: u64,
+        /// Hash of that evidence, at least its first eight digits. Without it the evidence is shown and you are asked
+        #[arg(long, value_name = "HASH")]
+        evidence: Option<String>,
+    },
+    /// Deny a promotion, or call one off
+    Deny {
+        id: u64,
+        #[arg(long, value_name = "TEXT", default_value = "denied")]
+        reason: String,
+    },
+    /// Why something would or would not be allowed
+    #[command(subcommand)]
+    Explain(Explain),
+    /// Maintenance of nodes
+    #[command(subcommand)]
+    Maintenance(Maintenance),
+    /// The audit log
+    Events {
+        /// Go on as events happen
+        #[arg(long)]
+        follow: bool,
+        /// Only events after this number
+        #[arg(long, default_value_t = 0, value_name = "N")]
+        after: u64,
+    },
+    /// Compare the replicas of a volume by digest
+    Verify {
+        volume: String,
+    },
+    Bench(crate::bench::BenchArgs),
+    /// A whole cluster on this machine: to mount, to break and to watch, or to play a story unattended
+    Demo(crate::demo::DemoArgs),
+}
+
+/// Written into node.toml when the file is not there yet.
+#[derive(Debug, Args)]
+pub struct NodeFlags {
+    /// The node's name
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Where its data goes
+    #[arg(long, value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+    /// Where other nodes reach it
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub peer_address: Option<SocketAddr>,
+    /// Where operators and monitoring reach it
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub admin_address: Option<SocketAddr>,
+    /// It votes, and holds no data
+    #[arg(long)]
+    pub witness: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The cluster's name
+    #[arg(long, value_name = "NAME")]
+    pub cluster: String,
+    #[command(flatten)]
+    pub node: NodeFlags,
+    /// Name of the first administrator, who gets every role
+    #[arg(long, value_name = "NAME", default_value = "admin")]
+    pub admin: String,
+    /// Where the administrator's credentials go
+    #[arg(long, value_name = "FILE", default_value = "admin.toml")]
+    pub admin_config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Join {
+    /// What `mainstay token` printed
+    pub token: String,
+    #[command(flatten)]
+    pub node: NodeFlags,
+}
+
+#[derive(Debug, Args)]
+pub struct Node {
+    /// Size of new segment files. Smaller ones suit small disks and demonstrations
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=1024))]
+    pub segment_mib: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct Credentials {
+    /// The person's name; approvals are counted by it
+    pub name: String,
+    #[arg(long = "role", required = true, value_enum)]
+    pub roles: Vec<RoleName>,
+    /// Admin address of a node; may be given several times
+    #[arg(long = "endpoint", required = true, value_name = "ADDRESS:PORT")]
+    pub endpoints: Vec<SocketAddr>,
+    /// Where they go
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RoleName {
+    Viewer,
+    Operator,
+    Approver,
+    Admin,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Volume {
+    /// Make a volume
+    Create(CreateVolume),
+    /// All volumes
+    List,
+    /// One volume
+    Show { name: String },
+    /// Allow promotions again after one failed and its cause was mended
+    ResetBreaker {
+        name: String,
+        /// What was mended
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct CreateVolume {
+    /// Clients mount it as /NAME
+    pub name: String,
+    /// Address that follows the primary
+    #[arg(long, value_name = "ADDRESS")]
+    pub service_address: IpAddr,
+    /// Port of NFS and MOUNT on it
+    #[arg(long, default_value_t = 2049)]
+    pub port: u16,
+    /// Who may mount it: NETWORK, NETWORK:ro or NETWORK:rw; several times. Without it, nobody may
+    #[arg(long = "client", value_name = "NETWORK[:ro]")]
+    pub clients: Vec<String>,
+    /// Whose identity is not taken over
+    #[arg(long, value_enum, default_value = "root")]
+    pub squash: SquashName,
+    /// Node that holds a copy; several times [default: every file server]
+    #[arg(long = "replica", value_name = "NODE")]
+    pub replicas: Vec<String>,
+    /// The first primary [default: the first replica]
+    #[arg(long, default_value = "", value_name = "NODE")]
+    pub primary: String,
+    /// Do not wait until it is served
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SquashName {
+    None,
+    Root,
+    All,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Proposals {
+    /// One proposal with its evidence
+    Show { id: u64 },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Explain {
+    /// Every check for making NODE the primary of VOLUME, with its value
+    Promote { node: String, volume: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Maintenance {
+    /// Record that a node is worked on: nothing is promoted to it or because of it
+    Begin {
+        node: String,
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// After this, a person is to be paged if it is still open
+        #[arg(long, default_value_t = 60, value_name = "N")]
+        minutes: u32,
+        /// Also when volumes lose their primary by it
+        #[arg(long)]
+        allow_primary: bool,
+    },
+    /// The work is done; the record closes when the node is in sync again
+    End {
+        id: u64,
+    },
+    List,
+}

@@ -1,0 +1,170 @@
+//! Commands that ask the cluster to decide something.
+
+use super::args::{CreateVolume, Format, SquashName};
+use super::output::{print, show};
+use super::show::{proposal_text, volume_text};
+use super::{CliError, exit};
+use mainstay_cluster::{Access, ExportClient, ExportSettings, Squash};
+use mainstay_node::admin::api::{NewMaintenance, NewVolume, ProposalStatus};
+use mainstay_node::admin::client::AdminClient;
+use std::io::{BufRead, IsTerminal};
+use std::time::{Duration, Instant};
+
+/// How long `volume create` waits until the volume is served.
+const SERVE_TIME_MAX: Duration = Duration::from_secs(30);
+const POLL_PAUSE: Duration = Duration::from_millis(50);
+
+pub async fn token(client: &AdminClient, minutes: u32, format: Format) -> Result<u8, CliError> {
+    let reply = client.token(minutes).await?;
+    show(format, &reply, |reply| format!("{}\n", reply.token));
+    Ok(exit::OK)
+}
+
+pub async fn create_volume(client: &AdminClient, new: &CreateVolume, format: Format) -> Result<u8, CliError> {
+    let squash = match new.squash {
+        SquashName::None => Squash::None,
+        SquashName::Root => Squash::Root,
+        SquashName::All => Squash::All,
+    };
+    let clients = new.clients.iter().map(|client| export_client(client, squash)).collect::<Result<Vec<_>, _>>()?;
+    if clients.is_empty() {
+        eprintln!("mainstay: no --client was given, so nobody may mount the volume");
+    }
+    let export =
+        ExportSettings { service_address: new.service_address.to_string(), port: new.port, clients, ..ExportSettings::default() };
+    let request = NewVolume {
+        name: new.name.clone(),
+        replicas: new.replicas.clone(),
+        primary: new.primary.clone(),
+        export,
+        serve_reads: true,
+    };
+    let mut volume = client.create_volume(&request).await?;
+    if !new.no_wait {
+        volume = wait_served(client, &new.name).await?;
+    }
+    show(format, &volume, volume_text);
+    Ok(exit::OK)
+}
+
+/// Until a primary has its lease; the volume exists whatever becomes of the waiting.
+async fn wait_served(client: &AdminClient, name: &str) -> Result<mainstay_node::admin::api::VolumeDetails, CliError> {
+    let begun = Instant::now();
+    loop {
+        let volume = client.volume(name).await?;
+        if volume.serving {
+            return Ok(volume);
+        }
+        if begun.elapsed() > SERVE_TIME_MAX {
+            let message =
+                format!("volume {name} was made, but is not served after {} s: see `mainstay status`", SERVE_TIME_MAX.as_secs());
+            return Err(CliError::Failed(message));
+        }
+        tokio::time::sleep(POLL_PAUSE).await;
+    }
+}
+
+/// `NETWORK`, `NETWORK:ro` or `NETWORK:rw`; IPv6 networks hold colons themselves.
+fn export_client(text: &str, squash: Squash) -> Result<ExportClient, CliError> {
+    let (network, access) = match text.rsplit_once(':') {
+        Some((network, "ro")) => (network, Access::ReadOnly),
+        Some((network, "rw")) => (network, Access::ReadWrite),
+        _ => (text, Access::ReadWrite),
+    };
+    network.parse::<mainstay_nfs::Network>().map_err(|error| CliError::Usage(error.to_string()))?;
+    Ok(ExportClient { network: network.into(), access, squash })
+}
+
+pub async fn reset_breaker(client: &AdminClient, volume: &str, reason: &str) -> Result<u8, CliError> {
+    client.reset_breaker(volume, reason).await?;
+    eprintln!("the breaker of {volume} is closed");
+    Ok(exit::OK)
+}
+
+/// An approval is for exactly the evidence that the person saw; without a hash it is shown here first.
+pub async fn approve(client: &AdminClient, id: u64, evidence: Option<&str>, format: Format) -> Result<u8, CliError> {
+    let hash = match evidence {
+        Some(hash) => hash.to_string(),
+        None => confirm(client, id).await?,
+    };
+    let status = client.approve(id, &hash).await?;
+    report(&status, format);
+    // A proposal that is still pending needs another person.
+    Ok(if status.state == "pending" { exit::APPROVAL_PENDING } else { exit::OK })
+}
+
+async fn confirm(client: &AdminClient, id: u64) -> Result<String, CliError> {
+    let details = client.proposal(id).await?;
+    if !std::io::stdin().is_terminal() {
+        let message = format!("look at `mainstay proposals show {id}`, then give --evidence with the hash that it prints");
+        return Err(CliError::Usage(message));
+    }
+    eprint!("{}\nApprove this? Type yes: ", proposal_text(&details));
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).map_err(|error| CliError::Failed(error.to_string()))?;
+    if answer.trim() == "yes" { Ok(details.evidence_hash) } else { Err(CliError::Failed("not approved".into())) }
+}
+
+pub async fn deny(client: &AdminClient, id: u64, reason: &str, format: Format) -> Result<u8, CliError> {
+    report(&client.deny(id, reason).await?, format);
+    Ok(exit::OK)
+}
+
+fn report(status: &ProposalStatus, format: Format) {
+    show(format, status, |status| format!("proposal {} is {}: {}\n", status.id, status.state, status.next));
+}
+
+pub async fn begin_maintenance(
+    client: &AdminClient,
+    node: String,
+    reason: String,
+    minutes: u32,
+    allow_primary: bool,
+    format: Format,
+) -> Result<u8, CliError> {
+    let status = client.begin_maintenance(&NewMaintenance { node, reason, minutes, allow_primary }).await?;
+    show(format, &status, |status| {
+        format!("maintenance {} of {} has begun; end it with `mainstay maintenance end {0}`\n", status.id, status.node)
+    });
+    Ok(exit::OK)
+}
+
+pub async fn end_maintenance(client: &AdminClient, id: u64) -> Result<u8, CliError> {
+    client.end_maintenance(id).await?;
+    print("");
+    eprintln!("maintenance {id} has ended; its record closes when the node is in sync");
+    Ok(exit::OK)
+}
+
+/// Kept apart for the tests' sake: which exit code a client's error has.
+#[cfg(test)]
+fn code(error: mainstay_node::admin::client::ClientError) -> u8 {
+    CliError::from(error).code()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mainstay_node::admin::api::{ApiError, ErrorKind};
+    use mainstay_node::admin::client::ClientError;
+
+    #[test]
+    fn clients_are_networks_with_an_access() {
+        let read_only = export_client("fd00::/8:ro", Squash::Root).unwrap();
+        assert_eq!((read_only.network.as_str(), read_only.access), ("fd00::/8", Access::ReadOnly));
+        assert_eq!(export_client("fd00::/8", Squash::Root).unwrap().network, "fd00::/8");
+        assert_eq!(export_client("10.0.0.0/8:rw", Squash::All).unwrap().access, Access::ReadWrite);
+        assert!(export_client("10.0.0.1/8", Squash::Root).is_err(), "host bits are set");
+        assert!(export_client("everybody", Squash::Root).is_err());
+    }
+
+    #[test]
+    fn exit_codes_tell_refusals_from_failures() {
+        let answer = |error| ClientError::Answer(ApiError::new(error, "x"));
+        assert_eq!(code(answer(ErrorKind::Refused)), exit::REFUSED);
+        assert_eq!(code(answer(ErrorKind::Unknown)), exit::INDETERMINATE);
+        assert_eq!(code(answer(ErrorKind::Forbidden)), exit::ERROR);
+        assert_eq!(code(ClientError::Lost("x".into())), exit::INDETERMINATE);
+        assert_eq!(code(ClientError::Unreachable("x".into())), exit::ERROR);
+    }
+}

@@ -1,0 +1,133 @@
+//! `mainstay`: data on standard output, messages on standard error, exit codes as in [`exit`].
+
+mod args;
+mod change;
+pub mod exit;
+mod local;
+mod output;
+mod show;
+mod status;
+
+use args::{Cli, Command, Explain, Maintenance, Proposals, Volume};
+use clap::Parser;
+use clap::error::ErrorKind as ClapError;
+use mainstay_node::admin::api::{ApiError, ErrorKind};
+use mainstay_node::admin::client::{AdminClient, AdminConfig, AdminConfigError, ClientError};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Where configuration is looked for when nobody says.
+const CONFIG_DIRECTORY: &str = "/etc/mainstay";
+const CONFIG_VARIABLE: &str = "MAINSTAY_CONFIG";
+
+/// What goes wrong, each with its exit code.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    #[error("{0}")]
+    Usage(String),
+    #[error("{0}")]
+    Failed(String),
+    #[error(transparent)]
+    Config(#[from] AdminConfigError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Bench(#[from] crate::bench::BenchError),
+}
+
+impl CliError {
+    fn code(&self) -> u8 {
+        match self {
+            CliError::Usage(_) => exit::USAGE,
+            CliError::Bench(error) => error.exit_code(),
+            CliError::Client(ClientError::Answer(ApiError { error, .. })) => match error {
+                ErrorKind::Refused => exit::REFUSED,
+                ErrorKind::Unknown => exit::INDETERMINATE,
+                _ => exit::ERROR,
+            },
+            CliError::Client(ClientError::Lost(_)) => exit::INDETERMINATE,
+            _ => exit::ERROR,
+        }
+    }
+}
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            let asked = matches!(error.kind(), ClapError::DisplayHelp | ClapError::DisplayVersion);
+            return ExitCode::from(if asked { exit::OK } else { exit::USAGE });
+        }
+    };
+    match run(cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("mainstay: {error}");
+            ExitCode::from(error.code())
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<u8, CliError> {
+    let config = |name: &str| config_path(cli.config.as_deref(), name);
+    let format = cli.output;
+    match cli.command {
+        Command::Init(init) => local::init(&config("node.toml"), &init, format),
+        Command::Join(join) => local::join(&config("node.toml"), &join, format),
+        Command::Node(node) => local::node(&config("node.toml"), &node),
+        Command::Bench(bench) => {
+            crate::bench::run(&bench, format == args::Format::Json)?;
+            Ok(exit::OK)
+        }
+        Command::Credentials(credentials) => local::credentials(&config("node.toml"), &credentials),
+        Command::Demo(demo) => Ok(crate::demo::run(demo)),
+        remote => {
+            let client = AdminClient::new(&AdminConfig::load(&config("admin.toml"))?)?;
+            runtime()?.block_on(ask(&client, remote, format))
+        }
+    }
+}
+
+fn config_path(given: Option<&Path>, name: &str) -> PathBuf {
+    let variable = || std::env::var_os(CONFIG_VARIABLE).map(PathBuf::from);
+    given.map(Path::to_owned).or_else(variable).unwrap_or_else(|| Path::new(CONFIG_DIRECTORY).join(name))
+}
+
+/// For commands that only ask; the daemon has its own.
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| CliError::Failed(format!("cannot start: {error}")))
+}
+
+async fn ask(client: &AdminClient, command: Command, format: args::Format) -> Result<u8, CliError> {
+    match command {
+        Command::Status => show::status(client, format).await,
+        Command::Volume(Volume::List) => show::volumes(client, format).await,
+        Command::Volume(Volume::Show { name }) => show::volume(client, &name, format).await,
+        Command::Proposals { command: None } => show::proposals(client, format).await,
+        Command::Proposals { command: Some(Proposals::Show { id }) } => show::proposal(client, id, format).await,
+        Command::Explain(Explain::Promote { node, volume }) => show::explain(client, &node, &volume, format).await,
+        Command::Maintenance(Maintenance::List) => show::maintenance(client, format).await,
+        Command::Events { follow, after } => show::events(client, after, follow, format).await,
+        Command::Verify { volume } => show::verify(client, &volume, format).await,
+        Command::Token { minutes } => change::token(client, minutes, format).await,
+        Command::Volume(Volume::Create(new)) => change::create_volume(client, &new, format).await,
+        Command::Volume(Volume::ResetBreaker { name, reason }) => change::reset_breaker(client, &name, &reason).await,
+        Command::Approve { id, evidence } => change::approve(client, id, evidence.as_deref(), format).await,
+        Command::Deny { id, reason } => change::deny(client, id, &reason, format).await,
+        Command::Maintenance(Maintenance::Begin { node, reason, minutes, allow_primary }) => {
+            change::begin_maintenance(client, node, reason, minutes, allow_primary, format).await
+        }
+        Command::Maintenance(Maintenance::End { id }) => change::end_maintenance(client, id).await,
+        Command::Init(_)
+        | Command::Join(_)
+        | Command::Node(_)
+        | Command::Credentials(_)
+        | Command::Demo(_)
+        | Command::Bench(_) => {
+            unreachable!("`run` has handled what needs no cluster")
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Commands that only look.
+
+use super::args::Format;
+use super::output::{Style, json, print, show, table};
+use super::{CliError, exit, status};
+use mainstay_cluster::{AuditEvent, Verdict};
+use mainstay_node::admin::api::{Explained, ProposalDetails, ProposalStatus, Verification, VolumeDetails};
+use mainstay_node::admin::client::AdminClient;
+use mainstay_protocol::Timestamp;
+use std::time::Duration;
+
+/// How long one request of `events --follow` waits for news.
+const FOLLOW_WAIT: Duration = Duration::from_secs(25);
+
+pub async fn status(client: &AdminClient, format: Format) -> Result<u8, CliError> {
+    let answer = client.status().await?;
+    show(format, &answer, |answer| status::render(answer, Style::detect()));
+    Ok(exit::OK)
+}
+
+pub async fn volumes(client: &AdminClient, format: Format) -> Result<u8, CliError> {
+    let volumes = client.volumes().await?;
+    show(format, &volumes, |volumes| volume_table(volumes));
+    Ok(exit::OK)
+}
+
+fn volume_table(volumes: &[VolumeDetails]) -> String {
+    let row = |volume: &VolumeDetails| {
+        let primary = volume.primary.clone().unwrap_or_else(|| "none".into());
+        let address = format!("{}:{}", volume.export.service_address, volume.export.port);
+        vec![volume.name.clone(), primary, volume.epoch.to_string(), volume.in_sync.join(" "), volume.replicas.join(" "), address]
+    };
+    let rows: Vec<Vec<String>> = volumes.iter().map(row).collect();
+    table(&["VOLUME", "PRIMARY", "EPOCH", "IN SYNC", "REPLICAS", "ADDRESS"], &rows, "")
+}
+
+pub async fn volume(client: &AdminClient, name: &str, format: Format) -> Result<u8, CliError> {
+    let volume = client.volume(name).await?;
+    show(format, &volume, volume_text);
+    Ok(exit::OK)
+}
+
+pub(super) fn volume_text(volume: &VolumeDetails) -> String {
+    let export = &volume.export;
+    let mut text = volume_table(std::slice::from_ref(volume));
+    text += &format!(
+        "\nmount -t nfs -o vers=3,tcp,nolock,port={0},mountport={0} {1}:/{2} /mnt\n",
+        export.port, export.service_address, volume.name
+    );
+    let row = |client: &mainstay_cluster::ExportClient| {
+        vec![client.network.clone(), format!("{:?}", client.access), format!("{:?}", client.squash)]
+    };
+    let rows: Vec<Vec<String>> = export.clients.iter().map(row).collect();
+    text += &table(&["CLIENTS", "ACCESS", "SQUASH"], &rows, "");
+    text
+}
+
+pub async fn proposals(client: &AdminClient, format: Format) -> Result<u8, CliError> {
+    let proposals = client.proposals().await?;
+    show(format, &proposals, |proposals| {
+        let rows: Vec<ProposalStatus> = proposals.iter().map(short).collect();
+        status::proposals(&rows)
+    });
+    Ok(exit::OK)
+}
+
+fn short(details: &ProposalDetails) -> ProposalStatus {
+    ProposalStatus {
+        id: details.id,
+        volume: details.volume.clone(),
+        candidate: details.candidate.clone(),
+        state: details.state.clone(),
+        evidence_hash: details.evidence_hash.clone(),
+        reason: details.reason.clone(),
+        next: details.next.clone(),
+    }
+}
+
+pub async fn proposal(client: &AdminClient, id: u64, format: Format) -> Result<u8, CliError> {
+    let proposal = client.proposal(id).await?;
+    show(format, &proposal, proposal_text);
+    Ok(exit::OK)
+}
+
+pub(super) fn proposal_text(details: &ProposalDetails) -> String {
+    let mut text = format!("proposal {}: {} becomes primary of {}\n", details.id, details.candidate, details.volume);
+    let reason = details.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+    text += &format!("state:    {}{reason}\n", details.state);
+    text += &format!("made:     {} by {}\n", instant(details.proposal.at), details.proposal.proposer);
+    text += &format!("expires:  {}\n", instant(details.proposal.expires_at));
+    details.evidence.iter().for_each(|line| text += &format!("evidence: {line}\n"));
+    text += &format!("hash:     {}\nnext:     {}\n", details.evidence_hash, details.next);
+    text
+}
+
+fn instant(at: Timestamp) -> String {
+    mainstay_cluster::refusal::instant(at)
+}
+
+/// 0 when it would be allowed, 3 when a rule says no.
+pub async fn explain(client: &AdminClient, node: &str, volume: &str, format: Format) -> Result<u8, CliError> {
+    let explained = client.explain_promote(node, volume).await?;
+    show(format, &explained, explain_text);
+    Ok(if explained.promotable { exit::OK } else { exit::REFUSED })
+}
+
+fn explain_text(explained: &Explained) -> String {
+    let rows: Vec<Vec<String>> = explained
+        .explanation
+        .checks
+        .iter()
+        .map(|check| {
+            let verdict = match check.verdict {
+                Verdict::Holds => "holds",
+                Verdict::Fails => "FAILS",
+                Verdict::Unknown => "UNKNOWN",
+            };
+            vec![check.rule.to_string(), verdict.into(), check.claim.clone(), check.value.clone(), check.clears.clone()]
+        })
+        .collect();
+    let answer = if explained.promotable { "could be proposed now" } else { "would be refused now" };
+    let title = format!("{} as primary of {}: {answer}\n\n", explained.node, explained.volume);
+    title + &table(&["RULE", "VERDICT", "MUST HOLD", "SEEN", "WHAT CLEARS IT"], &rows, "")
+}
+
+pub async fn maintenance(client: &AdminClient, format: Format) -> Result<u8, CliError> {
+    let list = client.maintenance().await?;
+    show(format, &list, |list| status::maintenance(list));
+    Ok(exit::OK)
+}
+
+pub async fn events(client: &AdminClient, mut after: u64, follow: bool, format: Format) -> Result<u8, CliError> {
+    let mut wait = Duration::ZERO;
+    loop {
+        let answer = client.events(after, wait).await?;
+        if answer.forgotten > 0 {
+            eprintln!("mainstay: {} older events are in the nodes' logs only", answer.forgotten);
+        }
+        answer.events.iter().for_each(|event| print(&event_line(event, format)));
+        if !follow {
+            return Ok(exit::OK);
+        }
+        (after, wait) = (answer.last, FOLLOW_WAIT);
+    }
+}
+
+/// JSON: one object per line, so that a follower can be read as it goes.
+fn event_line(event: &AuditEvent, format: Format) -> String {
+    match format {
+        Format::Json => serde_json::to_string(event).map_or_else(|_| json(&event.number), |line| line + "\n"),
+        Format::Table => format!("{:>6}  {}  {}  {}\n", event.number, instant(event.at), event.hash.short(), event.text),
+    }
+}
+
+/// 0 when all replicas are equal, 2 when they differ, 5 when one did not say.
+pub async fn verify(client: &AdminClient, volume: &str, format: Format) -> Result<u8, CliError> {
+    let verification = client.verify(volume).await?;
+    show(format, &verification, verify_text);
+    let silent = verification.replicas.iter().any(|replica| replica.digest.is_none());
+    Ok(match (verification.equal, silent) {
+        (true, _) => exit::OK,
+        (false, true) => exit::INDETERMINATE,
+        (false, false) => exit::VIOLATED,
+    })
+}
+
+fn verify_text(verification: &Verification) -> String {
+    let rows: Vec<Vec<String>> = verification
+        .replicas
+        .iter()
+        .map(|replica| match replica.digest {
+            Some(digest) => {
+                let counts = [digest.inodes, digest.entries, digest.extents].map(|count| count.to_string());
+                let mut row = vec![replica.node.clone(), format!("{:016x}", digest.xor)];
+                row.extend(counts);
+                row
+            }
+            None => vec![replica.node.clone(), "no answer".into(), "-".into(), "-".into(), "-".into()],
+        })
+        .collect();
+    let answer = if verification.equal { "the replicas are equal" } else { "NOT PROVEN EQUAL" };
+    let title = format!("volume {} at position {}: {answer}\n", verification.volume, verification.position);
+    title + &table(&["REPLICA", "DIGEST", "INODES", "ENTRIES", "EXTENTS"], &rows, "  ")
+}

@@ -1,0 +1,126 @@
+//! The attended demo: prints where things are, then the cluster's state whenever it changes, until Ctrl-C.
+
+use super::cluster::{Cluster, SERVICE, VOLUME, volume};
+use mainstay_node::admin::api::ClusterStatus;
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A node that died is started again so long after the volume serves, so that there is time to look.
+const RESTART_AFTER: Duration = Duration::from_secs(5);
+
+pub async fn run(mut cluster: Cluster) -> u8 {
+    introduce(&cluster);
+    let mut screen = Screen::default();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => look(&mut cluster, &mut screen).await,
+            _ = tokio::signal::ctrl_c() => break,
+        }
+    }
+    eprintln!("\ndemo: stopping");
+    cluster.stop().await;
+    crate::cli::exit::OK
+}
+
+fn introduce(cluster: &Cluster) {
+    let (host, port) = SERVICE.rsplit_once(':').unwrap_or((SERVICE, "12049"));
+    let admin = crate::launch::admin_path(&cluster.dir);
+    let pids = ["a", "b", "w"].map(|name| format!("{name}={}", cluster.pid(name).unwrap_or(0))).join(" ");
+    println!("A cluster is running: file servers a and b, witness w, volume `{VOLUME}`.\n");
+    println!("  directory  {}", cluster.dir.display());
+    println!("  processes  {pids}");
+    println!("  admin      {}", admin.display());
+    println!("  mount      mount -t nfs -o vers=3,tcp,nolock,port={port},mountport={port} {host}:/{VOLUME} /mnt\n");
+    println!("Try:");
+    println!("  kill -9 {}                      # the primary; reads go on, writes wait", cluster.pid("a").unwrap_or(0));
+    println!("  mainstay --config {} proposals       # what b proposes, and on what evidence", admin.display());
+    println!("  mainstay --config {} approve 1       # nobody is promoted before this", admin.display());
+    println!("  mainstay --config {} verify {VOLUME}   # both copies, compared", admin.display());
+    println!("\nCtrl-C stops everything.\n");
+}
+
+async fn look(cluster: &mut Cluster, screen: &mut Screen) {
+    let status = cluster.status().await;
+    let serving = status.as_ref().is_ok_and(|status| volume(status).is_some_and(|volume| volume.state == "serving"));
+    for (name, ago) in cluster.dead() {
+        if serving && ago >= RESTART_AFTER {
+            screen.say(&format!("node {name} is started again"));
+            if let Err(error) = cluster.spawn(&name) {
+                screen.say(&error.to_string());
+            }
+        }
+    }
+    match status {
+        Ok(status) => screen.show(&status),
+        Err(error) => screen.say(&error.to_string()),
+    }
+}
+
+/// Redraws in place on a terminal; elsewhere prints a line only when something other than a position changed.
+#[derive(Default)]
+struct Screen {
+    drawn_lines: usize,
+    last: String,
+    bytes: Option<(Instant, u64, u64)>,
+}
+
+impl Screen {
+    fn say(&mut self, text: &str) {
+        if self.last != text {
+            println!("{text}");
+            self.last = text.to_string();
+            self.drawn_lines = 0;
+        }
+    }
+
+    fn show(&mut self, status: &ClusterStatus) {
+        let Some(volume) = volume(status) else { return self.say("the volume is not there yet") };
+        let sent: u64 = volume.replicas.iter().map(|replica| replica.bytes_sent).sum();
+        let (records, rate) = self.rates(volume.commit, sent);
+        let primary = volume.primary.as_deref().unwrap_or("none");
+        let head =
+            format!("{VOLUME}: {}, primary {primary}, epoch {}, in sync {}", volume.state, volume.epoch, volume.in_sync.join(" "));
+        let nodes = status.nodes.iter().map(|node| format!("{} {}", node.name, node.state)).collect::<Vec<_>>().join(", ");
+        let mut lines = vec![head, format!("nodes: {nodes}; lease {} ms", volume.lease_ms)];
+        for replica in &volume.replicas {
+            let lag = volume.commit.saturating_sub(replica.position);
+            lines.push(format!(
+                "  {:<3} {:<12} at {:<10} durable {:<10} behind {lag}",
+                replica.node, replica.state, replica.position, replica.durable
+            ));
+        }
+        lines.extend(
+            status
+                .proposals
+                .iter()
+                .map(|p| format!("proposal {}: {} for {}, {}. {}", p.id, p.candidate, p.volume, p.state, p.next)),
+        );
+        lines.push(format!("{records} records/s, replication {:.1} MB/s", rate as f64 / 1e6));
+        self.draw(lines);
+    }
+
+    fn draw(&mut self, lines: Vec<String>) {
+        if std::io::stdout().is_terminal() {
+            let up = if self.drawn_lines > 0 { format!("\x1b[{}A", self.drawn_lines) } else { String::new() };
+            let body: String = lines.iter().map(|line| format!("\x1b[2K{line}\n")).collect();
+            print!("{up}\x1b[J{body}");
+            let _ = std::io::stdout().flush();
+            self.drawn_lines = lines.len();
+        } else {
+            let steady =
+                format!("{} | {}", lines[0], lines.iter().filter(|line| line.starts_with("proposal")).cloned().collect::<String>());
+            self.say(&steady);
+        }
+    }
+
+    fn rates(&mut self, commit: u64, sent: u64) -> (u64, u64) {
+        let now = Instant::now();
+        let before = self.bytes.replace((now, commit, sent));
+        before.map_or((0, 0), |(at, old_commit, old_sent)| {
+            let seconds = now.duration_since(at).as_secs_f64().max(0.001);
+            let per_second = |new: u64, old: u64| (new.saturating_sub(old) as f64 / seconds) as u64;
+            (per_second(commit, old_commit), per_second(sent, old_sent))
+        })
+    }
+}

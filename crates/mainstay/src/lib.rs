@@ -1,0 +1,7 @@
+//! The command line, and what the demo and the tests need to run a cluster of real processes.
+
+pub mod bench;
+pub mod cli;
+pub mod demo;
+pub mod launch;
+pub mod nfs_client;
