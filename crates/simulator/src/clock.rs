@@ -55,7 +55,12 @@ impl Clock {
         self.wall_offset_ns
     }
 
-    /// An operator or NTP sets the wall clock.
+    /// NTP sets the wall clock right.
+    pub fn set_right(&mut self) {
+        self.wall_offset_ns %= SECOND as i128;
+    }
+
+    /// An operator or a bad time source sets the wall clock.
     pub fn jump_wall(&mut self, by_ns: i128) {
         self.wall_offset_ns += by_ns;
     }

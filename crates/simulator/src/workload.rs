@@ -105,16 +105,16 @@ impl FileWorker {
         }
     }
 
+    /// What was learned comes before everything else: a size is set only after the flush before it has succeeded.
     fn queue_learned(&mut self, learned: Learned) {
-        if let Some(next) = learned.next {
-            self.queue.push_front(next);
-        }
         let mut files: Vec<Key> = learned.again.iter().map(|(file, _, _)| *file).collect();
         files.dedup();
-        for (file, offset, data) in learned.again {
-            self.queue.push_back(Op::Write { file, offset, data: Bytes::from(data), stability: Stability::FileSync });
-        }
-        self.queue.extend(files.into_iter().map(|file| Op::Commit { file }));
+        let again = learned.again.into_iter().map(|(file, offset, data)| {
+            let data = Bytes::from(data);
+            Op::Write { file, offset, data, stability: Stability::FileSync }
+        });
+        let first = again.chain(files.into_iter().map(|file| Op::Commit { file })).chain(learned.next);
+        self.queue = first.chain(std::mem::take(&mut self.queue)).collect();
     }
 
     /// Only a few removed objects are remembered.
@@ -129,7 +129,11 @@ impl FileWorker {
         let name = self.root_name();
         let pending = self.current.take();
         match (self.tree.take(), pending) {
-            (Some(tree), Some(op)) if !op.changes() => self.tree = Some(tree),
+            (Some(tree), Some(op)) if !op.changes() => {
+                self.tree = Some(tree);
+                // It may have been the flush that a new size waits for.
+                self.queue.retain(|op| !matches!(op, Op::SetSize { .. }));
+            }
             (tree, pending) => {
                 self.retired.push(Retired { name, tree, pending });
                 self.queue.clear();

@@ -194,6 +194,8 @@ impl World {
             Event::Coordination => self.coordinate(),
             Event::Client { client, event } => self.client_event(client, event),
             Event::Operators => self.operate(),
+            // What was planned for later is a fault like the others: over.
+            Event::Script(_) if self.healing => {}
             Event::Script(index) => {
                 let action = self.plan.script[index].1.clone();
                 self.act(action);

@@ -80,7 +80,10 @@ fn fault(rng: &mut Rng, plan: &mut Plan, mood: &Mood, at: Time) {
             plan.at(end, Action::Resume(node));
         }
         Some(2) => cut(rng, plan, node, at),
-        Some(3) => disk(rng, plan, *rng.clone().pick(&[A, B]), at),
+        Some(3) => {
+            let node = *rng.pick(&[A, B]);
+            disk(rng, plan, node, at)
+        }
         Some(4) => {
             plan.at(at, Action::JumpWall(node, rng.range(0, 7_200_000) as i64 - 3_600_000));
         }

@@ -2,7 +2,7 @@
 
 use super::node::NodeState;
 use super::{Event, World};
-use crate::disk::{DiskFaults, lock};
+use crate::disk::{Crash, DiskFaults, lock};
 use crate::network::{End, Quality};
 use crate::queue::{MILLISECOND, SECOND};
 use crate::scenario::{Action, NODES};
@@ -159,6 +159,18 @@ impl World {
         NODES.into_iter().for_each(|id| self.link_coordination(id));
     }
 
+    /// A process that gave up its copy (a failed write or sync) is started again, as its supervisor or an operator would.
+    pub(super) fn restart_failed(&mut self) {
+        for id in NODES {
+            let now = self.nodes[&id].clock.now(self.queue.now());
+            let process = self.nodes[&id].process.as_ref();
+            if process.is_some_and(|process| process.replica.status(now).failure.is_some()) {
+                self.crash(id, Crash::Process);
+            }
+            self.start(id);
+        }
+    }
+
     /// Every fault ends.
     pub(super) fn end_faults(&mut self) {
         self.heal_links();
@@ -170,6 +182,7 @@ impl World {
                 platter.capacity_bytes = super::DISK_BYTES;
             }
             self.node_mut(id).hang_until = 0;
+            self.node_mut(id).clock.set_right();
             self.resume(id);
             self.start(id);
         }

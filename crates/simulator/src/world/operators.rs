@@ -38,11 +38,10 @@ impl Operators {
 impl World {
     pub(super) fn operate(&mut self) {
         self.queue.after(LOOK, Event::Operators);
-        let up: Vec<NodeId> = self.nodes.values().filter(|node| node.process.is_some()).map(|node| node.id).collect();
-        if up.is_empty() {
-            return;
+        if self.healing && !self.closing {
+            self.restart_failed();
         }
-        let through = *self.operators.rng.pick(&up);
+        let Some(through) = self.anybody() else { return };
         let view = self.model.view(through);
         if self.healing {
             self.tidy_up(through, &view);
@@ -106,7 +105,8 @@ impl World {
     fn tidy_up(&mut self, through: NodeId, view: &ClusterState) {
         self.operators.approvals = HELPFUL;
         let at = self.wall_of(through);
-        if view.volumes.get(&VOLUME).is_some_and(|volume| volume.breaker.open) && self.operators.rng.one_in(4) {
+        let latched = |volume: &mainstay_cluster::VolumeState| volume.breaker != mainstay_cluster::Breaker::default();
+        if view.volumes.get(&VOLUME).is_some_and(latched) && self.operators.rng.one_in(4) {
             let reason = "the faults have ended".to_string();
             self.propose(through, OPERATOR_TICKET, Command::ResetBreaker { volume: VOLUME, reason, actor: person("olga"), at });
         }

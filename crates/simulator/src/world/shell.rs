@@ -113,7 +113,10 @@ impl World {
         let mut effects = Vec::new();
         process.replica.poll(at, &mut effects);
         for effect in effects {
-            self.execute(id, effect);
+            // The last one may have been that it stops.
+            if self.nodes[&id].process.is_some() {
+                self.execute(id, effect);
+            }
         }
         self.set_timer(id);
     }
