@@ -4,19 +4,20 @@ use crate::Bug;
 use crate::core::{Core, Purpose};
 use crate::event::{Effect, Note, PeerStatus, ServeMode};
 use crate::lease::Lease;
+use crate::secondary::Inherited;
 use crate::source::Source;
 use crate::stream::{Joining, Peer, State, WINDOW_BYTES_MAX};
 use crate::waiting::{Answer, Waiting};
 use mainstay_cluster::{Command, ReignState};
 use mainstay_protocol::peer::EpochStart;
 use mainstay_protocol::{
-    ClientRequest, Epoch, FileError, FileResult, Incarnation, LogPoint, Mono, NodeId, Now, PeerMessage, Position, Record,
+    ClientRequest, Epoch, FileResult, Incarnation, LogPoint, Mono, NodeId, Now, PeerMessage, Position, Record,
 };
 use mainstay_volume::{Outcome, RecordsAfter};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// Requests that may wait for the lease, for room in the window, or for the volume; more are told to try later.
+/// Requests that may wait for the lease, for room in the window, or for the volume; more are let go without an answer.
 pub const HELD_MAX: usize = 4096;
 /// Answers that may wait for their commit.
 pub const WAITING_MAX: usize = 16_384;
@@ -95,6 +96,12 @@ impl Primary {
         primary.follow_view(core, now.mono);
         primary.renew(core, now);
         Some(primary)
+    }
+
+    /// Takes over what clients were waiting for while this node served reads only.
+    pub fn inherit(&mut self, inherited: Inherited) {
+        self.reading.extend(inherited.reading.into_iter().map(|(read, ticket)| (read, (ticket, self.started_at))));
+        self.held.extend(inherited.held);
     }
 
     /// The set of replicas follows the cluster state; a member that was added is no longer "joining".
@@ -180,14 +187,16 @@ impl Primary {
     // ---- clients -----------------------------------------------------------------------------------------------------
 
     pub fn on_client(&mut self, core: &mut Core, ticket: u64, request: ClientRequest, now: Now) {
+        // "Try later" has clients come again under another number, under which a request that was executed before would not be
+        // known again: whoever cannot be served here is let go without an answer instead.
         if self.stage == Stage::Stopping {
-            core.out.push(Effect::Reply { ticket, result: Err(FileError::TryLater.into()) });
+            core.out.push(Effect::Abandon { ticket });
         } else if self.may_execute(core, now) && self.held.is_empty() {
             self.execute(core, ticket, &request, now);
         } else if self.held.len() < HELD_MAX {
             self.held.push_back((ticket, request));
         } else {
-            core.out.push(Effect::Reply { ticket, result: Err(FileError::TryLater.into()) });
+            core.out.push(Effect::Abandon { ticket });
         }
     }
 
@@ -538,7 +547,7 @@ impl Primary {
         self.stage = Stage::Stopping;
         self.stop_by = Some(now.mono.after_ms(core.timing.lease_ms));
         for (ticket, _) in self.held.drain(..) {
-            core.out.push(Effect::Reply { ticket, result: Err(FileError::TryLater.into()) });
+            core.out.push(Effect::Abandon { ticket });
         }
         self.want_durable(core, core.last_position());
     }

@@ -263,14 +263,16 @@ impl Replica {
 
     fn take_up(&mut self, epoch: Epoch, now: Now) {
         let fit = self.core.volume.as_ref().is_some_and(|volume| volume.complete() && volume.last().epoch <= epoch);
-        if let Role::Secondary(secondary) = &mut self.role {
-            secondary.abandon_reads(&mut self.core);
-        }
-        self.core.serve(ServeMode::Closed);
         let loss_epoch = self.core.state().map_or(0, |state| state.loss_epoch);
         let primary = if fit { Primary::take_up(&mut self.core, epoch, loss_epoch, now) } else { None };
         match primary {
-            Some(primary) => self.role = Role::Primary(Box::new(primary)),
+            Some(mut primary) => {
+                // The service address stays bound over this, and clients' connections with it.
+                if let Role::Secondary(secondary) = &mut self.role {
+                    primary.inherit(secondary.hand_over());
+                }
+                self.role = Role::Primary(Box::new(primary));
+            }
             None if fit && self.core.failed.is_none() => {}
             None => self.refuse_grant(epoch, now),
         }
@@ -386,7 +388,7 @@ impl Replica {
         match &mut self.role {
             Role::Primary(primary) => primary.stop(&mut self.core, now),
             Role::Secondary(secondary) => {
-                secondary.abandon_reads(&mut self.core);
+                secondary.abandon(&mut self.core);
                 self.core.serve(ServeMode::Closed);
             }
             Role::Voter => {}

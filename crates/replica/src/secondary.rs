@@ -3,6 +3,7 @@
 use crate::Bug;
 use crate::core::Core;
 use crate::event::{Effect, Note, ServeMode};
+use crate::primary::HELD_MAX;
 use crate::source::BATCH_BYTES_MAX;
 use bytes::Bytes;
 use mainstay_cluster::WithoutPrimary;
@@ -29,6 +30,16 @@ pub struct Secondary {
     pub commit_durable: Position,
     resync: Option<Resync>,
     reading: BTreeMap<u64, u64>,
+    /// Requests that only a primary may answer, while this node serves reads: it may be the next one.
+    held: VecDeque<(u64, ClientRequest)>,
+}
+
+/// What clients still wait for when a secondary becomes the primary: reads under way (the volume's ticket → the client's), and
+/// requests that were held.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    pub reading: BTreeMap<u64, u64>,
+    pub held: VecDeque<(u64, ClientRequest)>,
 }
 
 /// A resync by change under way.
@@ -317,18 +328,19 @@ impl Secondary {
         let mode = if allowed && complete && no_primary_can_serve(core, now) { ServeMode::ReadOnly } else { ServeMode::Closed };
         core.serve(mode);
         if mode == ServeMode::Closed {
-            let tickets: Vec<u64> = std::mem::take(&mut self.reading).into_values().collect();
-            core.out.extend(tickets.into_iter().map(|ticket| Effect::Abandon { ticket }));
+            self.abandon(core);
         }
     }
 
     pub fn on_client(&mut self, core: &mut Core, ticket: u64, request: ClientRequest, now: Now) {
         let reads = !request.request.changes() && !matches!(request.request, FileRequest::Commit { .. });
-        let (ServeMode::ReadOnly, true, Some(volume)) = (core.serve, reads, core.volume.as_mut()) else {
-            // Held back rather than refused: the client asks again, and by then there may be a primary.
+        let (ServeMode::ReadOnly, Some(volume)) = (core.serve, core.volume.as_mut()) else {
             core.out.push(Effect::Reply { ticket, result: Err(FileError::TryLater.into()) });
             return;
         };
+        if !reads {
+            return self.hold(core, ticket, request);
+        }
         match volume.execute(now.wall, self.epoch, &request) {
             Outcome::Done { result, .. } => core.out.push(Effect::Reply { ticket, result }),
             Outcome::Read { ticket: read, .. } => {
@@ -343,9 +355,25 @@ impl Secondary {
         }
     }
 
-    pub fn abandon_reads(&mut self, core: &mut Core) {
-        let tickets: Vec<u64> = std::mem::take(&mut self.reading).into_values().collect();
-        core.out.extend(tickets.into_iter().map(|ticket| Effect::Abandon { ticket }));
+    /// "Try later" would be wrong: the client asks again under another number, and if the old primary did execute this request,
+    /// the duplicate request cache could not know it again. So it waits, or the connection is reset and the same number comes
+    /// again.
+    fn hold(&mut self, core: &mut Core, ticket: u64, request: ClientRequest) {
+        if self.held.len() < HELD_MAX {
+            self.held.push_back((ticket, request));
+        } else {
+            core.out.push(Effect::Abandon { ticket });
+        }
+    }
+
+    pub fn abandon(&mut self, core: &mut Core) {
+        let reading = std::mem::take(&mut self.reading).into_values();
+        let held = std::mem::take(&mut self.held).into_iter().map(|(ticket, _)| ticket);
+        core.out.extend(reading.chain(held).map(|ticket| Effect::Abandon { ticket }));
+    }
+
+    pub fn hand_over(&mut self) -> Inherited {
+        Inherited { reading: std::mem::take(&mut self.reading), held: std::mem::take(&mut self.held) }
     }
 
     // ---- time ------------------------------------------------------------------------------------------------------------------------
