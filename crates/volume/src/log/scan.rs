@@ -110,17 +110,18 @@ impl<'a> Scanner<'a> {
     }
 }
 
+/// Pieces that are looked through only when they are not all zeros.
+const PIECE_BYTES: usize = 4096;
+
 /// Looks behind `from` for a mark proving that the record at `position` was once synced in the segment with this mark key.
 pub(crate) fn find_proof(file: &dyn DiskFile, from: Place, key: u64, position: Position) -> io::Result<Option<Mark>> {
-    let magic = MARK_MAGIC.to_le_bytes();
     let (mut at, end) = (from.offset as u64, file.len()?);
     let mut window = vec![0; WINDOW_BYTES.min((end - at.min(end)) as usize)];
     while at + (MARK_BYTES as u64) <= end {
         let len = window.len().min((end - at) as usize);
         file.read_at(at, &mut window[..len])?;
-        let starts = window[..len].windows(4).enumerate().filter(|(_, four)| *four == magic);
-        let marks = starts.filter_map(|(start, _)| Mark::decode(&window[start..len]));
-        if let Some(mark) = marks.into_iter().find(|mark| mark.key == key && mark.durable >= position) {
+        let proof = |mark: &Mark| mark.key == key && mark.durable >= position;
+        if let Some(mark) = marks(&window[..len]).find(proof) {
             return Ok(Some(mark));
         }
         // Windows overlap, so that a mark across their border is seen.
@@ -129,10 +130,29 @@ pub(crate) fn find_proof(file: &dyn DiskFile, from: Place, key: u64, position: P
     Ok(None)
 }
 
+/// Everything in `window` that decodes as a mark, at any byte.
+fn marks(window: &[u8]) -> impl Iterator<Item = Mark> + '_ {
+    let magic = MARK_MAGIC.to_le_bytes();
+    let pieces =
+        (0..window.len()).step_by(PIECE_BYTES).filter(|start| !is_zero(&window[*start..window.len().min(start + PIECE_BYTES)]));
+    pieces.flat_map(move |start| {
+        let end = window.len().min(start + PIECE_BYTES + magic.len() - 1);
+        let places = window[start..end].windows(magic.len()).enumerate().filter(move |(_, four)| *four == magic);
+        places.filter_map(move |(index, _)| Mark::decode(&window[start + index..]))
+    })
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    static ZEROS: [u8; ERASE_BYTES] = [0; ERASE_BYTES];
+    bytes.chunks(ERASE_BYTES).all(|piece| piece == &ZEROS[..piece.len()])
+}
+
+/// Zeros are written in pieces of this size, and only where something else was.
+const ERASE_BYTES: usize = 64 << 10;
+
 /// Zeros everything from `from` on that is not zero, and syncs: what a crash left behind an unsynced tail must not be met
-/// again by a later recovery.
+/// again by a later recovery. Returns the bytes written.
 pub(crate) fn erase_behind(file: &dyn DiskFile, from: u64) -> io::Result<u64> {
-    const ERASE_BYTES: usize = 64 << 10;
     let end = file.len()?;
     let (mut at, mut erased) = (from, 0);
     let mut window = vec![0; WINDOW_BYTES.min((end - at.min(end)) as usize)];
@@ -140,11 +160,9 @@ pub(crate) fn erase_behind(file: &dyn DiskFile, from: u64) -> io::Result<u64> {
     while at < end {
         let len = window.len().min((end - at) as usize);
         file.read_at(at, &mut window[..len])?;
-        for (index, piece) in window[..len].chunks(ERASE_BYTES).enumerate() {
-            if piece.iter().any(|byte| *byte != 0) {
-                file.write_at(at + (index * ERASE_BYTES) as u64, &[&zeros[..piece.len()]])?;
-                erased += piece.len() as u64;
-            }
+        for (index, piece) in window[..len].chunks(ERASE_BYTES).enumerate().filter(|(_, piece)| !is_zero(piece)) {
+            file.write_at(at + (index * ERASE_BYTES) as u64, &[&zeros[..piece.len()]])?;
+            erased += piece.len() as u64;
         }
         at += len as u64;
     }

@@ -59,6 +59,8 @@ pub(crate) struct Segments {
     /// Prepared segments wanted, reserve included.
     target: usize,
     preparing: bool,
+    /// The last attempt failed: not tried again before the disk's room was looked at, which happens at a calm pace.
+    blocked: bool,
     /// As of the last effect that told; `None`: the last attempt met a full disk.
     space: Option<Space>,
 }
@@ -73,6 +75,7 @@ impl Segments {
             reserve: options.reserve_segments(),
             target: options.reserve_segments() + options.prepared_segments as usize,
             preparing: false,
+            blocked: false,
             space: Some(space),
         }
     }
@@ -138,7 +141,7 @@ impl Segments {
 
     /// More segments are wanted and none can be made: retention gives way, and compaction hurries.
     pub fn pressed(&self) -> bool {
-        !self.preparing && self.prepared() < self.target && !self.can_grow()
+        !self.preparing && (self.blocked || !self.can_grow()) && self.prepared() < self.target
     }
 
     pub fn preparing(&self) -> bool {
@@ -146,7 +149,7 @@ impl Segments {
     }
 
     pub fn wants_more(&self) -> bool {
-        !self.preparing && self.prepared() < self.target
+        !self.preparing && !self.blocked && self.prepared() < self.target
     }
 
     /// Starts making one prepared segment, from `recycle` or else as a new file.
@@ -174,6 +177,7 @@ impl Segments {
             }
             // A recycled file stays what it was: out of use, tried again.
             Err(error) => {
+                self.blocked = true;
                 if let Some(segment) = done.recycled.and_then(|old| self.all.get_mut(&old)) {
                     segment.used_as = Use::Retired { after: 0 };
                 }
@@ -185,6 +189,7 @@ impl Segments {
     }
 
     pub fn looked_at_space(&mut self, space: Space) {
+        self.blocked = false;
         self.space = Some(space);
     }
 

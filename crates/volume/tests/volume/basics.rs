@@ -75,7 +75,12 @@ fn batches_merge_into_one() {
     rig.settle();
     let mut batches: Vec<LogBatch> = Vec::new();
     for n in 0..5 {
-        let request = rig.request(FileRequest::Write { file, offset: n * 10, data: Bytes::from_static(b"0123456789"), stability: Stability::FileSync });
+        let request = rig.request(FileRequest::Write {
+            file,
+            offset: n * 10,
+            data: Bytes::from_static(b"0123456789"),
+            stability: Stability::FileSync,
+        });
         rig.volume.execute(rig.now.wall, rig.epoch, &request);
         rig.volume.want_sync(rig.volume.last().position);
         for effect in rig.effects() {

@@ -4,7 +4,7 @@ mod basics;
 mod crash;
 mod crash_disk;
 mod damage;
+mod resync;
 mod rig;
 mod rollback;
-mod resync;
 mod space;

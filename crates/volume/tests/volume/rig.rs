@@ -45,12 +45,15 @@ impl Rng {
     pub fn below(&mut self, n: u64) -> u64 {
         self.next() % n
     }
+    /// Bytes that tell writes apart, made cheaply: a stamp in every sector.
     pub fn bytes(&mut self, len: usize) -> Bytes {
-        let mut out = Vec::with_capacity(len + 8);
-        while out.len() < len {
-            out.extend_from_slice(&self.next().to_le_bytes());
+        let stamp = self.next();
+        let mut out = vec![stamp as u8; len];
+        for (index, sector) in out.chunks_mut(512).enumerate() {
+            let stamp = (stamp ^ index as u64).to_le_bytes();
+            let short = sector.len().min(stamp.len());
+            sector[..short].copy_from_slice(&stamp[..short]);
         }
-        out.truncate(len);
         Bytes::from(out)
     }
 }
@@ -73,7 +76,8 @@ impl Rig {
     pub fn new(disk: Arc<dyn Disk>, options: Options) -> Rig {
         Volume::create(disk.clone(), CLUSTER, VOLUME, options.clone()).unwrap();
         let mut rig = Rig::open(disk, options).unwrap();
-        rig.volume.start_epoch(rig.now.wall, Epoch(1), 1).unwrap();
+        rig.epoch = Epoch(1);
+        rig.volume.start_epoch(rig.now.wall, rig.epoch, 1).unwrap();
         rig.settle();
         rig
     }
@@ -82,7 +86,9 @@ impl Rig {
         let volume = Volume::open(disk.clone(), CLUSTER, VOLUME, options)?;
         let now = Now { mono: Mono(1_000_000_000), wall: Timestamp::new(1_700_000_000, 0) };
         let epoch = volume.last().epoch;
-        Ok(Rig { disk, volume, now, epoch, xid: 0, events: VecDeque::new(), peer: None })
+        // Identities are not used again after a restart, as clients do not.
+        let xid = volume.last().position.0 as u32 * 1000;
+        Ok(Rig { disk, volume, now, epoch, xid, events: VecDeque::new(), peer: None })
     }
 
     /// Runs every effect that is asked for, and answers repairs.
@@ -153,7 +159,8 @@ impl Rig {
             Outcome::Done { result, .. } => result,
             Outcome::Read { ticket, .. } => {
                 self.pump();
-                let found = self.events.iter().position(|event| matches!(event, VolumeEvent::Read { ticket: of, .. } if *of == ticket));
+                let found =
+                    self.events.iter().position(|event| matches!(event, VolumeEvent::Read { ticket: of, .. } if *of == ticket));
                 match found.and_then(|index| self.events.remove(index)) {
                     Some(VolumeEvent::Read { result, .. }) => result,
                     _ => panic!("a read was not answered"),
@@ -205,7 +212,10 @@ impl Rig {
                 mainstay_volume::RecordsAfter::Ready(records) => records,
                 mainstay_volume::RecordsAfter::Later(ticket) => {
                     self.pump();
-                    let found = self.events.iter().position(|event| matches!(event, VolumeEvent::Records { ticket: of, .. } if *of == ticket));
+                    let found = self
+                        .events
+                        .iter()
+                        .position(|event| matches!(event, VolumeEvent::Records { ticket: of, .. } if *of == ticket));
                     match found.and_then(|index| self.events.remove(index)) {
                         Some(VolumeEvent::Records { result, .. }) => result.expect("retained records can be read"),
                         _ => panic!("records were not answered"),
