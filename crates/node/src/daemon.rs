@@ -375,3 +375,14 @@ async fn keep_members_voting(raft: Raft) {
         }
     }
 }
+
+/// From here on a panic anywhere ends the process: it is an error of this program, and a node that went on with half of its
+/// threads could be trusted with nothing. It returns as a secondary.
+pub fn fail_stop() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tracing::error!(%panic, "this program has a defect and ends itself; please report it");
+        report(panic);
+        std::process::abort();
+    }));
+}

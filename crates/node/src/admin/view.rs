@@ -114,8 +114,13 @@ pub fn mode_name(mode: ServeMode) -> &'static str {
 // ---- the whole cluster -------------------------------------------------------------------------------------------------------
 
 /// Every node is asked at the same time; one that does not answer is shown as unreachable, never as healthy (R6).
+/// For finding out whether the state is the present one.
+const FRESH_TIME_MAX: Duration = Duration::from_millis(500);
+
 pub async fn cluster_status(app: &Arc<App>) -> ClusterStatus {
-    let state = app.state();
+    // A node that has just started knows yesterday's state; with a quorum the present one can be had. Without, this node says what
+    // it knows, and `quorum` says so.
+    let state = app.raft.read(FRESH_TIME_MAX).await.unwrap_or_else(|_| app.state());
     let mut asked = tokio::task::JoinSet::new();
     for node in state.nodes.keys().filter(|node| **node != app.me()) {
         let (node, client) = (*node, colleague(app, &state, *node));
