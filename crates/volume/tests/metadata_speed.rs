@@ -102,7 +102,11 @@ fn metadata_operations_per_second() {
     let last = bench.make(FileId::ROOT, "last".into(), true);
     bench.mix(last, "a million files in the file");
     let store = bench.host.store.0.lock().unwrap().len() >> 20;
-    println!("resident {} MiB, of which the file in memory {store} MiB; overlay {} rows", resident_mib(), bench.host.view.overlay_rows());
+    println!(
+        "resident {} MiB, of which the file in memory {store} MiB; overlay {} rows",
+        resident_mib(),
+        bench.host.view.overlay_rows()
+    );
     let begin = Instant::now();
     bench.host.log.clear();
     let reopened = Instant::now();

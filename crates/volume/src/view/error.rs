@@ -40,6 +40,8 @@ impl ViewError {
 fn from_redb(error: redb::Error) -> ViewError {
     match error {
         redb::Error::Corrupted(what) => ViewError::Damaged(what),
+        // What [`super::checked`] says of a page that is not what was written.
+        redb::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => ViewError::Damaged(error.to_string()),
         redb::Error::TableDoesNotExist(name) => ViewError::Damaged(format!("table {name} is missing")),
         other => ViewError::Storage(other.to_string()),
     }

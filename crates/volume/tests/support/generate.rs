@@ -1,7 +1,7 @@
 //! Random requests over whatever files there are.
 #![allow(dead_code)]
 
-use super::Random;
+use crate::support::Random;
 use bytes::Bytes;
 use mainstay_protocol::file::{CreateHow, SetAttributes, SetTime};
 use mainstay_protocol::{Caller, FileId, FileKind, FileRequest, Stability, Timestamp};

@@ -58,7 +58,7 @@ fn can(a: &Attributes, who: &Caller, letter: char) -> bool {
 }
 
 fn member(who: &Caller, gid: u32) -> bool {
-    who.gid == gid || who.groups.iter().any(|g| *g == gid)
+    who.gid == gid || who.groups.contains(&gid)
 }
 
 fn strip(mode: u16) -> u16 {
