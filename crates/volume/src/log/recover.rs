@@ -278,6 +278,8 @@ impl<'a> Scan<'a> {
                 Found::BadPayload(record, _, error) => (record.check_follows(self.point).is_ok().then_some(record), error),
             };
             if !self.proven(reader, place)? {
+                // Behind the last mark, which stays.
+                self.end = place.offset;
                 return Ok(None);
             }
             let Some(record) = record else { return Err(self.damaged(reader, place, &error)) };

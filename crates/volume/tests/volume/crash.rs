@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Recoveries per seed; seeds run as tests of their own, in parallel.
-const RECOVERIES: usize = 100;
+const RECOVERIES: usize = 400;
 const FILES: u64 = 6;
 const FILE_BYTES_MAX: u64 = 90_000;
 
