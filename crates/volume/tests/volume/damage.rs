@@ -221,8 +221,7 @@ fn a_damaged_block_is_repaired_from_the_peer_and_written_again() {
     let repaired = rig.volume.stats().repaired;
     assert!(repaired >= 1);
     // It stays repaired, also after a restart, without the peer: a checkpoint holds the new place.
-    rig.tick(2_000);
-    rig.settle();
+    rig.rest();
     rig.peer = None;
     assert_eq!(rig.read(file).unwrap(), data);
     drop(rig);
