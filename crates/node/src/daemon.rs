@@ -23,7 +23,7 @@ use mainstay_replica::{ServeMode, StoredPromise};
 use mainstay_volume::Options;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -140,7 +140,7 @@ impl Daemon {
 
         // Ports first: one that is taken is said before anything else happens.
         let peers = Peers::new(me, &opened.tls)?;
-        let reception = Arc::new(Reception::default());
+        let reception = Arc::new(Reception { me, raft: OnceLock::new(), hosts: Arc::default() });
         let accepting = peers.listen(config.peer_address, reception.clone()).await?;
         let address = config.admin_address;
         let admin_listener = TcpListener::bind(address).await.map_err(|source| NodeError::Admin { address, source })?;

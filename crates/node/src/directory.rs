@@ -226,7 +226,7 @@ fn missing_identity(root: &Path) -> DirectoryError {
 /// Written to a temporary name, synced, renamed, and the directory synced: after a crash the old or the new content, never a mix.
 /// Mode 0600.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(".new");

@@ -71,18 +71,18 @@ impl Transport for PeerTransport {
 
 /// Hands what peers send to the volumes and to coordination. Raft needs the transport and the transport a receiver, so Raft is
 /// put in when it is there; until then nobody is a member.
-#[derive(Default)]
 pub struct Reception {
+    pub me: NodeId,
     pub raft: OnceLock<Raft>,
     pub hosts: Arc<Hosts>,
 }
 
 impl Inbound for Reception {
-    /// A node that knows no members yet (it has just joined) takes every node that the authority signed.
+    /// A node that has not learned of its own membership yet knows too little to refuse anybody whom the authority signed.
     fn member(&self, node: NodeId) -> bool {
         self.raft.get().is_some_and(|raft| {
-            let state = raft.state();
-            !state.initialised() || state.nodes.contains_key(&node)
+            let nodes = &raft.state().nodes;
+            !nodes.contains_key(&self.me) || nodes.contains_key(&node)
         })
     }
 

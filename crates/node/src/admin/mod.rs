@@ -86,7 +86,3 @@ async fn serve(stream: TcpStream, from: SocketAddr, tls: TlsAcceptor, app: Arc<A
         tracing::debug!(%from, %error, "an admin connection ended");
     }
 }
-
-#[cfg(test)]
-#[path = "tests.rs"]
-mod tests;

@@ -113,10 +113,10 @@ pub fn mode_name(mode: ServeMode) -> &'static str {
 
 // ---- the whole cluster -------------------------------------------------------------------------------------------------------
 
-/// Every node is asked at the same time; one that does not answer is shown as unreachable, never as healthy (R6).
 /// For finding out whether the state is the present one.
 const FRESH_TIME_MAX: Duration = Duration::from_millis(500);
 
+/// Every node is asked at the same time; one that does not answer is shown as unreachable, never as healthy (R6).
 pub async fn cluster_status(app: &Arc<App>) -> ClusterStatus {
     // A node that has just started knows yesterday's state; with a quorum the present one can be had. Without, this node says what
     // it knows, and `quorum` says so.

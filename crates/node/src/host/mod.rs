@@ -154,4 +154,4 @@ impl Host {
 
 #[cfg(test)]
 #[path = "tests.rs"]
-mod tests;
+pub mod tests;
