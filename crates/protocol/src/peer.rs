@@ -146,7 +146,7 @@ pub struct ResyncCursor {
     pub base: LogPoint,
     /// Inodes up to and including this one are done.
     pub inode: u64,
-    /// Within the next inode: entries up to this cookie, or data up to this offset, are done.
+    /// Unless zero, of inode `inode + 1` the entries up to this cookie, or the runs that end up to this offset, are done.
     pub within: u64,
 }
 
@@ -189,7 +189,8 @@ pub struct ChangedInode {
     pub entries: Vec<(Bytes, FileId, u64)>,
     /// Files: runs of data newer than `since`, with the position that wrote each; their bytes follow in the payload in order.
     pub extents: Vec<(Extent, Position)>,
-    /// All entries (their cookies) or all extents (offset, length, position) that the inode has, when this part is its last.
+    /// All entries (their cookies) or all extents (offset, length, position) that the inode has in the range that this part
+    /// covers: from the request's `within` to the next cursor's, or to the end.
     pub whole: Option<SetDigest>,
 }
 
@@ -197,9 +198,9 @@ pub struct ChangedInode {
 pub enum ListQuery {
     /// Inodes in `(after, to]`.
     Inodes { after: u64, to: u64 },
-    /// Cookies of a directory.
+    /// Cookies of a directory, above `after`.
     Entries { dir: u64, after: u64 },
-    /// Extents of a file.
+    /// Extents of a file that end after `after`.
     Extents { inode: u64, after: u64 },
 }
 
