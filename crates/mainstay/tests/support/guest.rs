@@ -81,6 +81,7 @@ impl Guest {
         loop {
             match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
+                    eprintln!("guest | {line}");
                     self.seen.push(line.clone());
                     if line.contains(text) {
                         return line;
@@ -111,8 +112,12 @@ fn lay_out(root: &Path, kernel: &Path, script: &str, trees: &[(&str, &Path)], bi
     for dir in ["bin", "proc", "sys", "dev", "mnt", "tmp", "etc", "modules", "lib64"] {
         std::fs::create_dir_all(root.join(dir)).expect("a temporary directory");
     }
-    shell(&format!("cp /bin/busybox {0}/bin/ && for a in $(/bin/busybox --list); do [ $a = busybox ] || ln -s busybox {0}/bin/$a; done", root.display()));
-    let version = std::fs::read_dir(kernel.join("lib/modules")).expect("prepared").flatten().next().expect("one kernel").file_name();
+    shell(&format!(
+        "cp /bin/busybox {0}/bin/ && for a in $(/bin/busybox --list); do [ $a = busybox ] || ln -s busybox {0}/bin/$a; done",
+        root.display()
+    ));
+    let version =
+        std::fs::read_dir(kernel.join("lib/modules")).expect("prepared").flatten().next().expect("one kernel").file_name();
     let modules = shell(&format!(
         "for m in {}; do modprobe -d {} -S {} --show-depends $m 2>/dev/null | awk '$1==\"insmod\"{{print $2}}'; done | awk '!seen[$0]++'",
         MODULES.join(" "),

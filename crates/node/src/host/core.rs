@@ -5,8 +5,8 @@ use super::{DIGESTS_MAX, Input, Outside, Settings, Shared, lock, notes};
 use crate::clock;
 use crate::serve::Slot;
 use mainstay_cluster::ClusterState;
-use mainstay_protocol::{Now, Position};
-use mainstay_replica::{Effect, Event, Replica};
+use mainstay_protocol::Position;
+use mainstay_replica::{Effect, Event, Note, Replica};
 use mainstay_volume::{Disk, FileDisk, OpenError, Volume};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -143,7 +143,6 @@ impl Core {
             self.perform(effect);
         }
         self.effects = effects;
-        self.follow_role(now);
     }
 
     fn perform(&mut self, effect: Effect) {
@@ -187,17 +186,19 @@ impl Core {
                 let surplus = digests.len().saturating_sub(DIGESTS_MAX);
                 digests.drain(..surplus);
             }
-            Effect::Note(note) => notes::log(&settings.name, &note),
+            Effect::Note(note) => {
+                notes::log(&settings.name, &note);
+                if let Note::Role { role, .. } = note {
+                    self.count_role(role);
+                }
+            }
             Effect::Stopped => self.start.shared.stopped.notify_one(),
         }
     }
 
     /// Counts changes of role, for `role_transitions_total`.
-    fn follow_role(&mut self, now: Now) {
-        let role = self.replica.status(now).role;
-        if role != self.role {
-            *lock(&self.start.shared.role_transitions).entry((self.role, role)).or_default() += 1;
-            self.role = role;
-        }
+    fn count_role(&mut self, role: &'static str) {
+        *lock(&self.start.shared.role_transitions).entry((self.role, role)).or_default() += 1;
+        self.role = role;
     }
 }

@@ -1,0 +1,322 @@
+//! Three real processes on loopback: what an operator does, in order, with the mistakes that operators make.
+
+use mainstay::launch::{Launcher, NodeProcess, NodeSpec, Place, admin_path, wait_answer};
+use mainstay::nfs_client::{Client, Options};
+use mainstay_cluster::{Access, ExportClient, ExportSettings, Squash};
+use mainstay_node::admin::api::{ClusterStatus, ErrorKind, NewVolume, VolumeStatus};
+use mainstay_node::admin::client::{AdminClient, AdminConfig, ClientError};
+use mainstay_node::config::NodeConfig;
+use mainstay_node::directory::Kind;
+use mainstay_node::founding;
+use mainstay_node::pki::Role;
+use mainstay_protocol::Stability;
+use mainstay_protocol::file::CreateHow;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(50);
+const PROGRAM: &str = env!("CARGO_BIN_EXE_mainstay");
+
+/// A port that was free a moment ago, on an address of its own so that two tests do not meet.
+fn free(ip: &str) -> SocketAddr {
+    let listener = TcpListener::bind((ip, 0)).expect("loopback has a free port");
+    listener.local_addr().expect("it is bound")
+}
+
+fn spec(name: &str, kind: Kind, ip: &str) -> NodeSpec {
+    NodeSpec { name: name.into(), kind, peer_address: free(ip), admin_address: free(ip) }
+}
+
+fn launcher() -> Launcher {
+    Launcher { program: PROGRAM.into(), segment_mib: 2 }
+}
+
+struct Cluster {
+    dir: tempfile::TempDir,
+    nodes: Vec<NodeProcess>,
+    config: AdminConfig,
+    client: AdminClient,
+    service: SocketAddr,
+}
+
+impl Cluster {
+    async fn found() -> Cluster {
+        let dir = tempfile::tempdir().unwrap();
+        let specs = [
+            spec("a", Kind::FileServer, "127.0.71.11"),
+            spec("b", Kind::FileServer, "127.0.71.12"),
+            spec("w", Kind::Witness, "127.0.71.13"),
+        ];
+        let (nodes, config) = launcher().found(dir.path(), "shop", &specs).await.unwrap();
+        let client = AdminClient::new(&config).unwrap();
+        Cluster { dir, nodes, config, client, service: free("127.0.71.10") }
+    }
+
+    fn export(&self) -> ExportSettings {
+        let client = ExportClient { network: "127.0.0.0/8".into(), access: Access::ReadWrite, squash: Squash::None };
+        ExportSettings {
+            service_address: self.service.ip().to_string(),
+            port: self.service.port(),
+            clients: vec![client],
+            ..ExportSettings::default()
+        }
+    }
+
+    async fn create(&self, name: &str) -> Result<(), ClientError> {
+        let new = NewVolume { name: name.into(), replicas: vec![], primary: "a".into(), export: self.export(), serve_reads: true };
+        self.client.create_volume(&new).await.map(drop)
+    }
+
+    async fn until(&self, what: &str, holds: impl Fn(&ClusterStatus) -> bool) -> ClusterStatus {
+        let begun = Instant::now();
+        loop {
+            let status = self.client.status().await;
+            if let Ok(status) = &status
+                && holds(status)
+            {
+                return status.clone();
+            }
+            assert!(begun.elapsed() < PATIENCE, "{what}: not in time; last seen {status:#?}");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        Command::new(PROGRAM).args(args).arg("--config").arg(admin_path(self.dir.path())).output().unwrap()
+    }
+
+    fn nfs(&self) -> Client {
+        Client::connect(self.service, "/files", Options::default()).unwrap()
+    }
+}
+
+fn files(status: &ClusterStatus) -> &VolumeStatus {
+    &status.volumes[0]
+}
+
+fn serves(status: &ClusterStatus, primary: &str, in_sync: usize) -> bool {
+    let volume = files(status);
+    volume.state == "serving" && volume.primary.as_deref() == Some(primary) && volume.in_sync.len() == in_sync
+}
+
+fn all_in_sync(status: &ClusterStatus, primary: &str) -> bool {
+    let calm = |state: &str| matches!(state, "primary" | "in-sync");
+    serves(status, primary, 2) && files(status).replicas.iter().all(|replica| calm(&replica.state))
+}
+
+fn write(client: &mut Client, name: &str, text: &'static [u8]) {
+    let root = client.root();
+    let file = client.create(&root, name, CreateHow::Unchecked(Default::default())).unwrap();
+    client.write(&file, 0, text.into(), Stability::FileSync).unwrap();
+}
+
+fn read(client: &mut Client, name: &str) -> Vec<u8> {
+    let root = client.root();
+    let file = client.lookup(&root, name).unwrap();
+    client.read(&file, 0, 4096).unwrap().data.to_vec()
+}
+
+fn kind_of(error: ClientError) -> ErrorKind {
+    match error {
+        ClientError::Answer(answer) => answer.error,
+        other => panic!("the cluster should have answered: {other}"),
+    }
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap_or(-1)
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_lives_through_founding_mistakes_a_kill_and_a_return() {
+    let mut cluster = Cluster::found().await;
+    volumes_and_status(&cluster).await;
+    mistakes(&cluster).await;
+    roles(&cluster).await;
+    monitoring(&cluster).await;
+    failover(&mut cluster).await;
+    graceful_stop(cluster).await;
+}
+
+async fn volumes_and_status(cluster: &Cluster) {
+    let bad = cluster.create("a/b").await.unwrap_err();
+    assert_eq!(kind_of(bad), ErrorKind::Input);
+    cluster.create("files").await.unwrap();
+    assert_ne!(kind_of(cluster.create("files").await.unwrap_err()), ErrorKind::Unknown);
+    cluster.until("both replicas are in sync", |status| all_in_sync(status, "a")).await;
+
+    let output = cluster.run(&["status", "-o", "json"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["cluster"], "shop");
+    assert_eq!(json["nodes"].as_array().unwrap().len(), 3);
+    assert_eq!(json["nodes"][2]["kind"], "witness");
+    let volume = &json["volumes"][0];
+    assert_eq!(
+        (volume["name"].as_str(), volume["epoch"].as_u64(), volume["primary"].as_str()),
+        (Some("files"), Some(1), Some("a"))
+    );
+    assert_eq!(volume["in_sync"], serde_json::json!(["a", "b"]));
+    for field in ["node", "state", "position", "durable", "applied"] {
+        assert!(!volume["replicas"][1][field].is_null(), "{field} is missing in {volume:#}");
+    }
+    assert!(volume["commit"].as_u64().unwrap() >= 1);
+    assert_eq!(json["proposals"], serde_json::json!([]));
+    assert_eq!(json["maintenance"], serde_json::json!([]));
+
+    let mut client = cluster.nfs();
+    write(&mut client, "before", b"written before the kill");
+    assert_eq!(code(&cluster.run(&["verify", "files"])), 0);
+    assert_eq!(code(&cluster.run(&["explain", "promote", "b", "files"])), 3, "the primary is alive");
+}
+
+/// Each is refused with one clear line, and nothing is lost by it.
+async fn mistakes(cluster: &Cluster) {
+    let dir = tempfile::tempdir().unwrap();
+    let config = |name: &str, directory: &Path| NodeConfig {
+        name: name.into(),
+        directory: directory.into(),
+        peer_address: free("127.0.71.14"),
+        admin_address: free("127.0.71.14"),
+    };
+    let token = || async { cluster.client.token(5).await.unwrap().token.parse().unwrap() };
+
+    // Two nodes with one name: refused, and the token is not spent by it.
+    let spent = token().await;
+    let again = founding::join(&config("b", &dir.path().join("again")), &spent, Kind::FileServer).await.unwrap_err();
+    assert!(again.to_string().contains("taken"), "{again}");
+    assert!(!dir.path().join("again").exists(), "nothing is left behind");
+    // A directory that belongs to a node, of this cluster or another.
+    let data = Place::of(cluster.dir.path(), "b").data;
+    let joined = founding::join(&config("c", &data), &spent, Kind::FileServer).await.unwrap_err();
+    assert!(joined.to_string().contains("belongs to node b"), "{joined}");
+    // A token that was never made, and one of another cluster.
+    let mut forged = spent.clone();
+    forged.secret[0] ^= 1;
+    let unknown = founding::join(&config("c", &dir.path().join("c")), &forged, Kind::Witness).await.unwrap_err();
+    assert!(unknown.to_string().contains("unknown"), "{unknown}");
+    forged.fingerprint[0] ^= 1;
+    let other = founding::join(&config("c", &dir.path().join("c")), &forged, Kind::Witness).await.unwrap_err();
+    assert!(other.to_string().contains("not of the cluster"), "{other}");
+
+    // A second daemon on a directory in use; a port in use; a node.toml that names another node.
+    let second = |config: &NodeConfig| {
+        let path = dir.path().join(format!("{}.toml", config.peer_address.port()));
+        config.save(&path).unwrap();
+        let output = Command::new(PROGRAM).arg("node").arg("--config").arg(&path).output().unwrap();
+        assert_eq!(code(&output), 1);
+        stderr(&output).lines().last().unwrap_or_default().to_string()
+    };
+    assert!(second(&config("b", &data)).contains("in use by another mainstay process"));
+    assert!(second(&config("c", &data)).contains("node.toml says"));
+    let taken = free("127.0.71.15");
+    let _holder = TcpListener::bind(taken).unwrap();
+    let fresh = NodeConfig { peer_address: taken, ..config("x", &dir.path().join("x")) };
+    founding::init(&fresh, "other", Kind::FileServer, "root").unwrap();
+    let line = second(&fresh);
+    assert!(line.contains("peer_address") && line.contains(&taken.to_string()), "{line}");
+
+    // Usage.
+    assert_eq!(code(&cluster.run(&["volume", "create"])), 64);
+    assert_eq!(code(&cluster.run(&["volume", "show", "nothing"])), 1);
+    assert_eq!(code(&cluster.run(&["approve", "77", "--evidence", "00000000"])), 1);
+}
+
+async fn roles(cluster: &Cluster) {
+    let first = NodeConfig::load(&Place::of(cluster.dir.path(), "a").config).unwrap();
+    let viewer = founding::issue(&first, "vera", &[Role::Viewer], cluster.config.endpoints.clone()).unwrap();
+    let vera = AdminClient::new(&viewer).unwrap();
+    vera.status().await.unwrap();
+    assert_eq!(kind_of(vera.token(5).await.unwrap_err()), ErrorKind::Forbidden);
+    assert_eq!(kind_of(vera.approve(1, "0000000000").await.unwrap_err()), ErrorKind::Forbidden);
+    // Credentials of another cluster do not get through the handshake.
+    let dir = tempfile::tempdir().unwrap();
+    let elsewhere = NodeConfig { name: "z".into(), directory: dir.path().join("z"), ..first };
+    let mut stranger = founding::init(&elsewhere, "other", Kind::FileServer, "mallory").unwrap();
+    stranger.authority = cluster.config.authority.clone();
+    stranger.cluster = cluster.config.cluster.clone();
+    let error = AdminClient::new(&stranger).unwrap().status().await.unwrap_err();
+    assert!(matches!(error, ClientError::Unreachable(_)), "{error}");
+}
+
+async fn monitoring(cluster: &Cluster) {
+    // Without a client's certificate, as a scraper comes.
+    let authority = cluster.dir.path().join("authority.pem");
+    std::fs::write(&authority, &cluster.config.authority).unwrap();
+    let tls = mainstay_node::tls::TlsIdentity::new(cluster_id(cluster), &cluster.config.authority, None).unwrap();
+    let name = mainstay_node::tls::server_name(mainstay_node::pki::any_node_server_name(cluster_id(cluster))).unwrap();
+    for endpoint in &cluster.config.endpoints {
+        let get = |path: &'static str| {
+            let ask = (hyper_method(), path, vec![]);
+            mainstay_node::admin::http::call(tls.admin_client().unwrap(), name.clone(), *endpoint, ask, PATIENCE)
+        };
+        assert_eq!(get("/healthz").await.unwrap().0.as_u16(), 200);
+        assert_eq!(get("/v1/status").await.unwrap().0.as_u16(), 403);
+        let text = String::from_utf8(get("/metrics").await.unwrap().1.to_vec()).unwrap();
+        for series in ["mainstay_epoch{volume=\"files\"} 1", "mainstay_quorum 1", "mainstay_approvals_pending 0"] {
+            assert!(text.contains(series), "{endpoint}: {series} is missing");
+        }
+        for family in ["role", "writable", "peer_up", "fsync_duration_seconds", "replication_lag_bytes", "breaker_open"] {
+            assert!(text.contains(&format!("# TYPE mainstay_{family} ")), "{endpoint}: {family} is missing");
+        }
+    }
+}
+
+fn cluster_id(cluster: &Cluster) -> mainstay_protocol::ClusterId {
+    mainstay_node::directory::parse_cluster_id(&cluster.config.cluster).unwrap()
+}
+
+fn hyper_method() -> mainstay_node::admin::http::Method {
+    mainstay_node::admin::http::Method::GET
+}
+
+async fn failover(cluster: &mut Cluster) {
+    let mut client = cluster.nfs();
+    cluster.nodes.remove(0).kill();
+    let status = cluster.until("the failure is proposed about", |status| !status.proposals.is_empty()).await;
+    let proposal = &status.proposals[0];
+    assert_eq!((proposal.state.as_str(), proposal.candidate.as_str()), ("pending", "b"));
+    assert_eq!(files(&status).primary.as_deref(), Some("a"), "nothing is promoted without a person");
+    let id = proposal.id.to_string();
+    let wrong = cluster.run(&["approve", &id, "--evidence", "0123456789abcdef"]);
+    assert_eq!(code(&wrong), 3, "{}", stderr(&wrong));
+    assert!(stderr(&wrong).contains("R14"), "{}", stderr(&wrong));
+    let shown = cluster.run(&["proposals", "show", &id]);
+    assert!(String::from_utf8_lossy(&shown.stdout).contains(&proposal.evidence_hash));
+    let right = cluster.run(&["approve", &id, "--evidence", &proposal.evidence_hash[..12]]);
+    assert_eq!(code(&right), 0, "{}", stderr(&right));
+    cluster.until("b serves", |status| serves(status, "b", 1)).await;
+    // The same client goes on: nothing was remounted.
+    assert_eq!(read(&mut client, "before"), b"written before the kill");
+    write(&mut client, "after", b"written after the kill");
+
+    let mut returned = launcher().spawn(cluster.dir.path(), "a").unwrap();
+    wait_answer(&cluster.client, &mut returned).await.unwrap();
+    cluster.nodes.push(returned);
+    cluster.until("a is back as a secondary", |status| all_in_sync(status, "b")).await;
+    let verified = cluster.run(&["verify", "files", "-o", "json"]);
+    assert_eq!(code(&verified), 0, "{}", String::from_utf8_lossy(&verified.stdout));
+    assert_eq!(read(&mut client, "after"), b"written after the kill");
+    let events = cluster.run(&["events"]);
+    let events = String::from_utf8_lossy(&events.stdout).into_owned();
+    assert!(events.contains("admin approved") && events.contains("refused by R14"), "{events}");
+}
+
+/// A graceful stop of the primary leaves the volume without one at once, with a proposal, and reads still served.
+async fn graceful_stop(mut cluster: Cluster) {
+    let at = cluster.nodes.iter().position(|node| node.name == "b").unwrap();
+    let primary = cluster.nodes.remove(at);
+    let stopped = tokio::task::spawn_blocking(move || primary.stop(PATIENCE)).await.unwrap();
+    assert!(stopped, "it ended by itself");
+    let status = cluster.until("reads are served without a primary", |status| files(status).state == "read-only").await;
+    assert_eq!(files(&status).primary, None);
+    let mut client = cluster.nfs();
+    assert_eq!(read(&mut client, "after"), b"written after the kill");
+}
