@@ -24,20 +24,18 @@ fn script() -> String {
         r#"
 mount -t nfs -o {mount} {SERVICE_IN_GUEST}:/files /mnt
 echo "guest: mounted"
-cp -a /tree /mnt/first
-echo "guest: first copy done"
 fsx -N {FSX_OPERATIONS} -S 7 -f /fsx.toml /mnt/fsx.dat >/tmp/fsx.out 2>&1 & fsx=$!
-cp -a /tree /mnt/second
-echo "guest: second copy done"
+mkdir /mnt/copy
+for part in /tree/*; do cp -a $part /mnt/copy/; echo "guest: copied $part"; done
+echo "guest: copy done"
 wait $fsx || {{ tail -20 /tmp/fsx.out; exit 1; }}
 echo "guest: fsx done"
 echo 3 > /proc/sys/vm/drop_caches
-diff -r /tree /mnt/first
-diff -r /tree /mnt/second
+diff -r /tree /mnt/copy
 echo "guest: trees equal"
-mv /mnt/second /mnt/renamed
-rm -r /mnt/renamed
-test ! -e /mnt/renamed
+mv /mnt/copy /mnt/renamed
+rm -r /mnt/renamed/d1
+test ! -e /mnt/renamed/d1
 sync
 umount /mnt
 "#
@@ -93,10 +91,9 @@ fn a_kernel_client_goes_on_over_kill_approval_and_return() {
     let fsx = prepared.join("bin/fsx");
     let mut guest = Guest::boot(&script(), &[("tree", &tree), ("fsx.toml", &config)], &[&fsx], SERVICE);
     guest.wait_for("guest: mounted", LIMIT);
-    guest.wait_for("guest: first copy done", LIMIT);
-    // In the middle of the second copy and of fsx.
+    // In the middle of the copy and of fsx.
+    guest.wait_for("guest: copied /tree/d2", LIMIT);
     runtime.block_on(async {
-        tokio::time::sleep(Duration::from_secs(3)).await;
         cluster.kill("a");
         let proposal = cluster.proposal(Duration::from_secs(60)).await.expect("b proposes itself");
         cluster.admin.approve(proposal.id, &proposal.evidence_hash).await.expect("approved");
@@ -107,7 +104,7 @@ fn a_kernel_client_goes_on_over_kill_approval_and_return() {
         let in_sync = |status: &_| volume(status).is_some_and(|volume| volume.in_sync.len() == 2);
         cluster.until("a is in sync", in_sync).await.expect("a is in sync");
     });
-    for step in ["second copy done", "fsx done", "trees equal", "passed"] {
+    for step in ["copy done", "fsx done", "trees equal", "passed"] {
         guest.wait_for(&format!("guest: {step}"), LIMIT);
     }
     drop(guest);

@@ -121,12 +121,7 @@ async fn ask(client: &AdminClient, command: Command, format: args::Format) -> Re
             change::begin_maintenance(client, node, reason, minutes, allow_primary, format).await
         }
         Command::Maintenance(Maintenance::End { id }) => change::end_maintenance(client, id).await,
-        Command::Init(_)
-        | Command::Join(_)
-        | Command::Node(_)
-        | Command::Credentials(_)
-        | Command::Demo(_)
-        | Command::Bench(_) => {
+        Command::Init(_) | Command::Join(_) | Command::Node(_) | Command::Credentials(_) | Command::Demo(_) | Command::Bench(_) => {
             unreachable!("`run` has handled what needs no cluster")
         }
     }

@@ -60,26 +60,30 @@ pub struct Cluster {
 impl Cluster {
     /// In `dir`, from where it goes on if a demo was there before, or in a temporary directory.
     pub async fn start(dir: Option<PathBuf>, say: impl Fn(&str)) -> Result<Cluster, DemoError> {
+        Cluster::start_with(Launcher::this_program(SEGMENT_MIB).map_err(setup)?, dir, say).await
+    }
+
+    /// The same, with another program: tests are not `mainstay` themselves.
+    pub async fn start_with(launcher: Launcher, dir: Option<PathBuf>, say: impl Fn(&str)) -> Result<Cluster, DemoError> {
         check_addresses()?;
         let temporary = dir.is_none();
         let dir = dir.unwrap_or_else(|| std::env::temp_dir().join(format!("mainstay-demo-{}", std::process::id())));
         if !is_new(&dir)? {
-            return Cluster::resume(&dir, &say).await;
+            return Cluster::resume(launcher, &dir, &say).await;
         }
-        let made = Cluster::create(&dir, temporary, &say).await;
+        let made = Cluster::create(launcher, &dir, temporary, &say).await;
         if made.is_err() && temporary {
             let _ = std::fs::remove_dir_all(&dir);
         }
         made
     }
 
-    async fn create(dir: &Path, temporary: bool, say: &impl Fn(&str)) -> Result<Cluster, DemoError> {
+    async fn create(launcher: Launcher, dir: &Path, temporary: bool, say: &impl Fn(&str)) -> Result<Cluster, DemoError> {
         let path = |source| DemoError::Path { path: dir.into(), source };
         std::fs::create_dir_all(dir).map_err(path)?;
         let dir = dir.canonicalize().map_err(path)?;
         std::fs::write(dir.join(MARK), "made by `mainstay demo`; it can be started again from here\n").map_err(path)?;
         say("founding the cluster on a; b and w join");
-        let launcher = Launcher::this_program(SEGMENT_MIB).map_err(setup)?;
         let (nodes, admin) = launcher.found(&dir, "demo", &specs()).await?;
         let admin = AdminClient::new(&admin).map_err(setup)?;
         let mut cluster = Cluster { dir, admin, temporary, launcher, nodes, died: Vec::new() };
@@ -117,11 +121,10 @@ impl Cluster {
         }
     }
 
-    async fn resume(dir: &Path, say: &impl Fn(&str)) -> Result<Cluster, DemoError> {
+    async fn resume(launcher: Launcher, dir: &Path, say: &impl Fn(&str)) -> Result<Cluster, DemoError> {
         let dir = dir.canonicalize().map_err(|source| DemoError::Path { path: dir.into(), source })?;
         say("starting the nodes from where they stopped");
         let admin = AdminClient::new(&AdminConfig::load(&admin_path(&dir)).map_err(setup)?).map_err(setup)?;
-        let launcher = Launcher::this_program(SEGMENT_MIB).map_err(setup)?;
         let mut cluster = Cluster { dir, admin, temporary: false, launcher, nodes: Vec::new(), died: Vec::new() };
         for (name, _, _) in &NODES {
             cluster.spawn(name)?;
