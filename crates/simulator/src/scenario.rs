@@ -87,8 +87,8 @@ pub struct Plan {
     pub approvals: Approvals,
     /// Late copies of requests arrive after their connection is gone.
     pub late_copies: bool,
-    /// Percent of clients that speak NFS through the codec and the front.
-    pub nfs_percent: u64,
+    /// Throttle of resync by change.
+    pub resync_bytes_per_second: u64,
     pub expect: Expect,
 }
 
@@ -99,6 +99,8 @@ pub struct Expect {
     pub no_role_change: bool,
     /// No client operation is refused, given up or waits longer than this.
     pub answered_within: Option<Time>,
+    /// P6, exactly: everything that moves to this node is little more than what was written, counted once.
+    pub moves_only_changes: Option<NodeId>,
     /// A node may refuse to open a copy that was damaged on purpose.
     pub damage: bool,
 }
@@ -120,7 +122,7 @@ impl Plan {
             rough_coordination: false,
             approvals: Approvals::After(SECOND, 4 * SECOND),
             late_copies: true,
-            nfs_percent: 0,
+            resync_bytes_per_second: 200_000_000,
             expect: Expect::default(),
         }
     }

@@ -15,6 +15,8 @@ const NAMES: u64 = 7;
 const OBJECTS_MAX: usize = 40;
 const DEPTH_MAX: usize = 4;
 const FILE_BYTES_MAX: u64 = 96 << 10;
+/// With large writes.
+const LARGE_FILE_BYTES_MAX: u64 = 600 << 10;
 /// Removed objects whose stale handles are still tried.
 const GHOSTS_MAX: usize = 3;
 
@@ -255,23 +257,27 @@ fn look_op(tree: &Tree, rng: &mut Rng, dir: Key) -> Op {
 fn data_op(tree: &Tree, rng: &mut Rng, file: Key, large: bool, queue: &mut VecDeque<Op>) -> Op {
     let Object::File(content) = &tree.items[&file].object else { unreachable!("picked from the files") };
     let size = content.latest().len() as u64;
+    let size_max = if large { LARGE_FILE_BYTES_MAX } else { FILE_BYTES_MAX };
     match rng.below(10) {
         0..5 => {
-            let bytes_max = if large && rng.one_in(4) || rng.one_in(20) { 40 << 10 } else { 4096 };
-            let len = rng.log_range(1, bytes_max);
-            let offset =
-                if rng.one_in(2) { size.min(FILE_BYTES_MAX - len) } else { rng.below((size + 5000).min(FILE_BYTES_MAX - len)) };
+            let len = match rng.below(20) {
+                0..7 if large => rng.log_range(8 << 10, 200 << 10),
+                0 => rng.log_range(4096, 40 << 10),
+                _ => rng.log_range(1, 4096),
+            };
+            let reach = if rng.one_in(2) { size } else { rng.below(size + 5000) };
+            let offset = reach.min(size_max - len);
             let stability = *rng.pick(&[Stability::Unstable, Stability::Unstable, Stability::DataSync, Stability::FileSync]);
             Op::Write { file, offset, data: random_bytes(rng, len as usize), stability }
         }
         5..8 => {
             let offset = if rng.one_in(2) { 0 } else { rng.below(size + 100) };
-            Op::Read { file, offset, count: rng.range(1, FILE_BYTES_MAX) as u32 }
+            Op::Read { file, offset, count: rng.range(1, size_max) as u32 }
         }
         8 => Op::Commit { file },
         // As kernel clients do: dirty data goes out before the size is set.
         _ => {
-            queue.push_back(Op::SetSize { file, size: rng.below((size + 2000).min(FILE_BYTES_MAX)) });
+            queue.push_back(Op::SetSize { file, size: rng.below((size + 2000).min(size_max)) });
             Op::Commit { file }
         }
     }

@@ -268,6 +268,9 @@ impl World {
         let (old, new) = (before.volumes.get(&VOLUME), newest.volumes.get(&VOLUME));
         if old.map(|volume| volume.epoch) != new.map(|volume| volume.epoch) {
             self.stats.failovers += 1;
+            if self.plan.expect.no_role_change && !self.healing {
+                self.violate("P4", "the primary changed, which this scenario gives no reason for".into());
+            }
         }
         self.trace(Trace::Brief, || decision_text(&before, &newest));
         self.checkers.decided(now, &before, &newest, &self.nodes, &mut self.violations);
@@ -303,7 +306,6 @@ pub fn volume_options() -> VolumeOptions {
     VolumeOptions {
         segment_bytes: 2 << 20,
         retain_bytes: 4 << 20,
-        capacity_bytes: Some(96 << 20),
         reserve_bytes: 6 << 20,
         prepared_segments: 1,
         tail_cache_bytes: 256 << 10,
@@ -323,7 +325,12 @@ fn person(name: &str) -> Actor {
 /// What `init`, two joins and `volume create` have decided before the run begins; all nodes know it.
 fn initial_state(plan: &Plan) -> ClusterState {
     let at = Timestamp::from_millis(0);
-    let settings = Settings { lease_ms: plan.lease_ms, contact_lost_ms: plan.lease_ms, ..Settings::default() };
+    let settings = Settings {
+        lease_ms: plan.lease_ms,
+        contact_lost_ms: plan.lease_ms,
+        resync_bytes_per_second: plan.resync_bytes_per_second,
+        ..Settings::default()
+    };
     let address = |name: &str| format!("{name}:1");
     let (init, witness) = (person("admin"), NodeKind::Witness);
     let mut commands = vec![Command::Init {

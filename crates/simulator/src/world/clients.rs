@@ -176,6 +176,7 @@ impl World {
             return;
         };
         let patience = if soft && !healing { state.rng.range(2 * SECOND, 10 * SECOND) } else { Time::MAX - now };
+        self.checkers.p6.asked(&request);
         let request = state.identify(request);
         self.trace(Trace::Full, || format!("client {client}.{slot} asks {}", request_text(&request)));
         let state = &mut self.clients[client as usize];

@@ -95,6 +95,9 @@ impl World {
 
     fn pause(&mut self, id: NodeId) {
         if self.nodes[&id].state == NodeState::Running {
+            // Steps and their poll are one turn. An answer that was decided under the lease and leaves a paused process later is
+            // linearizable all the same (its request was open all the time), but P1's judge could not tell it from a stale one.
+            self.finish_turn(id);
             self.node_mut(id).state = NodeState::Paused;
             // Its part in the cluster's decisions stands still as well.
             self.link_coordination(id);

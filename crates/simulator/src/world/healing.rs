@@ -60,6 +60,9 @@ impl World {
         if !self.run_while(self.now() + self.plan.heal_within, World::quiet) {
             return self.not_healed("done with all client operations");
         }
+        if let Some(Err(text)) = self.plan.expect.moves_only_changes.map(|node| self.checkers.p6.check(node)) {
+            self.violate("P6", text);
+        }
         self.compare_digests(until);
         self.compare_trees("on the primary");
         self.swap_primaries();

@@ -109,7 +109,10 @@ impl World {
         let node = self.nodes.get_mut(&id).expect("nodes never vanish");
         let at = node.clock.now(now);
         let process = node.process.as_mut().expect("a running node has a process");
-        process.polling = false;
+        // The turn may have been finished early.
+        if !std::mem::take(&mut process.polling) {
+            return;
+        }
         let mut effects = Vec::new();
         process.replica.poll(at, &mut effects);
         for effect in effects {
@@ -119,6 +122,13 @@ impl World {
             }
         }
         self.set_timer(id);
+    }
+
+    /// Polls now if a poll is due.
+    pub(super) fn finish_turn(&mut self, id: NodeId) {
+        if self.process(id).polling {
+            self.poll(id);
+        }
     }
 
     fn set_timer(&mut self, id: NodeId) {
@@ -175,7 +185,7 @@ impl World {
         self.stats.messages += 1;
         self.stats.bytes_moved += payload as u64;
         let now = self.queue.now();
-        self.checkers.sent(now, from, to, &envelope, &self.decided, &mut self.violations);
+        self.checkers.sent(now, to, &envelope, &self.decided, &mut self.violations);
         self.trace(Trace::Full, || format!("{from} -> {to} {}", envelope_text(&envelope)));
         let arrivals = self.network.send(now, End::Node(from), End::Node(to), MESSAGE_BYTES + payload);
         let envelope = if self.rng.one_in(ENCODE_ONE_IN) { through_the_wire(envelope) } else { envelope };
@@ -338,6 +348,7 @@ impl World {
             Err(error) => return self.open_failed(id, error.to_string()),
         };
         self.stats.boots += 1;
+        self.checkers.p6.booted(id);
         self.model.start(Mono(now), id);
         let view = self.model.view(id);
         let node = self.nodes.get_mut(&id).expect("nodes never vanish");
