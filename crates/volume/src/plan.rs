@@ -82,6 +82,7 @@ pub struct PlannedRead {
 
 impl PlannedRead {
     /// The answer, once the data of the pieces is there.
+    #[expect(clippy::result_large_err, reason = "results are made once per request and moved")]
     pub fn result(&self, pieces: Vec<Bytes>) -> FileResult {
         Ok(FileOk::Data { pieces, count: self.count, eof: self.eof, attributes: self.attributes })
     }

@@ -1,4 +1,5 @@
 //! Figures, not a test of correctness: `cargo test --release -p mainstay-volume --test metadata_speed -- --ignored --nocapture`.
+#![allow(clippy::result_large_err)]
 
 #[path = "support/mod.rs"]
 mod support;

@@ -1,5 +1,6 @@
 //! The planner and the view against a model of POSIX: random requests by several users, with checkpoints, crashes and replays
 //! between them. Every result, every attribute, every listing and every byte must agree.
+#![allow(clippy::result_large_err)]
 
 #[path = "support/generate.rs"]
 mod generate;
@@ -15,7 +16,7 @@ use mainstay_protocol::{Attributes, Caller, FileId, FileKind, FileRequest};
 use mainstay_volume::view::ViewOptions;
 use model::{Answer, Model};
 use std::collections::BTreeMap;
-use support::{Host, Random};
+use support::{Host, Random, seeds};
 
 struct Run {
     host: Host,
@@ -164,7 +165,7 @@ fn wccs_of(ok: &FileOk) -> Vec<Wcc> {
 
 #[test]
 fn random_requests_agree_with_the_model() {
-    for seed in 0..12 {
+    for seed in seeds(0..12) {
         let mut run = Run::new(seed);
         for _ in 0..2500 {
             run.step();

@@ -1,5 +1,6 @@
 //! Resync by change between two copies, the source busy all the time, the target interrupted again and again: in the end both
 //! are the same, and what was moved is what had changed.
+#![allow(clippy::result_large_err)]
 
 #[path = "support/generate.rs"]
 mod generate;
@@ -14,7 +15,7 @@ use mainstay_protocol::record::Change;
 use mainstay_protocol::{Caller, Epoch, FileKind, FileRequest, OpKind, Position};
 use mainstay_volume::view::{ResyncState, View, ViewOptions};
 use mainstay_volume::{Place, SegmentId};
-use support::{CLUSTER, Host, MemStore, Random, VOLUME};
+use support::{CLUSTER, Host, MemStore, Random, VOLUME, seeds};
 
 /// Segments of a target from here on hold fragments.
 const FRAGMENTS_FROM: u32 = 1 << 20;
@@ -337,12 +338,4 @@ fn nonsense_from_a_peer_is_refused_and_late_answers_are_ignored() {
     let body = record.body().unwrap();
     assert!(pair.target.view.apply(&record.header, &body, Place::default()).is_err(), "records do not mix with a walk");
     assert!(matches!(pair.target.view.resync(), Some(ResyncState::Walking { .. })));
-}
-
-/// `MAINSTAY_SEEDS=N` tries N of them, for a long look.
-fn seeds(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
-    match std::env::var("MAINSTAY_SEEDS").ok().and_then(|seeds| seeds.parse::<u64>().ok()) {
-        Some(seeds) => 1_000..1_000 + seeds,
-        None => usual,
-    }
 }

@@ -329,3 +329,45 @@ impl Snapshot {
 
 pub(crate) type CookieItem = Result<((u64, u64), (Bytes, FileId)), ViewError>;
 pub(crate) type RunItem = Result<((u64, u64), Run), ViewError>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mainstay_protocol::{FileError, FileKind};
+
+    /// The bytes of docs/FORMAT.md, "The view": what is asserted here may change with [`VIEW_FORMAT`] only.
+    #[test]
+    fn rows_have_the_bytes_that_the_format_says() {
+        let file = FileId { inode: 0x0102, generation: 3 };
+        assert_eq!(pair_key(1, 0x0203), [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 2, 3]);
+        assert_eq!(entry_key(5, b"name"), b"\0\0\0\0\0\0\0\x05name");
+        assert_eq!(encode_entry(&Entry { file, cookie: 9 })[..9], [2, 1, 0, 0, 0, 0, 0, 0, 3]);
+        assert_eq!(encode_cookie(b"n", file), [2, 1, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, b'n']);
+        let place = Place { segment: SegmentId(0x0a0b), offset: 0x0c };
+        let run = Run { len: 0x0d, position: Position(0x0e), place, payload_offset: 0x0f };
+        let bytes = [0x0e, 0, 0, 0, 0, 0, 0, 0, 0x0d, 0, 0, 0, 0x0b, 0x0a, 0, 0, 0x0c, 0, 0, 0, 0x0f, 0, 0, 0];
+        assert_eq!(encode_run(&run), bytes);
+        let row =
+            ReplyRow { time_ms: 258, id: RequestId { client: [1; 16], xid: 2, procedure: 3, checksum: 4 }, result: [7].into() };
+        let bytes = [[2, 1, 0, 0, 0, 0, 0, 0].to_vec(), vec![1; 16], vec![2, 3, 4, 7]].concat();
+        assert_eq!(encode_reply(&row), bytes);
+        let mark = FileMark { format: 1, cluster: ClusterId([6; 16]), volume: VolumeId(5) };
+        assert_eq!(mark.encode()[..], [vec![1, 0, 0, 0], vec![6; 16], vec![5, 0, 0, 0]].concat());
+        let refused: FileResult = Err(FileError::Exists.into());
+        assert_eq!(postcard::to_stdvec(&refused).unwrap(), [1, 4, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn rows_survive_and_wrong_ones_are_refused() {
+        let row = crate::plan::root_row(Timestamp::new(-5, 7));
+        assert_eq!(decode_row(&encode_row(&row)), Ok(row.clone()));
+        let node = InodeRow { kind: FileKind::BlockDevice { major: 8, minor: 1 }, exclusive: Some([1; 8]), ..row };
+        assert_eq!(decode_row(&encode_row(&node)), Ok(node));
+        for len in 0..16 {
+            assert!(decode_pair(&[0; 15][..len.min(15)]).is_err() && decode_cookie(&[0; 16][..len]).is_err());
+            assert!(decode_entry(&[0; 23]).is_err() && decode_run(9, &[0; 23]).is_err() && decode_reply(&[0; 16][..len]).is_err());
+        }
+        assert!(decode_run(9, &[1; 24]).is_err(), "a run cannot be longer than where it ends");
+        assert!(decode_row(&[0xff; 40]).is_err());
+    }
+}

@@ -13,15 +13,15 @@ use std::thread;
 #[test]
 fn work_for_other_threads_can_be_sent_to_them() {
     fn send<T: Send>() {}
-    (send::<View>(), send::<CheckpointJob>(), send::<CheckpointDone>(), send::<Garbage>(), send::<DigestJob>());
+    let _: [(); 5] = [send::<View>(), send::<CheckpointJob>(), send::<CheckpointDone>(), send::<Garbage>(), send::<DigestJob>()];
 }
 
 #[test]
 fn reads_and_changes_go_on_while_a_checkpoint_is_written() {
-    let mut root = Root::new();
+    let mut root = Root::fresh();
     for round in 0..20u64 {
         let dir = root.make_directory(FileId::ROOT, &format!("dir{round}"));
-        (0..50).for_each(|file| drop(root.create(dir, &format!("file{file}"))));
+        (0..50).for_each(|file| _ = root.create(dir, &format!("file{file}"))));
         assert!(root.host.view.freeze(root.host.view.point()));
         let frozen_at = root.host.view.point();
         let job = root.host.view.checkpoint_job().unwrap();
@@ -62,7 +62,7 @@ fn a_view_is_opened_only_where_it_belongs() {
 
 #[test]
 fn records_are_applied_in_order_and_impossible_ones_refused() {
-    let mut root = Root::new();
+    let mut root = Root::fresh();
     let file = root.create(FileId::ROOT, "file");
     let record = root.host.log[&2].clone();
     let again = root.host.view.apply(&record.header, &record.body().unwrap(), Place::default());
@@ -87,7 +87,7 @@ fn scattered(root: &mut Root, name: &str, runs: u64) -> FileId {
 
 #[test]
 fn a_large_file_goes_at_once_and_its_runs_in_steps() {
-    let mut root = Root::new();
+    let mut root = Root::fresh();
     scattered(&mut root, "large", 500);
     root.host.checkpoint();
     let live: u64 = root.host.view.segments().values().sum();
@@ -111,7 +111,7 @@ fn a_large_file_goes_at_once_and_its_runs_in_steps() {
 
 #[test]
 fn moved_data_is_found_and_only_what_still_lives_moves() {
-    let mut root = Root::new();
+    let mut root = Root::fresh();
     let file = root.create(FileId::ROOT, "file");
     root.write(file, 0, &[1; 100]);
     let run = root.host.view.extents_in(file.inode, 0, 100).unwrap()[0];
@@ -134,7 +134,7 @@ fn moved_data_is_found_and_only_what_still_lives_moves() {
 #[test]
 fn digests_differ_when_anything_differs() {
     let digest = |change: &dyn Fn(&mut Root)| {
-        let mut root = Root::new();
+        let mut root = Root::fresh();
         let file = root.create(FileId::ROOT, "file");
         root.write(file, 0, b"some data");
         change(&mut root);
@@ -147,7 +147,7 @@ fn digests_differ_when_anything_differs() {
     let changed = [
         digest(&|root| drop(root.run(FileRequest::SetAttributes { file, set, guard_ctime: None }))),
         digest(&|root| root.write(file, 3, b"x")),
-        digest(&|root| drop(root.create(FileId::ROOT, "other"))),
+        digest(&|root| _ = root.create(FileId::ROOT, "other")),
         digest(&|root| drop(root.remove(FileId::ROOT, "file"))),
     ];
     changed.iter().for_each(|other| assert_ne!(same, *other));

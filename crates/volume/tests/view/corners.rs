@@ -22,9 +22,9 @@ fn list(root: &mut Root, dir: FileId, cookie: u64, bytes_max: u32, plus: bool) -
 
 #[test]
 fn a_directory_is_read_page_by_page_while_it_changes() {
-    let mut root = Root::new();
+    let mut root = Root::fresh();
     let dir = root.make_directory(FileId::ROOT, "dir");
-    (0..200).for_each(|file| drop(root.create(dir, &format!("file{file}"))));
+    (0..200).for_each(|file| _ = root.create(dir, &format!("file{file}"))));
     let (mut cookie, mut seen, mut pages) = (0, Vec::new(), 0);
     loop {
         let (entries, eof) = list(&mut root, dir, cookie, 900, pages % 2 == 1);
@@ -57,9 +57,9 @@ fn a_directory_is_read_page_by_page_while_it_changes() {
 
 #[test]
 fn a_listing_keeps_to_its_bytes() {
-    let mut root = Root::new();
+    let mut root = Root::fresh();
     let dir = root.make_directory(FileId::ROOT, "dir");
-    (0..100).for_each(|file| drop(root.create(dir, &format!("{file:0>100}"))));
+    (0..100).for_each(|file| _ = root.create(dir, &format!("{file:0>100}"))));
     let request = |bytes_max| FileRequest::ReadDirectory { dir, cookie: 2, bytes_max, with_attributes: false };
     assert_eq!(root.refused(request(200)), FileError::TooSmall);
     assert_eq!(root.refused(request(0)), FileError::TooSmall);
@@ -72,7 +72,7 @@ fn a_listing_keeps_to_its_bytes() {
 
 #[test]
 fn sizes_go_up_to_the_largest_file() {
-    let mut root = Root::new();
+    let mut root = Root::fresh();
     let file = root.create(FileId::ROOT, "file");
     let write = |offset, len| FileRequest::Write { file, offset, data: Bytes::from(vec![1; len]), stability: Stability::FileSync };
     assert!(root.run(write(FILE_BYTES_MAX - 4, 4)).is_ok());
@@ -94,7 +94,7 @@ fn sizes_go_up_to_the_largest_file() {
 
 #[test]
 fn an_exclusive_create_succeeds_again_for_its_own_client_only() {
-    let mut root = Root::new();
+    let mut root = Root::fresh();
     let create = |verifier: u8| FileRequest::Create {
         dir: FileId::ROOT,
         name: Bytes::from_static(b"file"),
@@ -114,7 +114,7 @@ fn an_exclusive_create_succeeds_again_for_its_own_client_only() {
 
 #[test]
 fn links_are_counted_to_their_bound() {
-    let mut root = Root::new();
+    let mut root = Root::fresh();
     let file = root.create(FileId::ROOT, "file");
     let dir = root.make_directory(FileId::ROOT, "dir");
     for inode in [file, dir] {
@@ -135,7 +135,7 @@ fn links_are_counted_to_their_bound() {
 
 #[test]
 fn stamps_never_stand_still_or_go_back() {
-    let mut root = Root::new();
+    let mut root = Root::fresh();
     root.create(FileId::ROOT, "first");
     let clock = root.host.view.clock();
     root.host.wall = Timestamp::new(5, 0);
@@ -146,7 +146,7 @@ fn stamps_never_stand_still_or_go_back() {
 
 #[test]
 fn the_verifier_changes_with_the_loss_epoch_and_only_then() {
-    let mut root = Root::new();
+    let mut root = Root::fresh();
     let file = root.create(FileId::ROOT, "file");
     let verifier = |root: &mut Root| match root.run(FileRequest::Commit { file, offset: 0, count: 0 }) {
         Ok(FileOk::Committed { verifier, .. }) => verifier,
@@ -177,7 +177,7 @@ fn error_of(planned: Planned) -> Option<FileError> {
 
 #[test]
 fn a_full_volume_refuses_what_needs_room_and_lets_the_rest_pass() {
-    let mut root = Root::new();
+    let mut root = Root::fresh();
     let file = root.create(FileId::ROOT, "file");
     root.write(file, 0, &[1; 100]);
     let none = SpaceStat::default();
@@ -207,7 +207,7 @@ fn a_full_volume_refuses_what_needs_room_and_lets_the_rest_pass() {
 
 #[test]
 fn answers_wait_for_what_they_saw() {
-    let mut root = Root::new();
+    let mut root = Root::fresh();
     let dir = root.make_directory(FileId::ROOT, "dir");
     let made_at = root.host.view.point().position;
     let file = root.create(FileId::ROOT, "file");

@@ -203,7 +203,7 @@ fn a_failed_checkpoint_leaves_the_one_before() {
     let torn = Torn::default();
     torn.state.lock().unwrap().fails_at = u64::MAX;
     let view = View::create(Box::new(torn.clone()), CLUSTER, VOLUME, ViewOptions::default()).unwrap();
-    let mut root = Root::new();
+    let mut root = Root::fresh();
     let format = root.host.log[&1].clone();
     root.host.view = view;
     root.host.take(format);

@@ -1,5 +1,6 @@
 //! The view by itself: checkpoints, crashes and damage of its file, kept replies, reclaiming, digests; and the corners of the
 //! planner that random requests do not reach.
+#![allow(clippy::result_large_err)]
 
 #[path = "../support/generate.rs"]
 mod generate;
@@ -23,7 +24,7 @@ pub struct Root {
 }
 
 impl Root {
-    pub fn new() -> Root {
+    pub fn fresh() -> Root {
         Root { host: Host::new(ViewOptions::default()) }
     }
     pub fn run(&mut self, request: FileRequest) -> FileResult {
