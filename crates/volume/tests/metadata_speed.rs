@@ -91,7 +91,7 @@ fn metadata_operations_per_second() {
         for file in 0..1000 {
             bench.make(dir, format!("file{file}"), false);
             files += 1;
-            if files % 100_000 == 0 {
+            if files.is_multiple_of(100_000) {
                 let begin = Instant::now();
                 bench.host.checkpoint();
                 println!("{files} files: checkpoint {} ms, resident {} MiB", begin.elapsed().as_millis(), resident_mib());

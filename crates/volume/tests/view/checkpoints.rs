@@ -21,7 +21,7 @@ fn reads_and_changes_go_on_while_a_checkpoint_is_written() {
     let mut root = Root::fresh();
     for round in 0..20u64 {
         let dir = root.make_directory(FileId::ROOT, &format!("dir{round}"));
-        (0..50).for_each(|file| _ = root.create(dir, &format!("file{file}"))));
+        (0..50).for_each(|file| _ = root.create(dir, &format!("file{file}")));
         assert!(root.host.view.freeze(root.host.view.point()));
         let frozen_at = root.host.view.point();
         let job = root.host.view.checkpoint_job().unwrap();

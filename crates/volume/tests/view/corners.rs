@@ -24,7 +24,7 @@ fn list(root: &mut Root, dir: FileId, cookie: u64, bytes_max: u32, plus: bool) -
 fn a_directory_is_read_page_by_page_while_it_changes() {
     let mut root = Root::fresh();
     let dir = root.make_directory(FileId::ROOT, "dir");
-    (0..200).for_each(|file| _ = root.create(dir, &format!("file{file}"))));
+    (0..200).for_each(|file| _ = root.create(dir, &format!("file{file}")));
     let (mut cookie, mut seen, mut pages) = (0, Vec::new(), 0);
     loop {
         let (entries, eof) = list(&mut root, dir, cookie, 900, pages % 2 == 1);
@@ -59,7 +59,7 @@ fn a_directory_is_read_page_by_page_while_it_changes() {
 fn a_listing_keeps_to_its_bytes() {
     let mut root = Root::fresh();
     let dir = root.make_directory(FileId::ROOT, "dir");
-    (0..100).for_each(|file| _ = root.create(dir, &format!("{file:0>100}"))));
+    (0..100).for_each(|file| _ = root.create(dir, &format!("{file:0>100}")));
     let request = |bytes_max| FileRequest::ReadDirectory { dir, cookie: 2, bytes_max, with_attributes: false };
     assert_eq!(root.refused(request(200)), FileError::TooSmall);
     assert_eq!(root.refused(request(0)), FileError::TooSmall);
