@@ -185,7 +185,8 @@ impl Core {
     pub fn proposed(&mut self, ticket: u64, result: &ProposeResult, now: Mono) -> Option<Purpose> {
         let purpose = self.asked.remove(&ticket)?.purpose;
         match result {
-            ProposeResult::Accepted => {}
+            // Decided, but this node's own view may take a moment to show it.
+            ProposeResult::Accepted => self.wait_before(purpose, now.after_ms(self.timing.heartbeat_ms)),
             ProposeResult::Unknown => self.wait_before(purpose, now.after_ms(self.timing.retry_ms)),
             ProposeResult::Refused(refusal) => {
                 self.wait_before(purpose, now.after_ms(self.timing.lease_ms));

@@ -506,7 +506,7 @@ impl Primary {
             self.sync_to = at;
             self.peers.values_mut().for_each(|peer| peer.poke = true);
         }
-        if let Some(volume) = core.volume.as_mut() {
+        if let Some(volume) = core.volume.as_mut().filter(|volume| volume.durable() < at) {
             volume.want_sync(at);
         }
     }
@@ -527,7 +527,10 @@ impl Primary {
         self.feed_peers(core, now);
         self.advance_commit(core);
         self.release(core, now);
-        self.source.release(core, self.commit, now);
+        if let Some(at) = self.source.waits_for() {
+            self.want_durable(core, at);
+        }
+        self.source.release(core, self.commit_durable, now);
         self.note_in_step(core);
         self.finish_stop(core, now);
         self.check_invariants(core);

@@ -224,6 +224,9 @@ impl Replica {
         match promise {
             Ok(()) => {
                 self.gate.lease_asked = Some(now.mono);
+                if let Role::Secondary(secondary) = &mut self.role {
+                    secondary.primary_speaks(epoch);
+                }
                 core.send(from, PeerMessage::LeasePromise { epoch, sent });
             }
             Err(promised) => core.send(from, PeerMessage::LeaseRefused { epoch, sent, promised }),

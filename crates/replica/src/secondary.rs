@@ -24,6 +24,8 @@ pub struct Secondary {
     /// The primary must be told where this copy ends.
     needs_hello: bool,
     hello_at: Option<Mono>,
+    /// Newest epoch whose primary asked for its lease here.
+    heard_epoch: Epoch,
     appended_at: Option<Mono>,
     acknowledge: Option<NodeId>,
     pub commit: Position,
@@ -67,6 +69,14 @@ impl Secondary {
         self.needs_hello = true;
         self.hello_at = None;
         self.resync = None;
+    }
+
+    /// The primary of `epoch` asks for its lease, so it is up: a Hello that came before it knew of its own reign was lost.
+    pub fn primary_speaks(&mut self, epoch: Epoch) {
+        if epoch > self.heard_epoch {
+            self.heard_epoch = epoch;
+            self.hello_at = None;
+        }
     }
 
     // ---- following the log -----------------------------------------------------------------------------------------------

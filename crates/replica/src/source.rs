@@ -1,7 +1,7 @@
 //! The primary's side of resync by change (R11): answers the secondary's requests for what changed, at a bounded rate.
 //!
-//! A batch leaves only when everything that it shows is committed: otherwise a secondary could keep something that no
-//! successor has.
+//! A batch leaves only when everything that it shows is committed durably: otherwise a secondary could keep something that no
+//! successor has, and it writes its view's checkpoint at the end of the walk on the strength of this.
 
 use crate::core::Core;
 use mainstay_protocol::peer::{ChangeBatch, ListQuery, ResyncCursor};
@@ -52,6 +52,11 @@ impl Source {
 
     pub fn failed(&mut self, ticket: u64) {
         self.reading.remove(&ticket);
+    }
+
+    /// What must be durable everywhere before the next batch may leave.
+    pub fn waits_for(&self) -> Option<Position> {
+        self.ready.iter().map(|ready| ready.batch.at).min()
     }
 
     pub fn release(&mut self, core: &mut Core, commit: Position, now: Now) {

@@ -182,6 +182,10 @@ impl ClusterState {
                 reign.state = ReignState::Serving;
             }
             volume.served_epoch = epoch;
+            // What failed before an epoch that served is not the same plan any more. A breaker that is open stays for a person.
+            if !volume.breaker.open {
+                volume.breaker.failed.clear();
+            }
         });
         let text = format!("{} serves {} in epoch {epoch}", self.node_name(boot.0), self.volume_label(id));
         self.record(at, &Actor::Node(boot.0), Some(id), Event::Serving { epoch, primary: boot.0 }, text);

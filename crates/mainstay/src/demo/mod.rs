@@ -17,6 +17,9 @@ pub struct DemoArgs {
     /// Play a story unattended and exit 0 only when its verdict is good
     #[arg(long, value_name = "STORY")]
     pub play: Option<Play>,
+    /// Kills in `--play kills`
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub cycles: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -25,6 +28,8 @@ pub enum Play {
     Failover,
     /// The day of the outage: maintenance of the secondary, its stop and its return
     Incident,
+    /// A random node is killed (SIGKILL), again and again, each time approved if need be and brought back
+    Kills,
 }
 
 /// As shells report an interrupt.
@@ -48,7 +53,7 @@ pub fn run(args: DemoArgs) -> u8 {
         match args.play {
             None => live::run(cluster).await,
             Some(story) => tokio::select! {
-                ended = play::run(cluster, story) => ended.unwrap_or_else(|error| failed(&error)),
+                ended = play::run(cluster, story, args.cycles) => ended.unwrap_or_else(|error| failed(&error)),
                 _ = tokio::signal::ctrl_c() => INTERRUPTED,
             },
         }

@@ -16,11 +16,12 @@ const MOVED_PER_CHANGED_MAX: f64 = 2.0;
 /// What may be moved besides, bytes: records that were in flight when the node was lost, and its last ones sent twice.
 const MOVED_SLACK_BYTES: u64 = 8 << 20;
 
-pub async fn run(cluster: Cluster, story: Play) -> Result<u8, DemoError> {
+pub async fn run(cluster: Cluster, story: Play, cycles: u32) -> Result<u8, DemoError> {
     let mut stage = Stage::open(cluster);
     match story {
         Play::Failover => failover(&mut stage).await?,
         Play::Incident => incident(&mut stage).await?,
+        Play::Kills => kills(&mut stage, cycles).await?,
     }
     stage.verdict().await
 }
@@ -225,4 +226,49 @@ async fn incident(stage: &mut Stage) -> Result<(), DemoError> {
     let retried = stage.seen(|seen| seen.retried);
     stage.check(retried == 0, format!("no client should have had to ask again, {retried} did"));
     Ok(())
+}
+
+/// Every kill is of one random node, while clients write; the next one comes when everything is in sync again.
+async fn kills(stage: &mut Stage, cycles: u32) -> Result<(), DemoError> {
+    let mut random = u64::from(std::process::id()) | 1;
+    let mut promotions = 0;
+    for cycle in 1..=cycles {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        tokio::time::sleep(Duration::from_millis(100 + random % 900)).await;
+        let name = ["a", "b", "w"][(random >> 20) as usize % 3];
+        let status = stage.serving("the volume serves").await?;
+        let was_primary = volume(&status).is_some_and(|volume| volume.primary.as_deref() == Some(name));
+        stage.cluster.kill(name);
+        if was_primary {
+            let proposal = stage.cluster.proposal(PROPOSAL_TIME_MAX).await?;
+            stage
+                .cluster
+                .admin
+                .approve(proposal.id, &proposal.evidence_hash)
+                .await
+                .map_err(|error| DemoError::Setup(error.to_string()))?;
+            promotions += 1;
+        }
+        stage.serving("the volume serves again").await?;
+        stage.cluster.spawn(name)?;
+        let whole = |status: &ClusterStatus| {
+            status.nodes.iter().all(|node| node.state == "up")
+                && ["a", "b"].iter().all(|name| in_sync(status, name) || is_primary(status, name))
+        };
+        stage.cluster.until("everything is in sync again", whole).await?;
+        let (operations, lost, errors) = stage.seen(|seen| (seen.operations, seen.lost.len(), seen.errors.len()));
+        let role = if was_primary { "the primary" } else { "not the primary" };
+        stage.note(&format!("{cycle}/{cycles}: {name} killed ({role}); {operations} operations, {lost} lost, {errors} errors"));
+        if lost + errors > 0 {
+            break;
+        }
+    }
+    stage.note(&format!("{cycles} kills, {promotions} of them of the primary"));
+    Ok(())
+}
+
+fn is_primary(status: &ClusterStatus, name: &str) -> bool {
+    volume(status).is_some_and(|volume| volume.primary.as_deref() == Some(name))
 }
