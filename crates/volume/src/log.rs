@@ -62,6 +62,8 @@ pub(crate) struct Log {
     volume: VolumeId,
     tail_cache_bytes: u64,
     pub segments: Segments,
+    /// First segment of the log; what lies before it is kept for its data only.
+    oldest: SegmentId,
     active: Open,
     /// Mark key of the active segment.
     key: u64,
@@ -120,11 +122,10 @@ impl Log {
 
     /// First record that can be read.
     pub fn log_start(&self) -> Position {
-        let mut bases = self.segments.all.values().filter_map(|segment| match segment.used_as {
-            Use::Log { base, .. } => Some(base.position.next()),
-            _ => None,
-        });
-        bases.next().unwrap_or(self.last.position.next())
+        match self.segments.get(self.oldest).map(|segment| segment.used_as) {
+            Some(Use::Log { base, .. }) => base.position.next(),
+            _ => self.last.position.next(),
+        }
     }
 
     /// Whether a record of up to `bytes` can be taken.
@@ -303,7 +304,7 @@ impl Log {
             return None;
         }
         let mut runs = Vec::new();
-        for (id, segment) in &self.segments.all {
+        for (id, segment) in self.segments.all.range(self.oldest..) {
             let Use::Log { base, last } = segment.used_as else { continue };
             let last = if *id == self.active.segment { self.last.position } else { last };
             if last > after && base.position < to {
@@ -346,7 +347,7 @@ impl Log {
             Use::Log { base, .. } if base.position == at => Some(base),
             _ => None,
         };
-        self.segments.all.values().find_map(base).or_else(|| self.read_point(at, disk))
+        self.segments.all.range(self.oldest..).find_map(|(_, segment)| base(segment)).or_else(|| self.read_point(at, disk))
     }
 
     fn read_point(&self, at: Position, disk: &dyn Disk) -> Option<LogPoint> {
@@ -362,6 +363,7 @@ impl Log {
         assert!(self.active.at as u64 <= self.active.bytes);
         assert!(self.tail.first().is_none_or(|first| first <= self.written.next()), "what is unwritten is in memory");
         let mut end: Option<Position> = None;
+        assert!(matches!(self.segments.get(self.oldest), Some(Segment { used_as: Use::Log { .. }, .. })), "the log has a start");
         for (id, segment) in &self.segments.all {
             if let Use::Log { base, last } = segment.used_as {
                 assert!(end.is_none_or(|end| end == base.position), "the log's segments follow each other");
@@ -411,7 +413,10 @@ impl Log {
         last: LogPoint,
     ) -> Log {
         let (header, at) = active;
+        let in_log = |(_, segment): &(&SegmentId, &Segment)| matches!(segment.used_as, Use::Log { .. });
+        let oldest = segments.all.iter().find(in_log).map_or(header.segment, |(id, _)| *id);
         Log {
+            oldest,
             cluster,
             volume,
             tail_cache_bytes: options.tail_cache_bytes,

@@ -73,7 +73,7 @@ impl Options {
     /// Refuses what could not work, naming the setting.
     pub fn check(&self) -> Result<(), OpenError> {
         let refuse = |text: String| Err(OpenError::Options(text));
-        if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&self.segment_bytes) || self.segment_bytes % 4096 != 0 {
+        if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&self.segment_bytes) || !self.segment_bytes.is_multiple_of(4096) {
             return refuse(format!(
                 "segment_bytes is {}, must be a multiple of 4096 from {SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_MAX}",
                 self.segment_bytes

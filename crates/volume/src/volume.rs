@@ -36,6 +36,7 @@ use upkeep::Upkeep;
 
 /// What became of a client's request.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant)] // one per request, taken apart at once
 pub enum Outcome {
     /// Reply `result` once `at` is committed, durably if `durable`. A record that the request made is `record`, at
     /// [`Volume::last`].
@@ -188,7 +189,7 @@ impl Volume {
         }
         if request.request.changes()
             && let Err(no_room) =
-                self.log.room(RECORD_BYTES_MAX - PAYLOAD_BYTES_MAX + data_len(&request.request), need(&request.request))
+                self.room(RECORD_BYTES_MAX - PAYLOAD_BYTES_MAX + data_len(&request.request), need(&request.request))
         {
             return Ok(self.refuse(if no_room == NoRoom::Busy { FileError::TryLater } else { FileError::NoSpace }));
         }
@@ -268,7 +269,7 @@ impl Volume {
         if epoch < self.last().epoch {
             return Err(VolumeError::OldEpoch { asked: epoch, last: self.last().epoch });
         }
-        self.log.room(RECORD_BYTES_MAX - PAYLOAD_BYTES_MAX, Need::Privileged).map_err(|no_room| match no_room {
+        self.room(RECORD_BYTES_MAX - PAYLOAD_BYTES_MAX, Need::Privileged).map_err(|no_room| match no_room {
             NoRoom::Busy => VolumeError::Busy("a segment is being prepared"),
             NoRoom::Full => VolumeError::NoSpace("the reserve is used up"),
         })?;
@@ -276,6 +277,12 @@ impl Volume {
         let record = Record::encode(self.id, self.last(), epoch, time, true, &body, Bytes::new());
         self.take(record.clone(), &body).map_err(|error| self.fail_view(&error))?;
         Ok(record)
+    }
+
+    /// Whether a record fits. While compaction is giving back space, a full volume is only busy.
+    fn room(&self, bytes: usize, need: Need) -> Result<(), NoRoom> {
+        let busy = self.upkeep.giving_back;
+        self.log.room(bytes, need).map_err(|no_room| if busy { NoRoom::Busy } else { no_room })
     }
 
     fn check_usable(&self) -> Result<(), VolumeError> {
@@ -304,7 +311,7 @@ impl Volume {
         }
         record.check_follows(self.last())?;
         let body = record.body()?;
-        self.log.room(record.total_len(), Need::Privileged).map_err(|no_room| match no_room {
+        self.room(record.total_len(), Need::Privileged).map_err(|no_room| match no_room {
             NoRoom::Busy => AppendError::Busy,
             NoRoom::Full => AppendError::NoSpace,
         })?;

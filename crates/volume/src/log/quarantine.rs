@@ -145,7 +145,8 @@ impl Log {
     }
 
     fn log_ids(&self) -> impl Iterator<Item = SegmentId> {
-        self.segments.all.iter().filter(|(_, segment)| matches!(segment.used_as, Use::Log { .. })).map(|(id, _)| *id)
+        let all = self.segments.all.range(self.oldest..);
+        all.filter(|(_, segment)| matches!(segment.used_as, Use::Log { .. })).map(|(id, _)| *id)
     }
 
     /// The log goes on at `to` in a new segment.
@@ -168,7 +169,7 @@ impl Log {
             Use::Log { base, .. } if base.position >= to.position => Some(*id),
             _ => None,
         };
-        let behind: Vec<SegmentId> = self.segments.all.iter().filter_map(behind).collect();
+        let behind: Vec<SegmentId> = self.segments.all.range(self.oldest..).filter_map(behind).collect();
         behind.into_iter().for_each(|id| self.retire_segment(id));
         if let Some(Use::Log { last, .. }) = holder.and_then(|id| self.segments.all.get_mut(&id)).map(|found| &mut found.used_as) {
             *last = to.position;
@@ -180,7 +181,7 @@ impl Log {
     /// The segment with the record at `position`.
     fn holder(&self, position: Position) -> Option<SegmentId> {
         let holds = |used_as| matches!(used_as, Use::Log { base, last } if base.position < position && position <= last);
-        self.segments.all.iter().find(|(_, segment)| holds(segment.used_as)).map(|(id, _)| *id)
+        self.segments.all.range(self.oldest..).find(|(_, segment)| holds(segment.used_as)).map(|(id, _)| *id)
     }
 
     /// Writes what is on its way up to `to` here and now, and syncs it. The flusher may write the same records to the same
@@ -204,7 +205,7 @@ impl Log {
             Use::Log { base, last } if last >= self.durable && base.position <= to => Some(*id),
             _ => None,
         };
-        for id in self.segments.all.iter().filter_map(unsynced) {
+        for id in self.segments.all.range(self.oldest..).filter_map(unsynced) {
             let name = segment::file_name(id);
             disk.open(&name).and_then(|file| file.sync()).map_err(|error| DiskError::new("sync", &name, &error))?;
         }
@@ -222,8 +223,8 @@ impl Log {
     fn header_of(&self, segment: SegmentId) -> Option<SegmentHeader> {
         let found = self.segments.get(segment)?;
         let Use::Log { base, .. } = found.used_as else { return None };
-        let before = self.segments.all.range(..segment).rev();
-        let previous = before.filter(|(_, found)| matches!(found.used_as, Use::Log { .. })).map(|(id, _)| *id).next();
+        let before = self.segments.all.range(self.oldest..).take_while(|(id, _)| **id < segment);
+        let previous = before.filter(|(_, found)| matches!(found.used_as, Use::Log { .. })).map(|(id, _)| *id).last();
         Some(self.header(SegmentKind::Log, segment, found.bytes, base, previous.unwrap_or_default()))
     }
 }

@@ -116,9 +116,8 @@ impl Directory {
     /// The log's segments in order, the last one the newest, and the place in them where the scan begins. While walking, a
     /// newer log that begins behind the view's base does not count.
     fn chain(&self, wanted: &Wanted) -> Result<(Vec<SegmentHeader>, usize), OpenError> {
-        let mut newest = self.headers().rev().filter(|(_, header)| header.kind == SegmentKind::Log);
         let mut refused = None;
-        while let Some((_, header)) = newest.next() {
+        for (_, header) in self.headers().rev().filter(|(_, header)| header.kind == SegmentKind::Log) {
             let chain = self.chain_to(header);
             match chain.iter().rposition(|header| header.base.position <= wanted.base.position) {
                 Some(start) => return Ok((chain, start)),
@@ -389,7 +388,7 @@ fn settle_prepared(disk: &dyn Disk, directory: &Directory, log: &mut Log, option
             SegmentUse::Prepared => {}
         }
         let fresh = log.segments.take_id();
-        log.segments.all.remove(id);
+        log.segments.remove(*id);
         recycle(disk, *id, fresh, options.segment_bytes)?;
         log.segments.insert(fresh, Segment { used_as: Use::Prepared, bytes: options.segment_bytes, end: 0 });
     }

@@ -26,11 +26,15 @@ impl Log {
             segment.used_as = Use::Retired { after: self.writer.queued };
         }
         self.index.retain(|_, place| place.segment != id);
+        if id == self.oldest {
+            let next = self.log_segments().map(|(id, _, _)| id).next();
+            self.oldest = next.unwrap_or(self.active.segment);
+        }
     }
 
     /// The log's segments, oldest first: (id, bytes, last record).
     fn log_segments(&self) -> impl Iterator<Item = (SegmentId, u64, Position)> {
-        self.segments.all.iter().filter_map(|(id, segment)| match segment.used_as {
+        self.segments.all.range(self.oldest..).filter_map(|(id, segment)| match segment.used_as {
             Use::Log { last, .. } => Some((*id, segment.bytes, last)),
             _ => None,
         })

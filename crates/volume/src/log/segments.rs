@@ -5,7 +5,7 @@ use crate::error::DiskError;
 use crate::place::SegmentId;
 use crate::segment::{self, SEGMENT_HEADER_BYTES, SegmentHeader};
 use mainstay_protocol::{LogPoint, Position};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a segment file is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,9 @@ pub(crate) const UPKEEP_SEGMENTS: usize = 1;
 #[derive(Debug)]
 pub(crate) struct Segments {
     pub all: BTreeMap<SegmentId, Segment>,
+    /// Those of them that are prepared, and the bytes of all: asked often, and a volume may have very many.
+    prepared: BTreeSet<SegmentId>,
+    total_bytes: u64,
     next_id: u32,
     segment_bytes: u64,
     capacity_bytes: Option<u64>,
@@ -69,6 +72,8 @@ impl Segments {
     pub fn new(options: &crate::Options, space: Space) -> Segments {
         Segments {
             all: BTreeMap::new(),
+            prepared: BTreeSet::new(),
+            total_bytes: 0,
             next_id: 1,
             segment_bytes: options.segment_bytes,
             capacity_bytes: options.capacity_bytes,
@@ -81,8 +86,18 @@ impl Segments {
     }
 
     pub fn insert(&mut self, id: SegmentId, segment: Segment) {
+        self.remove(id);
         self.next_id = self.next_id.max(id.0 + 1);
+        self.total_bytes += segment.bytes;
+        if segment.used_as == Use::Prepared {
+            self.prepared.insert(id);
+        }
         self.all.insert(id, segment);
+    }
+
+    pub fn remove(&mut self, id: SegmentId) {
+        self.prepared.remove(&id);
+        self.total_bytes -= self.all.remove(&id).map_or(0, |segment| segment.bytes);
     }
 
     pub fn take_id(&mut self) -> SegmentId {
@@ -106,19 +121,20 @@ impl Segments {
     }
 
     pub fn prepared(&self) -> usize {
-        self.all.values().filter(|segment| segment.used_as == Use::Prepared).count()
+        self.prepared.len()
     }
 
     pub fn bytes(&self) -> u64 {
-        self.all.values().map(|segment| segment.bytes).sum()
+        self.total_bytes
     }
 
     /// Takes the oldest prepared segment into use. Ids rise, so the log's order is the ids' order.
     pub fn activate(&mut self, used_as: Use) -> Option<(SegmentId, u64)> {
-        let (id, segment) = self.all.iter_mut().find(|(_, segment)| segment.used_as == Use::Prepared)?;
+        let id = self.prepared.pop_first()?;
+        let segment = self.all.get_mut(&id)?;
         segment.used_as = used_as;
         segment.end = SEGMENT_HEADER_BYTES as u32;
-        Some((*id, segment.bytes))
+        Some((id, segment.bytes))
     }
 
     /// Whether a new segment may be taken for this need.
@@ -171,7 +187,7 @@ impl Segments {
         match &done.result {
             Ok(()) => {
                 if let Some(old) = done.recycled {
-                    self.all.remove(&old);
+                    self.remove(old);
                 }
                 self.insert(done.id, Segment { used_as: Use::Prepared, bytes: done.bytes, end: 0 });
             }

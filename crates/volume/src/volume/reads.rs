@@ -76,6 +76,7 @@ pub(super) struct Reads {
     unrepaired: u64,
 }
 
+#[allow(clippy::large_enum_variant)] // moved once, at once
 pub(super) enum Started {
     Ready(FileResult),
     Job(ReadJob),
@@ -266,7 +267,10 @@ impl Volume {
         match purpose {
             Purpose::Client(planned) => {
                 let pieces: Option<Vec<Bytes>> = if failed { None } else { pieces.into_iter().collect() };
-                let result = pieces.map_or_else(|| Err(FileError::Io.into()), |pieces| planned.result(pieces));
+                let result = match pieces {
+                    Some(pieces) => planned.result(pieces),
+                    None => Err(FileError::Io.into()),
+                };
                 self.events.push_back(VolumeEvent::Read { ticket, result });
             }
             Purpose::Peer => {

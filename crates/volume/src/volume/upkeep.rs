@@ -23,6 +23,8 @@ const SPACE_RETRY_MS: u64 = 1_000;
 const CHECKPOINT_ROWS_MAX: usize = 250_000;
 /// Runs of removed files taken out of the view per tick.
 const RECLAIM_RUNS: usize = 1_024;
+/// How often all segments are looked through for one to compact, when there was none.
+const CHOOSE_MS: u64 = 2_000;
 /// Live share below which segments are compacted when there is no room otherwise, in percent.
 const PRESSED_PERCENT: u32 = 97;
 
@@ -46,6 +48,9 @@ pub(super) struct Upkeep {
     /// Position whose digest is wanted when the checkpoint of exactly that point is written.
     digest_at: Option<Position>,
     pub compaction: Compaction,
+    chosen_at: Mono,
+    /// There is no room, but compaction is making some.
+    pub giving_back: bool,
     budget: Budget,
     /// Segments that could not be emptied: not tried again until the volume is opened again.
     skipped: BTreeSet<SegmentId>,
@@ -72,6 +77,8 @@ impl Upkeep {
             checkpointed_live,
             digest_at: None,
             compaction: Compaction::Idle,
+            chosen_at: Mono::ZERO,
+            giving_back: false,
             budget: Budget::new(options.compact_bytes_per_s),
             skipped: BTreeSet::new(),
             scrub: Scrub::new(options),
@@ -298,7 +305,10 @@ impl Volume {
         match &mut self.upkeep.compaction {
             Compaction::Listing(_) | Compaction::Copying { reading: true, .. } => Ok(()),
             Compaction::Idle => {
-                self.choose_segment();
+                let due = self.upkeep.now.ms_since(self.upkeep.chosen_at) >= CHOOSE_MS || self.log.segments.pressed();
+                if due {
+                    self.choose_segment();
+                }
                 Ok(())
             }
             Compaction::Copying { segment, left, .. } => {
@@ -315,15 +325,31 @@ impl Volume {
     }
 
     fn choose_segment(&mut self) {
+        self.upkeep.chosen_at = self.upkeep.now;
+        let pressed = self.log.segments.pressed();
+        // One after the other when there is no room: what was emptied counts only with the next checkpoint.
+        self.upkeep.giving_back = pressed && self.awaits_checkpoint();
+        if self.upkeep.giving_back {
+            self.freeze();
+            return;
+        }
         if !self.log.fragment_room(COPY_BYTES as usize * 2) || self.walking() {
             return;
         }
-        let percent = if self.log.segments.pressed() { PRESSED_PERCENT } else { self.options.compact_below_percent };
+        let percent = if pressed { PRESSED_PERCENT } else { self.options.compact_below_percent };
         let closed = self.log.closed().filter(|(id, _, _)| !self.upkeep.skipped.contains(id));
         if let Some(segment) = choose(closed, |id| self.view.live_bytes(id), percent) {
+            // When this one is done, the next is looked for at once.
+            self.upkeep.chosen_at = Mono::ZERO;
+            self.upkeep.giving_back = pressed;
             self.upkeep.compaction = Compaction::Listing(segment);
             self.effects.push_back(DiskEffect::Background(BackgroundJob::List(ListJob { segment })));
         }
+    }
+
+    /// Whether a segment holds nothing any more, but a restart would still look into it.
+    fn awaits_checkpoint(&self) -> bool {
+        self.log.closed().any(|(id, _, _)| self.view.live_bytes(id) == 0 && self.upkeep.checkpointed_live.contains(&id))
     }
 
     pub(super) fn listed(&mut self, listed: Listed) {
