@@ -149,9 +149,7 @@ impl Volume {
             self.log_continues();
         }
         self.log.mark_when_idle();
-        if self.upkeep.reclaiming || self.upkeep.bytes_since > 0 {
-            self.upkeep.reclaiming = self.view.reclaim(RECLAIM_RUNS)?;
-        }
+        self.upkeep.reclaiming = self.view.reclaim(RECLAIM_RUNS)?;
         self.look_for_space();
         self.log.retire(self.retention(), self.view.base().point.position);
         self.prepare();

@@ -43,12 +43,10 @@ struct Content {
 #[derive(Debug, Default)]
 struct Power {
     left: Option<u64>,
-    operations: u64,
 }
 
 impl Power {
     fn use_some(&mut self) -> io::Result<()> {
-        self.operations += 1;
         match &mut self.left {
             Some(0) => Err(io::Error::other("the power is off")),
             Some(left) => {
@@ -75,9 +73,6 @@ impl CrashDisk {
     /// The power fails after this many more changing operations.
     pub fn die_after(&self, operations: Option<u64>) {
         self.power.lock().unwrap().left = operations;
-    }
-    pub fn operations(&self) -> u64 {
-        self.power.lock().unwrap().operations
     }
 
     /// The disk as it is when the power is back.

@@ -1,9 +1,10 @@
 //! Files that were cut, flipped, lost or swapped: a clear error or a repair, never silent loss.
 
+use crate::crash_disk::CrashDisk;
 use crate::rig::{CLUSTER, Rig, Rng, VOLUME, options};
 use bytes::Bytes;
-use mainstay_protocol::{ClusterId, FileError, FileId, Position, VolumeId};
-use mainstay_volume::{Disk, MemDisk, OpenError, Options, Volume};
+use mainstay_protocol::{ClusterId, FileError, FileId, FileRequest, Position, VolumeId};
+use mainstay_volume::{AppendError, Disk, MemDisk, OpenError, Options, Outcome, Volume, VolumeError, VolumeEvent};
 use std::sync::Arc;
 
 /// A volume with a few megabytes in one file, at rest, with a checkpoint.
@@ -273,7 +274,7 @@ fn one_replica_repairs_the_other() {
         let ticket = good.volume.read_for_repair(file, extent, position);
         good.pump();
         good.events.drain(..).find_map(|event| match event {
-            mainstay_volume::VolumeEvent::RepairData { ticket: of, data } if of == ticket => data,
+            VolumeEvent::RepairData { ticket: of, data } if of == ticket => data,
             _ => None,
         })
     }));
@@ -282,5 +283,35 @@ fn one_replica_repairs_the_other() {
     let extent = mainstay_protocol::Extent { offset: 0, len: 10, payload_offset: 0 };
     let ticket = bad.volume.read_for_repair(file, extent, Position(9999));
     bad.pump();
-    assert!(bad.events.contains(&mainstay_volume::VolumeEvent::RepairData { ticket, data: None }));
+    assert!(bad.events.contains(&VolumeEvent::RepairData { ticket, data: None }));
+}
+
+#[test]
+fn a_failed_write_or_sync_stops_the_volume_for_good() {
+    for operations in 0..2 {
+        let disk = CrashDisk::default();
+        let mut rig = Rig::new(Arc::new(disk.clone()), options());
+        rig.create("a");
+        rig.settle();
+        let (durable, last) = (rig.volume.durable(), rig.volume.last());
+        let request = rig.request(FileRequest::MakeDirectory { dir: FileId::ROOT, name: "d".into(), set: Default::default() });
+        let made = rig.volume.execute(rig.now.wall, rig.epoch, &request);
+        let Outcome::Done { record: Some(record), .. } = made else { panic!("{made:?}") };
+        rig.volume.want_sync(rig.volume.last().position);
+        // The write fails, or the write goes well and the sync fails.
+        disk.die_after(Some(operations));
+        rig.pump();
+        assert!(rig.events.iter().any(|event| matches!(event, VolumeEvent::Failed(_))), "{:?}", rig.events);
+        disk.die_after(None);
+        rig.volume.want_sync(rig.volume.last().position);
+        rig.settle();
+        assert_eq!(rig.volume.durable(), durable, "what a failed sync left is not believed later");
+        assert_eq!(rig.ask(FileRequest::GetAttributes { file: FileId::ROOT }).unwrap_err().error, FileError::Io);
+        assert!(matches!(rig.volume.append(record), Err(AppendError::Failed(_))));
+        assert!(matches!(rig.volume.roll_back(last, "x"), Err(VolumeError::Failed(_))));
+        assert!(matches!(rig.volume.mark(rig.now.wall, rig.epoch), Err(VolumeError::Failed(_))));
+        assert!(rig.volume.poll_effect().is_none());
+        let rig = Rig::open(Arc::new(disk), options()).unwrap();
+        assert!(rig.volume.last().position >= durable);
+    }
 }
