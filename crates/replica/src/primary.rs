@@ -9,7 +9,7 @@ use crate::source::Source;
 use crate::stream::{Joining, Peer, State, WINDOW_BYTES_MAX};
 use crate::waiting::{Answer, Waiting};
 use mainstay_cluster::{Command, ReignState};
-use mainstay_protocol::peer::EpochStart;
+use mainstay_protocol::peer::{EpochStart, ResyncCursor};
 use mainstay_protocol::{
     ClientRequest, Epoch, FileResult, Incarnation, LogPoint, Mono, NodeId, Now, PeerMessage, Position, Record,
 };
@@ -266,13 +266,17 @@ impl Primary {
         incarnation: Incarnation,
         (last, durable): (LogPoint, Position),
         lineage: &[EpochStart],
-        resyncing: bool,
+        resync: Option<ResyncCursor>,
     ) {
         let Some(volume) = core.volume.as_ref() else { return };
         let Some(peer) = self.peers.get_mut(&from) else { return };
         let common = common_position(volume.lineage(), volume.last().position, lineage, last);
-        if resyncing {
+        if let Some(cursor) = resync {
+            // It goes on from its cursor if the log is still kept from its base on; the volume there judges whether it can.
+            let kept = cursor.base.position.next() >= volume.log_start() && volume.point(cursor.base.position) == Some(cursor.base);
+            let base = if kept { cursor.base } else { volume.resync_base() };
             peer.restart(State::Resyncing, incarnation);
+            core.send(from, PeerMessage::ResyncByChange { epoch: self.epoch, base, lineage: volume.lineage().to_vec() });
         } else if common < last.position || !same_history(volume.point(common), last, common) {
             peer.restart(State::RollingBack, incarnation);
             let to = volume.point(common).unwrap_or(LogPoint {
@@ -283,7 +287,8 @@ impl Primary {
             core.send(from, PeerMessage::RollBack { epoch: self.epoch, to });
         } else if common.next() < volume.log_start() {
             peer.restart(State::Resyncing, incarnation);
-            let offer = PeerMessage::ResyncByChange { epoch: self.epoch, base: volume.last(), lineage: volume.lineage().to_vec() };
+            let offer =
+                PeerMessage::ResyncByChange { epoch: self.epoch, base: volume.resync_base(), lineage: volume.lineage().to_vec() };
             core.send(from, offer);
         } else {
             peer.start(last, durable, incarnation);
@@ -338,8 +343,11 @@ impl Primary {
                 false
             }
             RecordsAfter::Gone => {
-                let offer =
-                    PeerMessage::ResyncByChange { epoch: self.epoch, base: volume.last(), lineage: volume.lineage().to_vec() };
+                let offer = PeerMessage::ResyncByChange {
+                    epoch: self.epoch,
+                    base: volume.resync_base(),
+                    lineage: volume.lineage().to_vec(),
+                };
                 peer.restart(State::Resyncing, peer.incarnation.unwrap_or_default());
                 core.send(node, offer);
                 false

@@ -177,7 +177,7 @@ impl Replica {
         match message {
             PeerMessage::LeasePromise { epoch, sent } => primary.on_promise(core, from, epoch, sent, now),
             PeerMessage::Hello { epoch, last, durable, lineage, resync } if epoch == primary.epoch => {
-                primary.on_hello(core, from, incarnation, (last, durable), &lineage, resync.is_some())
+                primary.on_hello(core, from, incarnation, (last, durable), &lineage, resync)
             }
             PeerMessage::Acknowledge { epoch, received, durable, applied } if epoch == primary.epoch => {
                 primary.on_acknowledge(from, incarnation, received, durable, applied)

@@ -194,9 +194,6 @@ impl Secondary {
         let (last, durable) = (volume.last(), volume.durable());
         let (lineage, resync) = (volume.lineage().to_vec(), volume.resync_cursor());
         core.send(to, PeerMessage::Hello { epoch, last, durable, lineage, resync });
-        if let Some(cursor) = core.volume.as_ref().and_then(|volume| volume.resync_cursor()) {
-            self.resume_resync(to, cursor);
-        }
     }
 
     // ---- going back --------------------------------------------------------------------------------------------------------
@@ -236,15 +233,13 @@ impl Secondary {
             return;
         }
         let Some(volume) = core.volume.as_mut() else { return };
-        let cursor = match volume.resync_cursor() {
-            Some(cursor) => cursor,
-            None => {
-                let begun = volume.begin_resync(base, lineage);
-                let Some(cursor) = core.trust(begun) else { return };
-                core.note(Note::ResyncByChange { since: cursor.since });
-                cursor
-            }
-        };
+        let fresh = volume.resync_cursor().is_none();
+        // Also when one is under way already: the volume judges whether its cursor still fits this base and history.
+        let begun = volume.begin_resync(base, lineage);
+        let Some(cursor) = core.trust_unless_busy(begun) else { return };
+        if fresh {
+            core.note(Note::ResyncByChange { since: cursor.since });
+        }
         self.resume_resync(from, cursor);
     }
 
@@ -281,6 +276,8 @@ impl Secondary {
         match volume.install(cursor, batch, payload) {
             Ok(lists) => self.installed(core, lists),
             Err(error) if matches!(error, VolumeError::Resync(_)) => core.note(Note::BadPeer { from, reason: error.to_string() }),
+            // No room or a segment in preparation: the same is asked again.
+            Err(VolumeError::Busy(_) | VolumeError::NoSpace(_)) => {}
             Err(error) => core.fail(error.to_string()),
         }
     }

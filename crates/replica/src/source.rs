@@ -21,6 +21,8 @@ pub struct Source {
     reading: BTreeMap<u64, NodeId>,
     /// Read, waiting for their commit and for the throttle.
     ready: Vec<Ready>,
+    /// Lists, waiting likewise: what they do not name any more must really be gone.
+    lists: Vec<(NodeId, Position, PeerMessage)>,
     /// The next batch may leave then.
     not_before: Mono,
 }
@@ -56,11 +58,18 @@ impl Source {
 
     /// What must be durable everywhere before the next batch may leave.
     pub fn waits_for(&self) -> Option<Position> {
-        self.ready.iter().map(|ready| ready.batch.at).min()
+        let lists = self.lists.iter().map(|(_, at, _)| *at);
+        self.ready.iter().map(|ready| ready.batch.at).chain(lists).min()
     }
 
     pub fn release(&mut self, core: &mut Core, commit: Position, now: Now) {
         let rate = core.view.settings.resync_bytes_per_second.max(1);
+        for (to, at, message) in std::mem::take(&mut self.lists) {
+            match at <= commit {
+                true => core.send(to, message),
+                false => self.lists.push((to, at, message)),
+            }
+        }
         while now.mono >= self.not_before {
             let Some(index) = self.ready.iter().position(|ready| ready.batch.at <= commit) else { return };
             let Ready { to, batch, payload } = self.ready.swap_remove(index);
@@ -77,10 +86,13 @@ impl Source {
         (!self.ready.is_empty()).then_some(self.not_before)
     }
 
-    pub fn list(&self, core: &mut Core, from: NodeId, epoch: Epoch, query: ListQuery) {
+    pub fn list(&mut self, core: &Core, from: NodeId, epoch: Epoch, query: ListQuery) {
         let Some(volume) = core.volume.as_ref() else { return };
-        if let Ok((items, done)) = volume.list(query, LIST_ITEMS_MAX) {
-            core.send(from, PeerMessage::List { epoch, query, items, done });
+        // One list per secondary is under way; a repeated question is answered by the one that waits.
+        if let Ok((items, done)) = volume.list(query, LIST_ITEMS_MAX)
+            && !self.lists.iter().any(|(to, _, _)| *to == from)
+        {
+            self.lists.push((from, volume.last().position, PeerMessage::List { epoch, query, items, done }));
         }
     }
 }

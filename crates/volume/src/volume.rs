@@ -146,6 +146,16 @@ impl Volume {
         let base = self.view.base().point;
         if at == base.position { Some(base) } else { self.log.point(at, &*self.disk) }
     }
+    /// Where a resync by change that begins now should go over to the log: before the oldest answer that is still kept for
+    /// retries, so that the log brings the answers along, if that is retained with room to spare; else here.
+    pub fn resync_base(&self) -> LogPoint {
+        let before = self.view.oldest_reply().map_or(Position(0), |oldest| Position(oldest.0.saturating_sub(1)));
+        let spare = (self.last().position.0 - self.log_start().0.min(self.last().position.0)) / 4;
+        match before.0 >= self.log_start().0 + spare {
+            true => self.point(before).unwrap_or(self.last()),
+            false => self.last(),
+        }
+    }
     pub fn lineage(&self) -> &[EpochStart] {
         self.view.lineage()
     }
