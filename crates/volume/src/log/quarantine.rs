@@ -11,6 +11,7 @@ use crate::error::{DiskError, VolumeError};
 use crate::place::{Place, SegmentId};
 use crate::segment::{self, MARK_BYTES, Mark, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind};
 use mainstay_protocol::{LogPoint, Position, Record};
+use std::ops::Range;
 
 /// Longest part of the caller's label in a file name.
 const LABEL_BYTES_MAX: usize = 40;
@@ -193,11 +194,7 @@ impl Log {
                 end = Some(self.write_start(disk, place.segment)?);
             }
             let end_offset = end.map_or(place.offset, |end| end.offset);
-            if place.offset - end_offset == MARK_BYTES as u32 {
-                let key = self.header_of(place.segment).map_or(0, |header| header.key());
-                let mark = Mark { segment: place.segment, durable: Position(0), key };
-                write_at(disk, Place { segment: place.segment, offset: end_offset }, &[&mark.encode()])?;
-            }
+            self.write_marks(disk, place.segment, end_offset..place.offset)?;
             write_at(disk, *place, &[&record.head, &record.payload])?;
             end = Some(behind(record, *place));
         }
@@ -208,6 +205,17 @@ impl Log {
         for id in self.segments.all.range(self.oldest..).filter_map(unsynced) {
             let name = segment::file_name(id);
             disk.open(&name).and_then(|file| file.sync()).map_err(|error| DiskError::new("sync", &name, &error))?;
+        }
+        Ok(())
+    }
+
+    /// Between two records there is nothing but marks.
+    fn write_marks(&self, disk: &dyn Disk, segment: SegmentId, gap: Range<u32>) -> Result<(), VolumeError> {
+        assert!(gap.len().is_multiple_of(MARK_BYTES), "{gap:?} between records");
+        let key = self.header_of(segment).map_or(0, |header| header.key());
+        let mark = Mark { segment, durable: Position(0), key }.encode();
+        for offset in gap.step_by(MARK_BYTES) {
+            write_at(disk, Place { segment, offset }, &[&mark])?;
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use crate::options::Options;
 use crate::place::{Place, SegmentId};
 use crate::segment::{self, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind, SegmentUse};
 use mainstay_protocol::record::RecordError;
-use mainstay_protocol::{ClusterId, LogPoint, Record, VolumeId};
+use mainstay_protocol::{ClusterId, LogPoint, Position, Record, VolumeId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -196,7 +196,7 @@ pub(crate) fn recover(
     let space = disk.space().map_err(|error| DiskError::new("measure", "the disk", &error))?;
     let table = table(space, directory, options, &chain, scan.point, scan.end);
     let mut log = Log::assemble(identity.0, identity.1, options, table, (newest, scan.end), scan.point);
-    log.adopt(scan.records);
+    log.adopt(scan.records, scan.marked);
     settle_prepared(disk, directory, &mut log, options)?;
     Ok(Recovered { log, bad_payloads: scan.bad_payloads, erased_bytes: scan.erased_bytes })
 }
@@ -212,6 +212,8 @@ struct Scan<'a> {
     bytes: usize,
     bad_payloads: u64,
     erased_bytes: u64,
+    /// What the newest mark vouches for.
+    marked: Position,
 }
 
 /// Records kept from the scan: enough for a secondary that was away for a moment.
@@ -219,7 +221,17 @@ const KEEP_BYTES: usize = 8 << 20;
 
 impl<'a> Scan<'a> {
     fn new(disk: &'a dyn Disk, wanted: &'a Wanted<'a>, point: LogPoint) -> Scan<'a> {
-        Scan { disk, wanted, point, end: 0, records: VecDeque::new(), bytes: 0, bad_payloads: 0, erased_bytes: 0 }
+        Scan {
+            disk,
+            wanted,
+            point,
+            end: 0,
+            records: VecDeque::new(),
+            bytes: 0,
+            bad_payloads: 0,
+            erased_bytes: 0,
+            marked: Position(0),
+        }
     }
 
     /// One segment, up to where the next one begins, or to the log's end.
@@ -267,7 +279,10 @@ impl<'a> Scan<'a> {
         loop {
             let place = scanner.place();
             let (record, error) = match scanner.next().map_err(|error| reader.failed(error))? {
-                Found::Mark(mark) if mark.key == reader.key => continue,
+                Found::Mark(mark) if mark.key == reader.key => {
+                    self.marked = self.marked.max(mark.durable);
+                    continue;
+                }
                 Found::Mark(_) => (None, RecordError::Magic(segment::MARK_MAGIC)),
                 Found::End(error) => (None, error),
                 Found::Record(record, _) => match record.check_follows(self.point) {
@@ -415,7 +430,8 @@ fn refuse_proven(disk: &dyn Disk, log: &Log, id: SegmentId, problem: &str) -> Re
 
 impl Log {
     /// Puts recovered records, which end at the log's end, into memory.
-    fn adopt(&mut self, records: VecDeque<(Record, Place)>) {
+    fn adopt(&mut self, records: VecDeque<(Record, Place)>, marked: Position) {
+        self.marked = marked.min(self.durable);
         for (record, place) in records {
             self.tail.push(record, place);
         }
