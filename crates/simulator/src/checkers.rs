@@ -24,6 +24,8 @@ pub struct Checkers {
     pub p4: p4_approvals::Approvals,
     pub p6: p6_resync::Resync,
     pub registers: [registers::History; 3],
+    /// When the loss epoch rose.
+    pub losses: Vec<Time>,
     /// Disks that were told to fail: a copy there may be given up.
     pub faulty_disks: BTreeSet<NodeId>,
 }
@@ -54,6 +56,9 @@ impl Checkers {
         violations: &mut Vec<Violation>,
     ) {
         let Some(grant) = grant(before, after) else { return };
+        if grant.before.is_some_and(|volume| volume.loss_epoch != grant.after.loss_epoch) {
+            self.losses.push(now);
+        }
         let mut judge = |property, verdict: Result<(), String>| {
             if let Err(text) = verdict {
                 violations.push(Violation { property, at: now, text });

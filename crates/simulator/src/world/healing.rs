@@ -288,7 +288,7 @@ impl World {
 
     fn check_histories(&mut self) {
         for register in 0..super::clients::REGISTERS {
-            if let Err(text) = self.checkers.registers[register].check() {
+            if let Err(text) = self.checkers.registers[register].check(&self.checkers.losses) {
                 self.violate("P2", format!("register {register}: {text}"));
             }
         }
