@@ -224,7 +224,7 @@ impl Primary {
         match volume.execute(now.wall, self.epoch, request) {
             Outcome::Done { result, at, durable, record: _ } => {
                 let durable = durable && !core.planted(Bug::AckBeforeSync);
-                self.answer_when_committed(core, ticket, result, at, durable);
+                self.answer_when_committed(core, ticket, result, at, durable, now);
             }
             Outcome::Read { ticket: read, at } => {
                 self.reading.insert(read, (ticket, at));
@@ -232,9 +232,10 @@ impl Primary {
         }
     }
 
-    fn answer_when_committed(&mut self, core: &mut Core, ticket: u64, result: FileResult, at: Position, durable: bool) {
+    fn answer_when_committed(&mut self, core: &mut Core, ticket: u64, result: FileResult, at: Position, durable: bool, now: Now) {
         let reached = if durable { self.commit_durable } else { self.commit };
-        if at <= reached {
+        // Data that comes back from the disk after the lease's end waits like everything else (R13).
+        if at <= reached && self.may_answer(now) {
             core.out.push(Effect::Reply { ticket, result });
             return;
         }
@@ -244,9 +245,9 @@ impl Primary {
         self.waiting.add(at, durable, Answer { ticket, result });
     }
 
-    pub fn on_read(&mut self, core: &mut Core, read: u64, result: FileResult) {
+    pub fn on_read(&mut self, core: &mut Core, read: u64, result: FileResult, now: Now) {
         if let Some((ticket, at)) = self.reading.remove(&read) {
-            self.answer_when_committed(core, ticket, result, at, false);
+            self.answer_when_committed(core, ticket, result, at, false, now);
         }
     }
 
@@ -418,9 +419,12 @@ impl Primary {
         }
     }
 
+    fn may_answer(&self, now: Now) -> bool {
+        self.holds_lease(now) && matches!(self.stage, Stage::Serving | Stage::Stopping)
+    }
+
     fn release(&mut self, core: &mut Core, now: Now) {
-        let lawful = self.holds_lease(now) && matches!(self.stage, Stage::Serving | Stage::Stopping);
-        if lawful {
+        if self.may_answer(now) {
             let out = &mut core.out;
             self.waiting.release(self.commit, self.commit_durable, |answer| {
                 out.push(Effect::Reply { ticket: answer.ticket, result: answer.result })

@@ -326,7 +326,7 @@ impl Replica {
                     }
                 }
                 VolumeEvent::Read { ticket, result } => match &mut self.role {
-                    Role::Primary(primary) => primary.on_read(&mut self.core, ticket, result),
+                    Role::Primary(primary) => primary.on_read(&mut self.core, ticket, result, now),
                     Role::Secondary(secondary) => secondary.on_read(&mut self.core, ticket, result),
                     Role::Voter => {}
                 },

@@ -116,6 +116,10 @@ impl Secondary {
     }
 
     fn take(&mut self, core: &mut Core, from: NodeId, append: Append, records: Vec<Record>, now: Now) {
+        // Also when the records are not taken: what the volume waits for may be this.
+        if let Some(volume) = core.volume.as_mut() {
+            volume.set_committed(append.commit_durable.min(volume.last().position));
+        }
         // Stable records are acknowledged once, when they are durable; others, and heartbeats, at once.
         let at_once = records.is_empty() || records.iter().any(|record| !record.header.stable());
         for record in records {
@@ -291,6 +295,8 @@ impl Secondary {
         match volume.install_list(query, items, done) {
             Ok(lists) => self.installed(core, lists),
             Err(error) if matches!(error, VolumeError::Resync(_)) => core.note(Note::BadPeer { from, reason: error.to_string() }),
+            // Asked for again in a while: a segment is being prepared, or space must come back first.
+            Err(VolumeError::Busy(_) | VolumeError::NoSpace(_)) => resync.lists.push_front(query),
             Err(error) => core.fail(error.to_string()),
         }
     }

@@ -316,7 +316,7 @@ impl Volume {
         if self.walking() {
             return Err(AppendError::Resync);
         }
-        if !self.log_continues() {
+        if !self.log_continues() || !self.base_set_aside() {
             return Err(AppendError::Busy);
         }
         record.check_follows(self.last())?;

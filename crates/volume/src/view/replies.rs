@@ -14,6 +14,10 @@ const REPLY_OVERHEAD_BYTES: u64 = 160;
 /// Replies that one record's application may forget, so that none takes long; more than one, so that they never pile up.
 const EXPIRE_PER_RECORD: usize = 4;
 
+/// So many of the newest replies are kept whatever their age: age is told by the wall clocks of successive primaries, and one that
+/// is set forward, or is ahead of the last one's, must not forget what clients still repeat.
+const REPLIES_KEPT_MIN: usize = 4096;
+
 struct Kept {
     position: u64,
     time_ms: i64,
@@ -69,6 +73,7 @@ impl Replies {
     fn expire(&mut self, now_ms: i64, keep_ms: u64, bytes_max: u64) -> Option<u64> {
         let oldest = self.by_age.front()?;
         let old = now_ms.saturating_sub(oldest.time_ms) > keep_ms.min(i64::MAX as u64) as i64;
+        let old = old && self.by_age.len() > REPLIES_KEPT_MIN;
         if !old && self.bytes <= bytes_max {
             return None;
         }

@@ -140,6 +140,13 @@ impl Volume {
         restarted
     }
 
+    /// After a walk no record is taken before the overlay is set aside at the new base exactly. Set aside later it would hold records
+    /// that may be committed only once this copy is durable, which it is only once the overlay is written: neither would move.
+    pub(super) fn base_set_aside(&mut self) -> bool {
+        let set_aside = |volume: &Volume| volume.upkeep.set_aside_after_walk();
+        self.hold.is_none() || set_aside(self) || (self.freeze() && set_aside(self))
+    }
+
     /// A checkpoint was written: if it stands behind the walk, records are durable as usual from here on.
     pub(super) fn release_hold(&mut self, point: LogPoint) {
         if self.view.base().resync.as_ref().is_none_or(|resync| matches!(resync, ResyncState::Replaying { .. })) {

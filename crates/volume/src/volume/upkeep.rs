@@ -33,6 +33,8 @@ struct Frozen {
     point: LogPoint,
     /// It may be written when the log is synced through this write, which everything in it points at or before.
     through: u64,
+    /// Set aside during a walk of a resync by change.
+    walking: bool,
     /// Segments that hold live data in it.
     live: BTreeSet<SegmentId>,
 }
@@ -96,6 +98,11 @@ impl Upkeep {
 
     pub fn appended(&mut self, bytes: u64) {
         self.bytes_since += bytes;
+    }
+
+    /// Whether the overlay that is set aside holds the end of the walk.
+    pub fn set_aside_after_walk(&self) -> bool {
+        self.frozen.as_ref().is_some_and(|frozen| !frozen.walking)
     }
 
     pub fn checkpoint_due(&self, options: &Options, rows: usize) -> bool {
@@ -189,7 +196,7 @@ impl Volume {
         self.log.want_sync_of(through);
         self.upkeep.bytes_since = 0;
         let live = self.view.segments().keys().copied().collect();
-        self.upkeep.frozen = Some(Frozen { point: self.view.point(), through, live });
+        self.upkeep.frozen = Some(Frozen { point: self.view.point(), through, live, walking: self.walking() });
         self.write_checkpoint();
         true
     }
@@ -205,7 +212,9 @@ impl Volume {
     /// Writes the frozen overlay once everything in it is committed, and on the local disk what it points at.
     pub(super) fn write_checkpoint(&mut self) {
         let Some(frozen) = &self.upkeep.frozen else { return };
-        let ready = frozen.point.position <= self.committed && frozen.through <= self.log.synced_through();
+        // During a walk the copy is no prefix, and all that comes in is committed where it comes from.
+        let committed = frozen.walking || frozen.point.position <= self.committed;
+        let ready = committed && frozen.through <= self.log.synced_through();
         if ready && let Some(job) = self.view.checkpoint_job() {
             self.effects.push_back(DiskEffect::Checkpoint(job));
         }
