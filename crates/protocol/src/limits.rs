@@ -23,5 +23,5 @@ pub const FRAME_PAYLOAD_BYTES_MAX: usize = 8 << 20;
 /// Name of a node or a volume.
 pub const LABEL_BYTES_MAX: usize = 63;
 
-const _: () = assert!(PAYLOAD_BYTES_MAX % BLOCK_BYTES == 0);
+const _: () = assert!(PAYLOAD_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
 const _: () = assert!(PAYLOAD_BYTES_MAX + BODY_BYTES_MAX < FRAME_PAYLOAD_BYTES_MAX);

@@ -20,6 +20,7 @@ impl Rng {
         Rng { state: std::array::from_fn(|_| splitmix(&mut seed)) }
     }
 
+    #[allow(clippy::should_implement_trait, reason = "it never ends, so it is no iterator")]
     pub fn next(&mut self) -> u64 {
         let result = self.state[1].wrapping_mul(5).rotate_left(7).wrapping_mul(9);
         let shifted = self.state[1] << 17;

@@ -147,8 +147,8 @@ fn lay_out(root: &Path, kernel: &Path, script: &str, trees: &[(&str, &Path)], bi
 }
 
 fn start(kernel: &Path, image: &Path, forward: &str) -> Child {
-    let boot = std::fs::read_dir(kernel.join("boot")).expect("prepared").flatten().map(|entry| entry.path());
-    let vmlinuz = boot.filter(|path| path.to_string_lossy().contains("vmlinuz")).next().expect("a kernel");
+    let mut boot = std::fs::read_dir(kernel.join("boot")).expect("prepared").flatten().map(|entry| entry.path());
+    let vmlinuz = boot.find(|path| path.to_string_lossy().contains("vmlinuz")).expect("a kernel");
     let (host, port) = forward.rsplit_once(':').expect("ADDRESS:PORT");
     let network = format!("user,id=n0,guestfwd=tcp:{SERVICE_IN_GUEST}:{port}-cmd:/bin/busybox nc {host} {port}");
     Command::new("qemu-system-x86_64")

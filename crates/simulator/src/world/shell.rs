@@ -230,6 +230,7 @@ impl World {
         self.to_client(id, caller.client, ClientEvent::Reset { connection: caller.connection });
     }
 
+    #[allow(clippy::wrong_self_convention, reason = "sends to a client, converts nothing")]
     fn to_client(&mut self, from: NodeId, client: u32, event: ClientEvent) {
         let now = self.queue.now();
         let arrivals = self.network.send(now, End::Node(from), End::Client(client), MESSAGE_BYTES);
