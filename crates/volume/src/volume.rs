@@ -413,6 +413,8 @@ impl Volume {
         self.log.learn(&done);
         let result = match done.result {
             Ok(read) => Ok(read.records.into_iter().map(|(record, _)| record).collect()),
+            // The files were given back while they were being read.
+            Err(_) if done.after.next() < self.log_start() => Err(VolumeError::Gone { from: done.after.next() }),
             Err(problem) => {
                 self.reads.checksum_errors += 1;
                 Err(VolumeError::Unreadable(problem))

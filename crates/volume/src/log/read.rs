@@ -252,6 +252,7 @@ pub struct RecordsJob {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordsDone {
     pub(crate) ticket: u64,
+    pub(crate) after: Position,
     pub(crate) result: Result<RecordsRead, String>,
 }
 
@@ -264,7 +265,7 @@ pub(crate) struct RecordsRead {
 
 impl RecordsJob {
     pub(crate) fn run(self, disk: &dyn Disk) -> RecordsDone {
-        RecordsDone { ticket: self.ticket, result: self.read(disk) }
+        RecordsDone { ticket: self.ticket, after: self.after, result: self.read(disk) }
     }
 
     pub(crate) fn read(&self, disk: &dyn Disk) -> Result<RecordsRead, String> {

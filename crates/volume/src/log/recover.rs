@@ -373,7 +373,7 @@ fn table(space: Space, directory: &Directory, options: &Options, chain: &[Segmen
     for (id, (found, bytes)) in &directory.files {
         let used_as = match found {
             SegmentUse::Used(header) if header.kind == SegmentKind::Log => Use::Retired { after: 0 },
-            SegmentUse::Used(_) => Use::Fragments,
+            SegmentUse::Used(_) => Use::Fragments { after: 0 },
             // Settled right after.
             SegmentUse::Prepared | SegmentUse::Unreadable(_) => Use::Recycling,
         };

@@ -43,8 +43,7 @@ impl Log {
     /// Segments that hold nothing but, perhaps, file data: (id, bytes of the file, bytes used in it).
     pub fn closed(&self) -> impl Iterator<Item = (SegmentId, u64, u64)> {
         let closed = |used_as| match used_as {
-            Use::Retired { after } => self.writer.written >= after,
-            Use::Fragments => true,
+            Use::Retired { after } | Use::Fragments { after } => self.writer.written >= after,
             _ => false,
         };
         let all = self.segments.all.iter().filter(move |(id, segment)| closed(segment.used_as) && !self.is_open(**id));

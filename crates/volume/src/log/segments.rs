@@ -13,16 +13,12 @@ pub(crate) enum Use {
     /// Header zero, ready to be written to.
     Prepared,
     /// Part of the history that can be read: its records are `base.next()..=last`.
-    Log {
-        base: LogPoint,
-        last: Position,
-    },
+    Log { base: LogPoint, last: Position },
     /// Kept for file data only: log below the retention, or rolled back. Writes up to number `after` may still be on their way
     /// to it.
-    Retired {
-        after: u64,
-    },
-    Fragments,
+    Retired { after: u64 },
+    /// `after` as above; while it is being filled, the number of nothing yet.
+    Fragments { after: u64 },
     /// Being made into a prepared one.
     Recycling,
 }
@@ -115,7 +111,7 @@ impl Segments {
             match segment.used_as {
                 Use::Prepared | Use::Recycling => stats.segments_prepared += 1,
                 Use::Log { .. } | Use::Retired { .. } => stats.segments_log += 1,
-                Use::Fragments => stats.segments_fragments += 1,
+                Use::Fragments { .. } => stats.segments_fragments += 1,
             }
         }
     }

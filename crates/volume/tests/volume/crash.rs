@@ -6,7 +6,7 @@ use crate::rig::{Rig, Rng, options};
 use bytes::Bytes;
 use mainstay_protocol::file::{SetAttributes, SetTime};
 use mainstay_protocol::{FileId, FileRequest, LogPoint, Position, Record, Stability, Timestamp};
-use mainstay_volume::{AppendError, Options};
+use mainstay_volume::{AppendError, Disk, Options};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -77,6 +77,10 @@ impl Run {
     fn open(&mut self) -> Rig {
         let mut rig = Rig::open(Arc::new(self.disk.clone()), self.options.clone()).unwrap_or_else(|error| panic!("{error}"));
         self.model.check(&mut rig);
+        // Kept for people, of whom there are none here.
+        for name in self.disk.list().unwrap().iter().filter(|name| name.starts_with("quarantine")) {
+            self.disk.remove(name).unwrap();
+        }
         rig
     }
 
