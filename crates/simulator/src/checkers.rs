@@ -7,6 +7,7 @@ pub mod p1_one_writer;
 pub mod p3_verified_copies;
 pub mod p4_approvals;
 pub mod p6_resync;
+pub mod r2_promises;
 pub mod registers;
 
 use crate::queue::Time;

@@ -17,6 +17,9 @@ pub const NODES: [NodeId; 3] = [A, B, W];
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     Crash(NodeId, Crash),
+    /// Whoever serves just then.
+    CrashPrimary(Crash),
+    StopPrimary,
     /// Boots a node that is off.
     Start(NodeId),
     /// Asks the daemon to stop; it hands over and exits.
@@ -51,7 +54,7 @@ pub enum Action {
     Approvals(Approvals),
     /// Clients issue operations this often; zero stops them.
     Think(Time, Time),
-    /// Nobody's fault: how many clients there are changes nothing else.
+    /// Does nothing.
     Note(&'static str),
 }
 

@@ -1,5 +1,6 @@
 //! The scenario library, by the names of SCENARIOS.md. Seeds vary the schedule, the story stays.
 
+mod hunts;
 mod links;
 mod maintenance;
 mod nodes;
@@ -8,6 +9,7 @@ mod roles;
 
 use crate::scenario::Scenario;
 
+pub use hunts::{BACKLOG, HANGING_DISK, UNHEARD_MEMBER};
 pub use links::{ISOLATED_PRIMARY, ONE_WAY, PEER_LINK_CUT};
 pub use maintenance::{SYNC_INTERRUPTED, THE_INCIDENT};
 pub use nodes::{LYING_FSYNC, PAUSE, TORN_LOG};
@@ -27,6 +29,9 @@ pub const ALL: &[Scenario] = &[
     LYING_FSYNC,
     TORN_LOG,
     DIVERGED,
+    UNHEARD_MEMBER,
+    BACKLOG,
+    HANGING_DISK,
     RANDOM_MIX,
 ];
 

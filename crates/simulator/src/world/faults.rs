@@ -8,13 +8,23 @@ use crate::queue::{MILLISECOND, SECOND};
 use crate::scenario::{Action, NODES};
 use crate::trace::Trace;
 use mainstay_protocol::{Mono, NodeId};
-use mainstay_replica::Event as ReplicaEvent;
+use mainstay_replica::{Event as ReplicaEvent, ServeMode};
 
 impl World {
     pub(super) fn act(&mut self, action: Action) {
         self.trace(Trace::Brief, || format!("-- {action:?}"));
         match action {
             Action::Crash(node, crash) => self.crash(node, crash),
+            Action::CrashPrimary(crash) => {
+                if let Some(node) = self.serving() {
+                    self.crash(node, crash);
+                }
+            }
+            Action::StopPrimary => {
+                if let Some(node) = self.serving() {
+                    self.stop(node);
+                }
+            }
             Action::Start(node) => self.start(node),
             Action::Stop(node) => self.stop(node),
             Action::Pause(node) => self.pause(node),
@@ -76,6 +86,11 @@ impl World {
 
     fn node_mut(&mut self, id: NodeId) -> &mut super::Node {
         self.nodes.get_mut(&id).expect("nodes never vanish")
+    }
+
+    fn serving(&self) -> Option<NodeId> {
+        let serves = |node: &&super::Node| node.process.as_ref().is_some_and(|process| process.mode == ServeMode::ReadWrite);
+        self.nodes.values().find(serves).map(|node| node.id)
     }
 
     pub(super) fn start(&mut self, id: NodeId) {

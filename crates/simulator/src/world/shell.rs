@@ -3,6 +3,7 @@
 use super::clients::ClientEvent;
 use super::node::{Caller, Lane, Node, NodeEvent, NodeState, Process};
 use super::{CLUSTER, Event, VOLUME, World, volume_options};
+use crate::checkers::r2_promises;
 use crate::disk::Crash;
 use crate::network::End;
 use crate::queue::{MICROSECOND, MILLISECOND, SECOND, Time};
@@ -48,7 +49,7 @@ impl World {
         match event {
             NodeEvent::Peer(envelope) => {
                 self.hash.mix(envelope_word(&envelope));
-                self.step(id, ReplicaEvent::Peer(envelope))
+                self.peer(id, envelope)
             }
             NodeEvent::Call { caller, request } => self.call(id, caller, request),
             NodeEvent::Poll => self.poll(id),
@@ -77,6 +78,15 @@ impl World {
             NodeEvent::Proposed { ticket: ANNOUNCE_TICKET, .. } => {}
             NodeEvent::Proposed { ticket, result } => self.step(id, ReplicaEvent::Proposed { ticket, result }),
             NodeEvent::Announce => self.announce(id),
+        }
+    }
+
+    fn peer(&mut self, id: NodeId, envelope: Envelope) {
+        let promise = self.nodes[&id].promise;
+        let stale = r2_promises::before(&envelope.message, promise, &self.process(id).replica);
+        self.step(id, ReplicaEvent::Peer(envelope));
+        if let Some(Err(text)) = stale.map(|stale| r2_promises::after(stale, &self.process(id).replica)) {
+            self.violate("P1", format!("{id}: {text}"));
         }
     }
 
