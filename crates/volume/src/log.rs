@@ -93,6 +93,8 @@ struct Writer {
     durable: u64,
     /// (number of the batch's last write, last record then, bytes in the batch).
     in_flight: VecDeque<(u64, Position, u64)>,
+    /// (number, place, bytes) of marks on their way.
+    marks: VecDeque<(u64, Place, Bytes)>,
     /// (number, place) of fragments on their way.
     fragments: VecDeque<(u64, Place)>,
     batch_bytes: u64,
@@ -198,7 +200,9 @@ impl Log {
         if self.durable > self.marked && self.active.fits(0) {
             let mark = Mark { segment: self.active.segment, durable: self.durable, key: self.key };
             let place = self.active.take(MARK_BYTES);
-            self.writer.push(place, MARK_BYTES, [Bytes::copy_from_slice(&mark.encode())]);
+            let mark = Bytes::copy_from_slice(&mark.encode());
+            self.writer.push(place, MARK_BYTES, [mark.clone()]);
+            self.writer.marks.push_back((self.writer.queued, place, mark));
             self.marked = self.durable;
         }
     }
@@ -272,6 +276,7 @@ impl Log {
             self.writer.in_flight_bytes -= bytes;
             self.written = self.written.max(last);
         }
+        while self.writer.marks.pop_front_if(|(through, _, _)| *through <= done.through).is_some() {}
         while let Some((through, place)) = self.writer.fragments.front().copied()
             && through <= done.through
         {

@@ -9,9 +9,8 @@ use super::{Log, Open};
 use crate::disk::Disk;
 use crate::error::{DiskError, VolumeError};
 use crate::place::{Place, SegmentId};
-use crate::segment::{self, MARK_BYTES, Mark, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind};
+use crate::segment::{self, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind};
 use mainstay_protocol::{LogPoint, Position, Record};
-use std::ops::Range;
 
 /// Longest part of the caller's label in a file name.
 const LABEL_BYTES_MAX: usize = 40;
@@ -186,17 +185,18 @@ impl Log {
     }
 
     /// Writes what is on its way up to `to` here and now, and syncs it. The flusher may write the same records to the same
-    /// places once more; that changes nothing. Marks between them are written as ones that claim nothing.
+    /// places once more; that changes nothing, for they are the same bytes: even a torn second write leaves them whole.
     fn write_through(&self, disk: &dyn Disk, to: Position) -> Result<(), VolumeError> {
-        let mut end = self.tail.get(self.written).map(|(record, place)| behind(record, *place));
+        let mut segment = self.tail.get(self.written).map(|(_, place)| place.segment);
         for (record, place) in self.tail.all_after(self.written).take_while(|(record, _)| record.header.position <= to) {
-            if end.is_none_or(|end| end.segment != place.segment) {
-                end = Some(self.write_start(disk, place.segment)?);
+            if segment != Some(place.segment) {
+                self.write_start(disk, place.segment)?;
+                segment = Some(place.segment);
             }
-            let end_offset = end.map_or(place.offset, |end| end.offset);
-            self.write_marks(disk, place.segment, end_offset..place.offset)?;
             write_at(disk, *place, &[&record.head, &record.payload])?;
-            end = Some(behind(record, *place));
+        }
+        for (_, place, mark) in &self.writer.marks {
+            write_at(disk, *place, &[mark])?;
         }
         let unsynced = |(id, segment): (&SegmentId, &Segment)| match segment.used_as {
             Use::Log { base, last } if last >= self.durable && base.position <= to => Some(*id),
@@ -209,23 +209,12 @@ impl Log {
         Ok(())
     }
 
-    /// Between two records there is nothing but marks.
-    fn write_marks(&self, disk: &dyn Disk, segment: SegmentId, gap: Range<u32>) -> Result<(), VolumeError> {
-        assert!(gap.len().is_multiple_of(MARK_BYTES), "{gap:?} between records");
-        let key = self.header_of(segment).map_or(0, |header| header.key());
-        let mark = Mark { segment, durable: Position(0), key }.encode();
-        for offset in gap.step_by(MARK_BYTES) {
-            write_at(disk, Place { segment, offset }, &[&mark])?;
-        }
-        Ok(())
-    }
-
     /// The header of a segment that was taken into use but may not be written yet.
-    fn write_start(&self, disk: &dyn Disk, segment: SegmentId) -> Result<Place, VolumeError> {
+    fn write_start(&self, disk: &dyn Disk, segment: SegmentId) -> Result<(), VolumeError> {
         if let Some(header) = self.header_of(segment) {
             write_at(disk, Place { segment, offset: 0 }, &[&header.encode()])?;
         }
-        Ok(Place { segment, offset: SEGMENT_HEADER_BYTES as u32 })
+        Ok(())
     }
 
     fn header_of(&self, segment: SegmentId) -> Option<SegmentHeader> {
@@ -235,10 +224,6 @@ impl Log {
         let previous = before.filter(|(_, found)| matches!(found.used_as, Use::Log { .. })).map(|(id, _)| *id).last();
         Some(self.header(SegmentKind::Log, segment, found.bytes, base, previous.unwrap_or_default()))
     }
-}
-
-fn behind(record: &Record, place: Place) -> Place {
-    Place { segment: place.segment, offset: place.offset + record.total_len() as u32 }
 }
 
 fn write_at(disk: &dyn Disk, place: Place, parts: &[&[u8]]) -> Result<(), DiskError> {

@@ -101,6 +101,15 @@ impl Run {
             rig.volume.want_sync(rig.volume.last().position);
             rig.pump();
         }
+        if self.rng.below(30) == 0
+            && let Some((name, (file, content))) = self.model.state().first_key_value()
+            && rig.volume.failure().is_none()
+        {
+            match rig.read(*file) {
+                Ok(found) => assert!(found == **content, "{name} differs while work goes on"),
+                Err(error) => assert!(rig.volume.failure().is_some(), "{name}: {error}"),
+            }
+        }
         // A roll-back that failed half-way may be found done or not done.
         if rig.volume.failure().is_none() {
             self.model.durable = self.model.durable.max(rig.volume.durable());
@@ -217,6 +226,7 @@ fn run(seed: u64) {
         }
         let operations = [20, 60, 400][rng.below(3) as usize];
         run.disk.die_after(Some(rng.below(operations)));
+        rig.lazy = (rng.below(2) == 0).then(|| rng.clone());
         for _ in 0..60 {
             if rig.volume.failure().is_some() {
                 break;

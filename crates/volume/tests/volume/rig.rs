@@ -6,8 +6,8 @@ use mainstay_protocol::{
     Caller, ClientRequest, ClusterId, Epoch, FileError, FileId, FileOk, FileRequest, FileResult, Mono, Now, Position, Record,
     RequestId, Stability, Timestamp, VolumeId,
 };
-use mainstay_volume::{Disk, DiskEffect, OpenError, Options, Outcome, Volume, VolumeEvent, perform};
-use std::collections::VecDeque;
+use mainstay_volume::{Disk, DiskEffect, Lane, OpenError, Options, Outcome, Volume, VolumeEvent, perform};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 pub const CLUSTER: ClusterId = ClusterId([0xc1; 16]);
@@ -69,6 +69,10 @@ pub struct Rig {
     pub xid: u32,
     pub events: VecDeque<VolumeEvent>,
     pub peer: Option<Peer>,
+    /// Effects that wait for their thread, by lane.
+    queues: BTreeMap<Lane, VecDeque<DiskEffect>>,
+    /// With this, threads are slow: some effects are run, lanes in any order, and the flusher merges what waits.
+    pub lazy: Option<Rng>,
 }
 
 impl Rig {
@@ -88,7 +92,7 @@ impl Rig {
         let epoch = volume.last().epoch;
         // Identities are not used again after a restart, as clients do not.
         let xid = volume.last().position.0 as u32 * 1000;
-        Ok(Rig { disk, volume, now, epoch, xid, events: VecDeque::new(), peer: None })
+        Ok(Rig { disk, volume, now, epoch, xid, events: VecDeque::new(), peer: None, queues: BTreeMap::new(), lazy: None })
     }
 
     /// Runs every effect that is asked for, and answers repairs.
@@ -103,13 +107,36 @@ impl Rig {
                     other => self.events.push_back(other),
                 }
             }
-            let Some(effect) = self.volume.poll_effect() else { break };
+            while let Some(effect) = self.volume.poll_effect() {
+                self.queues.entry(effect.lane()).or_default().push_back(effect);
+            }
+            let Some(effect) = self.next_effect() else { break };
             let done = perform(effect, &*self.disk);
             self.volume.handle(done);
         }
         if self.volume.failure().is_none() {
             self.volume.check_invariants();
         }
+    }
+
+    /// What some thread does next; lazily, nothing at times.
+    fn next_effect(&mut self) -> Option<DiskEffect> {
+        let Some(rng) = &mut self.lazy else { return self.queues.values_mut().find_map(VecDeque::pop_front) };
+        if rng.below(5) == 0 {
+            return None;
+        }
+        let waiting = self.queues.values_mut().filter(|queue| !queue.is_empty());
+        let mut waiting: Vec<_> = waiting.collect();
+        let index = rng.below(waiting.len().max(1) as u64) as usize;
+        let queue = waiting.get_mut(index)?;
+        let effect = queue.pop_front()?;
+        let DiskEffect::Log(mut batch) = effect else { return Some(effect) };
+        while rng.below(3) > 0
+            && let Some(DiskEffect::Log(next)) = queue.pop_front()
+        {
+            batch.merge(next);
+        }
+        Some(DiskEffect::Log(batch))
     }
 
     /// Everything synced, committed, and one tick.
@@ -158,13 +185,18 @@ impl Rig {
         match self.volume.execute(self.now.wall, self.epoch, request) {
             Outcome::Done { result, .. } => result,
             Outcome::Read { ticket, .. } => {
-                self.pump();
-                let found =
-                    self.events.iter().position(|event| matches!(event, VolumeEvent::Read { ticket: of, .. } if *of == ticket));
-                match found.and_then(|index| self.events.remove(index)) {
-                    Some(VolumeEvent::Read { result, .. }) => result,
-                    _ => panic!("a read was not answered"),
+                for _ in 0..1000 {
+                    self.pump();
+                    let of = |event: &VolumeEvent| matches!(event, VolumeEvent::Read { ticket: of, .. } if *of == ticket);
+                    let found = self.events.iter().position(of);
+                    if let Some(VolumeEvent::Read { result, .. }) = found.and_then(|index| self.events.remove(index)) {
+                        return result;
+                    }
+                    if self.volume.failure().is_some() {
+                        return Err(FileError::Io.into());
+                    }
                 }
+                panic!("a read was not answered")
             }
         }
     }
