@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// Recoveries per seed; seeds run as tests of their own, in parallel. Thousands take half a minute in a release build; one
 /// without optimisation does as many as fit into the same time.
-const RECOVERIES: usize = if cfg!(debug_assertions) { 150 } else { 1500 };
+const RECOVERIES: usize = if cfg!(debug_assertions) { 400 } else { 1500 };
 const FILES: u64 = 6;
 const FILE_BYTES_MAX: u64 = 90_000;
 
