@@ -16,7 +16,7 @@ pub(crate) mod tables;
 
 pub use checkpoint::{CheckpointDone, CheckpointJob, Garbage};
 pub use error::ViewError;
-pub use replies::KeptReply;
+pub use replies::{KeptReply, REPLIES_KEPT_MIN};
 pub use tables::{Base, Entry, ResyncState, VIEW_FORMAT};
 
 use crate::place::{SegmentId, StoredExtent};
@@ -39,6 +39,8 @@ pub const CACHE_BYTES: usize = 64 << 20;
 pub struct ViewOptions {
     /// First answers to requests are kept this long, by the time of their records…
     pub reply_keep_ms: u64,
+    /// So many of the newest answers are kept whatever their age (never more than `reply_bytes_max`).
+    pub reply_keep_min: usize,
     /// …but never more than this many bytes of them.
     pub reply_bytes_max: u64,
     pub cache_bytes: usize,
@@ -46,7 +48,12 @@ pub struct ViewOptions {
 
 impl Default for ViewOptions {
     fn default() -> ViewOptions {
-        ViewOptions { reply_keep_ms: 150_000, reply_bytes_max: 64 << 20, cache_bytes: CACHE_BYTES }
+        ViewOptions {
+            reply_keep_ms: 150_000,
+            reply_keep_min: replies::REPLIES_KEPT_MIN,
+            reply_bytes_max: 64 << 20,
+            cache_bytes: CACHE_BYTES,
+        }
     }
 }
 

@@ -16,7 +16,7 @@ const EXPIRE_PER_RECORD: usize = 4;
 
 /// So many of the newest replies are kept whatever their age: age is told by the wall clocks of successive primaries, and one that
 /// is set forward, or is ahead of the last one's, must not forget what clients still repeat.
-const REPLIES_KEPT_MIN: usize = 4096;
+pub const REPLIES_KEPT_MIN: usize = 4096;
 
 struct Kept {
     position: u64,
@@ -70,10 +70,10 @@ impl Replies {
     }
 
     /// Takes the oldest away when it is too old or there are too many bytes.
-    fn expire(&mut self, now_ms: i64, keep_ms: u64, bytes_max: u64) -> Option<u64> {
+    fn expire(&mut self, now_ms: i64, (keep_ms, keep_min): (u64, usize), bytes_max: u64) -> Option<u64> {
         let oldest = self.by_age.front()?;
         let old = now_ms.saturating_sub(oldest.time_ms) > keep_ms.min(i64::MAX as u64) as i64;
-        let old = old && self.by_age.len() > REPLIES_KEPT_MIN;
+        let old = old && self.by_age.len() > keep_min;
         if !old && self.bytes <= bytes_max {
             return None;
         }
@@ -132,9 +132,10 @@ impl View {
             self.replies.add(header.position.0, &row);
             self.overlay.replies.insert(header.position.0, Some(row));
         }
+        let keep = (self.options.reply_keep_ms, self.options.reply_keep_min);
         for _ in 0..EXPIRE_PER_RECORD {
             let now_ms = header.time.as_millis();
-            match self.replies.expire(now_ms, self.options.reply_keep_ms, self.options.reply_bytes_max) {
+            match self.replies.expire(now_ms, keep, self.options.reply_bytes_max) {
                 Some(position) => drop(self.overlay.replies.insert(position, None)),
                 None => break,
             }

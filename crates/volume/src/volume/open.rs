@@ -19,6 +19,7 @@ pub const VIEW_FILE: &str = "view.redb";
 fn view_options(options: &Options) -> ViewOptions {
     ViewOptions {
         reply_keep_ms: options.reply_keep_ms,
+        reply_keep_min: crate::view::REPLIES_KEPT_MIN,
         reply_bytes_max: options.reply_bytes_max,
         cache_bytes: options.view_cache_bytes as usize,
     }

@@ -51,7 +51,7 @@ fn a_refusal_is_not_kept_and_an_unstable_write_needs_no_disk() {
 
 #[test]
 fn answers_are_forgotten_by_age_and_never_before() {
-    let options = ViewOptions { reply_keep_ms: 1000, ..ViewOptions::default() };
+    let options = ViewOptions { reply_keep_ms: 1000, reply_keep_min: 0, ..ViewOptions::default() };
     let mut host = Host::new(options);
     let begin = host.wall;
     for xid in 0..40 {
@@ -71,6 +71,20 @@ fn answers_are_forgotten_by_age_and_never_before() {
 }
 
 #[test]
+fn a_clock_that_jumps_forgets_none_of_the_newest_answers() {
+    let options = ViewOptions { reply_keep_ms: 1000, reply_keep_min: 5, ..ViewOptions::default() };
+    let mut host = Host::new(options);
+    (0..20).for_each(|xid| drop(create(&mut host, xid).unwrap()));
+    host.wall = Timestamp::from_millis(host.wall.as_millis() + 3_600_000);
+    (20..40).for_each(|xid| drop(create(&mut host, xid).unwrap()));
+    assert!(host.view.reply(&id(0)).unwrap().is_none());
+    assert!((35..40).all(|xid| host.view.reply(&id(xid)).unwrap().is_some()));
+    host.wall = Timestamp::from_millis(host.wall.as_millis() + 3_600_000);
+    create(&mut host, 40).unwrap();
+    assert!((36..=40).all(|xid| host.view.reply(&id(xid)).unwrap().is_some()), "whatever their age");
+}
+
+#[test]
 fn answers_never_take_more_than_their_bytes() {
     let options = ViewOptions { reply_bytes_max: 20_000, ..ViewOptions::default() };
     let mut host = Host::new(options);
@@ -87,7 +101,7 @@ fn answers_never_take_more_than_their_bytes() {
 
 #[test]
 fn an_identity_that_comes_again_has_its_newer_answer() {
-    let options = ViewOptions { reply_keep_ms: 1000, ..ViewOptions::default() };
+    let options = ViewOptions { reply_keep_ms: 1000, reply_keep_min: 0, ..ViewOptions::default() };
     let mut host = Host::new(options);
     create(&mut host, 1).unwrap();
     host.wall = Timestamp::from_millis(host.wall.as_millis() + 900);
