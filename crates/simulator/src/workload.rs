@@ -91,7 +91,7 @@ impl FileWorker {
     pub fn answered(&mut self, result: &FileResult) -> Result<(), String> {
         let Some(tree) = self.tree.as_mut() else { return self.root_made(result) };
         let op = self.current.take().expect("an answer follows a request");
-        let learned = tree.answered(&op, result).map_err(|error| format!("{}: {op:?}: {error}", self.label))?;
+        let learned = tree.answered(&op, result).map_err(|error| format!("{}: {}: {error}", self.label, op.text()))?;
         self.queue_learned(learned);
         self.prune();
         Ok(())

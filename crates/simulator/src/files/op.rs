@@ -94,6 +94,17 @@ pub enum How {
 }
 
 impl Op {
+    /// For people: data is told by its length.
+    pub fn text(&self) -> String {
+        match self {
+            Op::Write { file, offset, data, stability } => {
+                format!("Write {{ file: {file}, {} bytes at {offset}, {stability:?} }}", data.len())
+            }
+            Op::List { dir, cookie, seen, .. } => format!("List {{ dir: {dir}, after {cookie}, {} seen }}", seen.len()),
+            other => format!("{other:?}"),
+        }
+    }
+
     /// Whether it may change something on the server.
     pub fn changes(&self) -> bool {
         !matches!(

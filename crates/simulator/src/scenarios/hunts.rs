@@ -4,7 +4,7 @@ use crate::disk::Crash;
 use crate::network::Quality;
 use crate::queue::{MILLISECOND, SECOND};
 use crate::rng::Rng;
-use crate::scenario::{A, Action, Approvals, B, Plan, Scenario};
+use crate::scenario::{A, Action, Approvals, B, Plan, Scenario, W};
 
 pub const UNHEARD_MEMBER: Scenario = Scenario {
     name: "R4 unheard-member",
@@ -14,22 +14,27 @@ pub const UNHEARD_MEMBER: Scenario = Scenario {
 };
 
 fn unheard_member(rng: &mut Rng) -> Plan {
-    let mut plan = Plan::calm(70 * SECOND);
+    let mut plan = Plan::calm(60 * SECOND);
     plan.think = (MILLISECOND, 10 * MILLISECOND);
     plan.soft_percent = 0;
-    plan.approvals = Approvals::After(1200 * MILLISECOND, 1600 * MILLISECOND);
-    let mut at = 4 * SECOND;
-    while at < 60 * SECOND {
-        // The one that stopped is back, and votes, but the two do not hear each other any more.
+    plan.approvals = Approvals::None;
+    for at in (4..50).step_by(14).map(|second| second * SECOND) {
         plan.at(at, Action::StopPrimary).at(at + SECOND, Action::Start(A)).at(at + SECOND, Action::Start(B));
-        let cut = at + 2 * SECOND + rng.below(1200 * MILLISECOND);
+        // With W late, the majority that grants is the two of them, so both are in the set.
+        let approve = at + 3 * SECOND;
+        plan.at(approve - SECOND, Action::StallCoordination(W, 4 * SECOND));
+        plan.at(approve, Action::Approvals(Approvals::After(0, MILLISECOND)));
+        // Operators look every quarter of a second. Just after the approval the two lose each other.
+        let cut = approve + 251 * MILLISECOND + rng.below(12 * MILLISECOND);
         plan.at(cut, Action::CutBoth(A, B));
-        let dies = cut + rng.range(100 * MILLISECOND, 2500 * MILLISECOND);
-        plan.at(dies, Action::CrashPrimary(Crash::Power));
-        plan.at(dies + 500 * MILLISECOND, Action::HealLinks);
-        let back = dies + 7 * SECOND;
-        plan.at(back, Action::Start(A)).at(back, Action::Start(B));
-        at = back + 5 * SECOND;
+        // Whoever was granted dies soon after it begins to serve, whenever that is.
+        for _ in 0..6 {
+            let dies = cut + rng.below(1500 * MILLISECOND);
+            plan.at(dies, Action::CrashPrimary(Crash::Power));
+        }
+        plan.at(cut + 2 * SECOND, Action::HealLinks);
+        plan.at(at + 10 * SECOND, Action::Start(A)).at(at + 10 * SECOND, Action::Start(B));
+        plan.at(at + 13 * SECOND, Action::Approvals(Approvals::None));
     }
     plan
 }
@@ -43,20 +48,23 @@ pub const BACKLOG: Scenario = Scenario {
 
 fn backlog(rng: &mut Rng) -> Plan {
     let mut plan = Plan::calm(60 * SECOND);
-    plan.think = (MILLISECOND, 10 * MILLISECOND);
-    plan.large_writes = true;
+    // Each waits for one answer at a time, so many are needed to fill the link.
+    (plan.clients, plan.workers_per_client) = (8, 5);
+    plan.think = (5 * MILLISECOND, 150 * MILLISECOND);
     plan.soft_percent = 0;
     plan.lease_ms = 1_000;
+    // Decisions take their time, and so does the moment between the promise and the grant.
+    plan.rough_coordination = true;
     plan.approvals = Approvals::After(10 * MILLISECOND, 200 * MILLISECOND);
     let mut at = 4 * SECOND;
     while at < 50 * SECOND {
-        let slow = Quality { bytes_per_second: rng.range(50_000, 400_000), ..Quality::GOOD };
+        let slow = Quality { bytes_per_second: rng.range(15_000, 50_000), ..Quality::GOOD };
         plan.at(at, Action::LinkQuality(A, B, slow));
         let stop = at + rng.range(100 * MILLISECOND, 1500 * MILLISECOND);
         plan.at(stop, Action::StopPrimary);
-        let end = stop + rng.range(4 * SECOND, 6 * SECOND);
+        let end = stop + rng.range(3 * SECOND, 5 * SECOND);
         plan.at(end, Action::LinkQuality(A, B, Quality::GOOD)).at(end, Action::Start(A)).at(end, Action::Start(B));
-        at = end + 6 * SECOND;
+        at = end + 4 * SECOND;
     }
     plan
 }

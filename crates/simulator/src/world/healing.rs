@@ -312,5 +312,5 @@ fn compare_tree(retired: crate::workload::Retired, found: Option<&Dump>) -> Resu
         return without;
     }
     tree.happened(&pending)?;
-    tree.check_dump(found).map_err(|error| format!("{name}, with or without {pending:?}: {error}; {}", without.unwrap_err()))
+    tree.check_dump(found).map_err(|error| format!("{name}, with or without {}: {error}; {}", pending.text(), without.unwrap_err()))
 }

@@ -1,0 +1,52 @@
+//! The simulator is tested itself: each of these bugs, planted in every replica, must be found within a bounded number of seeds.
+//! The same seeds are clean without it (`scenarios.rs`, `random_mix.rs`).
+
+mod common;
+
+use common::run_all;
+use mainstay_simulator::{BUGS, Bug, Options, Outcome, Scenario, scenarios};
+
+fn must_be_found(bug: Bug, scenario: Scenario, within_seeds: u64) -> Outcome {
+    let outcomes = run_all(&[scenario], 0..within_seeds, Options { bug: Some(bug), ..Options::default() });
+    let found = outcomes.into_iter().find(|outcome| !outcome.ok());
+    found.unwrap_or_else(|| panic!("{bug:?} was not found in {within_seeds} seeds of {}", scenario.name))
+}
+
+#[test]
+fn acknowledging_before_sync_is_found() {
+    let outcome = must_be_found(Bug::AckBeforeSync, scenarios::LYING_FSYNC, 12);
+    assert_eq!(outcome.violations[0].property, "P2");
+}
+
+#[test]
+fn going_on_without_a_member_before_the_shrink_is_found() {
+    must_be_found(Bug::SkipInSyncShrink, scenarios::UNHEARD_MEMBER, 24);
+}
+
+#[test]
+fn taking_records_of_an_older_epoch_is_found() {
+    let outcome = must_be_found(Bug::IgnoreEpochOnReceive, scenarios::BACKLOG, 32);
+    assert_eq!(outcome.violations[0].property, "P1");
+}
+
+#[test]
+fn keeping_the_verifier_after_a_loss_is_found() {
+    let outcome = must_be_found(Bug::KeepVerifierAfterLoss, scenarios::LYING_FSYNC, 24);
+    assert_eq!(outcome.violations[0].property, "P2");
+}
+
+#[test]
+fn forgetting_the_duplicate_request_cache_is_found() {
+    let outcome = must_be_found(Bug::ForgetDuplicateCache, scenarios::ZOMBIE_PRIMARY, 8);
+    assert_eq!(outcome.violations[0].property, "P2");
+}
+
+#[test]
+fn checkpointing_past_the_commit_point_is_found() {
+    must_be_found(Bug::CheckpointPastCommit, scenarios::HANGING_DISK, 8);
+}
+
+#[test]
+fn every_bug_has_its_test() {
+    assert_eq!(BUGS.len(), 6);
+}
