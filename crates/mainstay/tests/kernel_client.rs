@@ -7,7 +7,7 @@
 #[path = "support/guest.rs"]
 mod guest;
 
-use guest::{Guest, SERVICE_IN_GUEST};
+use guest::{Guest, HOST_IN_GUEST};
 use mainstay::demo::cluster::{Cluster, SERVICE, volume};
 use mainstay::launch::Launcher;
 use std::path::{Path, PathBuf};
@@ -18,11 +18,11 @@ const FSX_OPERATIONS: usize = 20_000;
 /// Software emulation on two busy cores is slow; this is a bound against hanging, not a measure.
 const LIMIT: Duration = Duration::from_secs(900);
 
-fn script() -> String {
-    let mount = format!("vers=3,tcp,nolock,port=12049,mountport=12049,addr={SERVICE_IN_GUEST}");
+fn script(port: u16) -> String {
+    let mount = format!("vers=3,tcp,nolock,port={port},mountport={port},addr={HOST_IN_GUEST}");
     format!(
         r#"
-mount -t nfs -o {mount} {SERVICE_IN_GUEST}:/files /mnt
+mount -t nfs -o {mount} {HOST_IN_GUEST}:/files /mnt
 echo "guest: mounted"
 fsx -N {FSX_OPERATIONS} -S 7 -f /fsx.toml /mnt/fsx.dat >/tmp/fsx.out 2>&1 & fsx=$!
 mkdir /mnt/copy
@@ -89,7 +89,8 @@ fn a_kernel_client_goes_on_over_kill_approval_and_return() {
     std::fs::write(&config, FSX_CONFIG).expect("written");
     let mut cluster = runtime.block_on(cluster());
     let fsx = prepared.join("bin/fsx");
-    let mut guest = Guest::boot(&script(), &[("tree", &tree), ("fsx.toml", &config)], &[&fsx], SERVICE);
+    let port = guest::forward(SERVICE.parse().expect("an address"));
+    let mut guest = Guest::boot(&script(port), &[("tree", &tree), ("fsx.toml", &config)], &[&fsx]);
     guest.wait_for("guest: mounted", LIMIT);
     // In the middle of the copy and of fsx.
     guest.wait_for("guest: copied /tree/d2", LIMIT);

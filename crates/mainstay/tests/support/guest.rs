@@ -2,14 +2,37 @@
 //! talks to the cluster under test. `tests/guest/prepare` fetches what it needs.
 
 use std::io::{BufRead, BufReader, Read};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-/// The guest's address of the cluster's service address: each connection to it is carried on by one `nc` on the host, so that
-/// it reaches whichever process holds the address at that moment.
-pub const SERVICE_IN_GUEST: &str = "10.0.2.100";
+/// The host's loopback, as the guest sees it.
+pub const HOST_IN_GUEST: &str = "10.0.2.2";
+
+/// Carries every connection from the guest on to `service`, so that it reaches whichever process holds that address at the moment,
+/// and is broken when that one is. Returns the port on the host's loopback.
+pub fn forward(service: SocketAddr) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    std::thread::spawn(move || {
+        for guest in listener.incoming().flatten() {
+            // Nobody holds the address just now: the guest's connection breaks, and it tries again.
+            let Ok(server) = TcpStream::connect(service) else { continue };
+            for (from, to) in [(guest.try_clone(), server.try_clone()), (Ok(server), Ok(guest))] {
+                let (Ok(mut from), Ok(mut to)) = (from, to) else { continue };
+                let _ = to.set_nodelay(true);
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Both);
+                    let _ = from.shutdown(Shutdown::Both);
+                });
+            }
+        }
+    });
+    port
+}
 
 const MODULES: &[&str] = &["nfsv3", "nfs", "virtio_net", "virtio_pci"];
 
@@ -41,9 +64,8 @@ pub fn prepared() -> Result<PathBuf, String> {
 }
 
 impl Guest {
-    /// Boots with `script` as `/script.sh`, `trees` copied in as directories and `binaries` on PATH. `forward` is the host's
-    /// `ADDRESS:PORT` that [`SERVICE_IN_GUEST`] leads to.
-    pub fn boot(script: &str, trees: &[(&str, &Path)], binaries: &[&Path], forward: &str) -> Guest {
+    /// Boots with `script` as `/script.sh`, `trees` copied in as directories and `binaries` on PATH.
+    pub fn boot(script: &str, trees: &[(&str, &Path)], binaries: &[&Path]) -> Guest {
         let prepared = prepared().expect("checked by the caller");
         let place = std::env::temp_dir().join(format!("mainstay-guest-{}", std::process::id()));
         let root = place.join("root");
@@ -54,7 +76,7 @@ impl Guest {
         let pack = format!("cd {} && find . | cpio -o -H newc --quiet > {}", root.display(), image.display());
         assert!(Command::new("sh").args(["-c", &pack]).status().expect("cpio").success(), "the initial file system is packed");
         std::fs::remove_dir_all(&root).expect("packed");
-        let child = start(&kernel, &image, forward);
+        let child = start(&kernel, &image);
         Guest::watch(child, place)
     }
 
@@ -146,18 +168,16 @@ fn lay_out(root: &Path, kernel: &Path, script: &str, trees: &[(&str, &Path)], bi
     shell(&format!("chmod +x {}/init", root.display()));
 }
 
-fn start(kernel: &Path, image: &Path, forward: &str) -> Child {
+fn start(kernel: &Path, image: &Path) -> Child {
     let mut boot = std::fs::read_dir(kernel.join("boot")).expect("prepared").flatten().map(|entry| entry.path());
     let vmlinuz = boot.find(|path| path.to_string_lossy().contains("vmlinuz")).expect("a kernel");
-    let (host, port) = forward.rsplit_once(':').expect("ADDRESS:PORT");
-    let network = format!("user,id=n0,guestfwd=tcp:{SERVICE_IN_GUEST}:{port}-cmd:/bin/busybox nc {host} {port}");
     Command::new("qemu-system-x86_64")
         .args(["-accel", "tcg", "-cpu", "max", "-m", "1024", "-nographic", "-no-reboot"])
         .arg("-kernel")
         .arg(vmlinuz)
         .arg("-initrd")
         .arg(image)
-        .args(["-append", "console=ttyS0 quiet panic=-1", "-netdev", &network, "-device", "virtio-net-pci,netdev=n0"])
+        .args(["-append", "console=ttyS0 quiet panic=-1", "-netdev", "user,id=n0", "-device", "virtio-net-pci,netdev=n0"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
