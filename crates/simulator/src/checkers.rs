@@ -27,6 +27,8 @@ pub struct Checkers {
     pub registers: [registers::History; 3],
     /// When the loss epoch rose.
     pub losses: Vec<Time>,
+    /// Some disk was made full: then the volume may refuse changes until space is back.
+    pub disk_was_full: bool,
     /// Disks that were told to fail: a copy there may be given up.
     pub faulty_disks: BTreeSet<NodeId>,
 }

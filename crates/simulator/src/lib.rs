@@ -16,6 +16,7 @@ pub mod clock;
 pub mod disk;
 pub mod files;
 pub mod network;
+pub mod nfs_client;
 pub mod queue;
 pub mod rng;
 pub mod run;

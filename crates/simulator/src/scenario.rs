@@ -90,6 +90,8 @@ pub struct Plan {
     pub approvals: Approvals,
     /// Late copies of requests arrive after their connection is gone.
     pub late_copies: bool,
+    /// Percent of the clients whose requests and answers go through the NFS wire.
+    pub nfs_percent: u64,
     /// Throttle of resync by change.
     pub resync_bytes_per_second: u64,
     pub expect: Expect,
@@ -125,6 +127,7 @@ impl Plan {
             rough_coordination: false,
             approvals: Approvals::After(SECOND, 4 * SECOND),
             late_copies: true,
+            nfs_percent: 30,
             resync_bytes_per_second: 200_000_000,
             expect: Expect::default(),
         }

@@ -4,13 +4,17 @@
 use super::node::{Caller, NodeEvent, NodeState};
 use super::{Event, VOLUME, World};
 use crate::network::End;
+use crate::nfs_client::Wire;
 use crate::queue::{MILLISECOND, SECOND, Time};
 use crate::rng::Rng;
 use crate::scenario::{A, B};
 use crate::trace::Trace;
 use crate::workload::{FileWorker, RegisterOp, RegisterWorker};
+use mainstay_nfs::Context;
 use mainstay_protocol::{Caller as Credential, ClientRequest, FileError, FileRequest, FileResult, NodeId, RequestId};
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::rc::Rc;
 
 /// Registers that all register workers share.
 pub const REGISTERS: usize = 3;
@@ -37,6 +41,8 @@ pub enum Job {
 
 struct Outstanding {
     request: ClientRequest,
+    /// Of clients that speak NFS: how the answer travels.
+    context: Option<Context>,
     invoked: Time,
     tries: u32,
     give_up_at: Time,
@@ -65,30 +71,35 @@ pub struct Client {
     pub slots: Vec<Slot>,
     /// Gives up on an operation after a while (soft mount).
     soft: bool,
+    /// Speaks NFS; the others hand their requests over as they are.
+    wire: Option<Rc<Wire>>,
     /// Identities that were answered with "try again later": copies of them that are still under way must not be executed.
     void: BTreeSet<(usize, u64)>,
 }
 
 impl Client {
-    fn new(id: u32, mut rng: Rng, soft: bool, jobs: Vec<Job>) -> Client {
+    fn new(id: u32, mut rng: Rng, soft: bool, wire: Option<Rc<Wire>>, jobs: Vec<Job>) -> Client {
         let slots = jobs.into_iter().map(|job| Slot { job, outstanding: None, sequence: 0, timer: 0, finished: false }).collect();
         let xid = rng.next() as u32;
-        Client { id, rng, xid, connection: 1, target: None, slots, soft, void: BTreeSet::new() }
+        Client { id, rng, xid, connection: 1, target: None, slots, soft, wire, void: BTreeSet::new() }
     }
 
-    fn identify(&mut self, request: FileRequest) -> ClientRequest {
+    /// A request under the next transaction number.
+    fn identify(&mut self, request: FileRequest) -> (ClientRequest, Option<Context>) {
         self.xid = self.xid.wrapping_add(1);
-        let mut address = [0; 16];
-        address[10..12].fill(0xff);
-        address[12..].copy_from_slice(&(0x0a00_0000 | self.id).to_be_bytes());
+        let address = Ipv4Addr::from_bits(0x0a00_0000 | self.id);
+        if let Some(wire) = &self.wire {
+            let (request, context) = wire.request(address, self.xid, &request);
+            return (request, Some(context));
+        }
         let identity = RequestId {
-            client: address,
+            client: address.to_ipv6_mapped().octets(),
             xid: self.xid,
             procedure: 100_003 << 8 | procedure(&request),
             checksum: (self.xid as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15),
         };
         let identity = request.changes().then_some(identity);
-        ClientRequest { caller: Credential::default(), identity, request }
+        (ClientRequest { caller: Credential::default(), identity, request }, None)
     }
 
     /// Everything asked is answered, and there is nothing more to ask.
@@ -117,7 +128,9 @@ fn procedure(request: &FileRequest) -> u32 {
 impl World {
     pub(super) fn add_clients(&mut self) {
         let plan = self.plan.clone();
-        let auditor = Client::new(AUDITOR, self.rng.fork(), false, vec![Job::Audit(None, None)]);
+        let wire = Rc::new(Wire::default());
+        // The final walk goes over the wire, as a mount's would.
+        let auditor = Client::new(AUDITOR, self.rng.fork(), false, Some(wire.clone()), vec![Job::Audit(None, None)]);
         self.clients.push(auditor);
         for id in 1..=plan.clients {
             let mut rng = self.rng.fork();
@@ -128,7 +141,8 @@ impl World {
                 jobs.push(Job::Registers(RegisterWorker::new(rng.fork(), id as u64, REGISTERS)));
             }
             let soft = rng.percent(plan.soft_percent);
-            self.clients.push(Client::new(id, rng, soft, jobs));
+            let wire = rng.percent(plan.nfs_percent).then(|| wire.clone());
+            self.clients.push(Client::new(id, rng, soft, wire, jobs));
             for slot in 0..self.clients[id as usize].slots.len() {
                 let delay = SECOND / 2 + self.rng.below(SECOND);
                 self.set_client_timer(id, slot, delay);
@@ -177,12 +191,19 @@ impl World {
         };
         let patience = if soft && !healing { state.rng.range(2 * SECOND, 10 * SECOND) } else { Time::MAX - now };
         self.checkers.p6.asked(&request);
-        let request = state.identify(request);
+        let (request, context) = state.identify(request);
         self.trace(Trace::Full, || format!("client {client}.{slot} asks {}", request_text(&request)));
         let state = &mut self.clients[client as usize];
         state.slots[slot].sequence += 1;
-        state.slots[slot].outstanding =
-            Some(Outstanding { request, invoked: now, tries: 0, give_up_at: now + patience, leaves_a_record, to_send: true });
+        state.slots[slot].outstanding = Some(Outstanding {
+            request,
+            context,
+            invoked: now,
+            tries: 0,
+            give_up_at: now + patience,
+            leaves_a_record,
+            to_send: true,
+        });
         self.transmit(client, slot);
     }
 
@@ -326,6 +347,8 @@ impl World {
         }
         match &result {
             Err(failure) if failure.error == FileError::TryLater => self.try_later(client, slot),
+            // A full disk refuses and loses nothing: the application deletes something, or tries again when there is room.
+            Err(failure) if failure.error == FileError::NoSpace && self.checkers.disk_was_full => self.try_later(client, slot),
             // Marked as read without a primary: no promise that it is current.
             _ if !current => self.send_later(client, slot, 50 * MILLISECOND, 300 * MILLISECOND),
             _ => self.accept(client, slot, result),
@@ -339,17 +362,22 @@ impl World {
         let sequence = state.slots[slot].sequence;
         state.void.insert((slot, sequence));
         let Some(outstanding) = state.slots[slot].outstanding.take() else { return };
-        let request = state.identify(outstanding.request.request.clone());
+        let (request, context) = state.identify(outstanding.request.request.clone());
         state.slots[slot].sequence += 1;
-        state.slots[slot].outstanding = Some(Outstanding { request, ..outstanding });
+        state.slots[slot].outstanding = Some(Outstanding { request, context, ..outstanding });
         self.send_later(client, slot, 50 * MILLISECOND, 500 * MILLISECOND);
     }
 
     fn accept(&mut self, client: u32, slot: usize, result: FileResult) {
         let now = self.queue.now();
         self.stats.ops += 1;
+        let wire = self.clients[client as usize].wire.clone();
         let state = &mut self.clients[client as usize].slots[slot];
         let Some(outstanding) = state.outstanding.take() else { return };
+        let result = match wire.zip(outstanding.context) {
+            Some((wire, context)) => wire.result(context, &outstanding.request.request, result),
+            None => result,
+        };
         let judged = match &mut state.job {
             Job::Files(worker) => worker.answered(&result),
             Job::Registers(worker) => worker.answered(&result).map(|read| match worker.current() {

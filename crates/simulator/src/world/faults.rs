@@ -71,6 +71,7 @@ impl World {
             }
             Action::DiskHang(_, time) => self.node_mut(node).hang_until = now + time,
             Action::DiskFull(_, free) => {
+                self.checkers.disk_was_full = true;
                 let mut platter = lock(&platter);
                 let (capacity, available) = platter.space();
                 platter.capacity_bytes = capacity - available + free;
