@@ -11,7 +11,7 @@ use crate::scenario::Scenario;
 
 pub use hunts::{BACKLOG, HANGING_DISK, UNHEARD_MEMBER};
 pub use links::{ISOLATED_PRIMARY, ONE_WAY, PEER_LINK_CUT};
-pub use maintenance::{SYNC_INTERRUPTED, THE_INCIDENT};
+pub use maintenance::{SLOW_BUT_MOVING, SYNC_INTERRUPTED, THE_INCIDENT};
 pub use nodes::{LYING_FSYNC, PAUSE, TORN_LOG};
 pub use random_mix::RANDOM_MIX;
 pub use roles::{DIVERGED, SEE_SAW, ZOMBIE_PRIMARY};
@@ -25,6 +25,7 @@ pub const ALL: &[Scenario] = &[
     ISOLATED_PRIMARY,
     ONE_WAY,
     PAUSE,
+    SLOW_BUT_MOVING,
     SYNC_INTERRUPTED,
     LYING_FSYNC,
     TORN_LOG,

@@ -48,6 +48,11 @@ fn s12_pause() {
 }
 
 #[test]
+fn s18_slow_but_moving() {
+    drill(scenarios::SLOW_BUT_MOVING);
+}
+
+#[test]
 fn s20_sync_interrupted() {
     let outcomes = drill(scenarios::SYNC_INTERRUPTED);
     assert!(outcomes.iter().all(|outcome| outcome.stats.resyncs_by_change > 0));
@@ -76,7 +81,7 @@ fn hunts() {
 
 #[test]
 fn every_scenario_has_a_test_and_a_story() {
-    assert_eq!(scenarios::ALL.len(), 15);
+    assert_eq!(scenarios::ALL.len(), 16);
     for scenario in scenarios::ALL {
         assert!(scenario.story.len() > 60, "{}", scenario.name);
         assert!(scenarios::named(scenario.name).is_some());

@@ -1,6 +1,7 @@
-//! S01, S20: a secondary that leaves and comes back.
+//! S01, S18, S20: a secondary that leaves and comes back.
 
 use crate::disk::Crash;
+use crate::network::Quality;
 use crate::queue::{MILLISECOND, SECOND};
 use crate::rng::Rng;
 use crate::scenario::{A, Action, Approvals, B, Expect, Plan, Scenario, W};
@@ -73,5 +74,28 @@ fn sync_interrupted(rng: &mut Rng) -> Plan {
         at += rng.range(10 * MILLISECOND, SECOND);
         plan.at(at, Action::Start(B));
     }
+    plan
+}
+
+pub const SLOW_BUT_MOVING: Scenario = Scenario {
+    name: "S18 slow-but-moving",
+    story: "B comes back behind a link of one megabyte per second, with tens of megabytes to catch up on. It takes as long as it takes; \
+            nothing gives up, and nothing is sent twice because it is slow.",
+    plan: slow_but_moving,
+};
+
+fn slow_but_moving(rng: &mut Rng) -> Plan {
+    let mut plan = Plan::calm(70 * SECOND);
+    plan.large_writes = true;
+    plan.think = (2 * MILLISECOND, 30 * MILLISECOND);
+    plan.soft_percent = 0;
+    plan.expect = Expect { no_role_change: true, moves_only_changes: Some(B), ..Expect::default() };
+    let away = 4 * SECOND + rng.below(2 * SECOND);
+    plan.at(away, Action::Crash(B, Crash::Process));
+    // Long enough for a resync by change, or short enough for the log to be there still.
+    let back = away + *rng.pick(&[1500 * MILLISECOND, 3 * SECOND, 25 * SECOND]);
+    plan.at(back, Action::LinkQuality(A, B, Quality { bytes_per_second: 1_000_000, ..Quality::GOOD }));
+    plan.at(back, Action::Think(500 * MILLISECOND, 2 * SECOND));
+    plan.at(back, Action::Start(B));
     plan
 }

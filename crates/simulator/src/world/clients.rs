@@ -347,6 +347,10 @@ impl World {
         }
         match &result {
             Err(failure) if failure.error == FileError::TryLater => self.try_later(client, slot),
+            // A disk with read errors, and a peer that cannot repair them now. Whether a change happened is not known: the same again.
+            Err(failure) if failure.error == FileError::Io && !self.checkers.faulty_disks.is_empty() => {
+                self.send_later(client, slot, 50 * MILLISECOND, 500 * MILLISECOND)
+            }
             // A full disk refuses and loses nothing: the application deletes something, or tries again when there is room.
             Err(failure) if failure.error == FileError::NoSpace && self.checkers.disk_was_full => self.try_later(client, slot),
             // Marked as read without a primary: no promise that it is current.
