@@ -179,7 +179,7 @@ impl Launcher {
     }
 
     /// Makes a cluster in `dir` (which must be empty or missing): the first of `specs` founds it, the others join. All are
-    /// running and answer when this returns.
+    /// running, answer and are known to the cluster as booted when this returns.
     pub async fn found(
         &self,
         dir: &Path,
@@ -209,6 +209,7 @@ impl Launcher {
         for (node, spec) in nodes.iter_mut().zip(specs) {
             wait_answer(&client.at(vec![spec.admin_address]), node).await?;
         }
+        wait_booted(&AdminClient::new(&config)?, &mut nodes).await?;
         Ok((nodes, config))
     }
 }
@@ -258,4 +259,23 @@ pub async fn wait_answer(client: &AdminClient, node: &mut NodeProcess) -> Result
         tokio::time::sleep(POLL_PAUSE).await;
     }
     Err(LaunchError::Silent(node.name.clone()))
+}
+
+/// Until the cluster state has a boot of every node: before that a volume on it is refused (R6).
+async fn wait_booted(client: &AdminClient, nodes: &mut [NodeProcess]) -> Result<(), LaunchError> {
+    let begun = Instant::now();
+    loop {
+        let missing = match client.status().await {
+            Ok(status) => status.nodes.iter().find(|node| node.state != "up").map(|node| node.name.clone()),
+            Err(_) => nodes.first().map(|node| node.name.clone()),
+        };
+        let Some(missing) = missing else { return Ok(()) };
+        for node in nodes.iter_mut() {
+            node.check_running()?;
+        }
+        if begun.elapsed() > ANSWER_TIME_MAX {
+            return Err(LaunchError::Silent(missing));
+        }
+        tokio::time::sleep(POLL_PAUSE).await;
+    }
 }

@@ -74,6 +74,8 @@ pub enum PeerMessage {
     /// Primary to secondary: your history has a tail that the cluster does not have; quarantine it and go back to `to` (R9).
     RollBack {
         epoch: Epoch,
+        /// End of the copy in the Hello that this answers: good for nothing else.
+        answers: LogPoint,
         to: LogPoint,
     },
 

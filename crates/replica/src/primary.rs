@@ -285,7 +285,7 @@ impl Primary {
                 position: common,
                 ..LogPoint::default()
             });
-            core.send(from, PeerMessage::RollBack { epoch: self.epoch, to });
+            core.send(from, PeerMessage::RollBack { epoch: self.epoch, answers: last, to });
         } else if common.next() < volume.log_start() {
             peer.restart(State::Resyncing, incarnation);
             let offer =
@@ -304,11 +304,12 @@ impl Primary {
         durable: Position,
         applied: Position,
     ) {
-        if let Some(peer) = self.peers.get_mut(&from)
-            && peer.incarnation == Some(incarnation)
-            && peer.state == State::Streaming
-        {
+        let Some(peer) = self.peers.get_mut(&from).filter(|peer| peer.state == State::Streaming) else { return };
+        if peer.incarnation == Some(incarnation) {
             peer.acknowledged(received, durable, applied);
+        } else if peer.incarnation < Some(incarnation) {
+            // It restarted and its Hello was lost: what this boot holds is not known. Without Appends it says Hello again.
+            peer.restart(State::Unknown, incarnation);
         }
     }
 

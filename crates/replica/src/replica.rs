@@ -39,7 +39,11 @@ pub struct Replica {
 impl Replica {
     /// `volume` is `None` on a node that only votes; `promised` is what the shell read from its disk.
     pub fn new(settings: Settings, volume: Option<Volume>, promised: StoredPromise, view: Arc<ClusterState>, now: Now) -> Replica {
-        let role = if volume.is_some() { Role::Secondary(Secondary::new(promised.epoch)) } else { Role::Voter };
+        // Not the promised epoch: that promotion may have been called off, and a Hello for it would never be answered.
+        let role = match &volume {
+            Some(volume) => Role::Secondary(Secondary::new(volume.last().epoch)),
+            None => Role::Voter,
+        };
         let core = Core::new(settings, volume, promised, view, now);
         let gate = Gate::new(now.mono);
         let mut replica =
@@ -201,7 +205,7 @@ impl Replica {
             PeerMessage::Append { epoch, after, count, commit, commit_durable, sync_to } => {
                 secondary.on_append(core, from, Append { epoch, after, count, commit, commit_durable, sync_to }, payload, now)
             }
-            PeerMessage::RollBack { epoch, to } => secondary.on_roll_back(core, from, epoch, to),
+            PeerMessage::RollBack { epoch, answers, to } => secondary.on_roll_back(core, from, epoch, (answers, to)),
             PeerMessage::ResyncByChange { epoch, base, lineage } => secondary.on_resync_offer(core, from, epoch, base, lineage),
             PeerMessage::Changes { epoch, batch } => secondary.on_changes(core, from, epoch, batch, one(payload)),
             PeerMessage::List { query, items, done, .. } => secondary.on_list(core, from, query, items, done),

@@ -165,7 +165,8 @@ impl Secondary {
         self.commit = self.commit.max(append.commit.min(last));
         self.commit_durable = self.commit_durable.max(append.commit_durable.min(last));
         self.appended_at = Some(now.mono);
-        self.needs_hello = false;
+        // The primary must have heard from this boot: it may be streaming to the one before.
+        self.needs_hello = self.hello_at.is_none();
     }
 
     /// More became durable: the primary's commit may hang on it.
@@ -204,15 +205,19 @@ impl Secondary {
 
     /// Quarantines the tail that the cluster does not have, and goes back (R9). Only on the word of the node that this node's
     /// own view knows to reign, and never below what is known to be committed.
-    pub fn on_roll_back(&mut self, core: &mut Core, from: NodeId, epoch: Epoch, to: LogPoint) {
+    pub fn on_roll_back(&mut self, core: &mut Core, from: NodeId, epoch: Epoch, (answers, to): (LogPoint, LogPoint)) {
         if !self.admits(core, from, epoch) || Self::primary(core) != Some(from) || epoch != core.view_epoch() {
             return;
         }
         let node = core.me.node;
         let Some(volume) = core.volume.as_mut() else { return };
         let last = volume.last();
+        // It answers a Hello. A late one must not take back what was taken, acknowledged and committed since.
+        if answers != last {
+            return;
+        }
         if to.position >= last.position {
-            if to.position == last.position && to.chain != last.chain && to != LogPoint::default() {
+            if to.position == last.position && to.chain.0 != 0 && to.chain != last.chain {
                 core.fail(format!("this copy's history differs from the primary's at {last} although the same epoch wrote it: rebuild this replica"));
             }
             return;

@@ -88,6 +88,11 @@ pub enum SegmentUse {
 }
 
 impl SegmentHeader {
+    /// Whether the log began anew here, at the end of a resync by change.
+    pub fn began_after_walk(&self) -> bool {
+        self.kind == SegmentKind::Log && self.previous == SegmentId(0) && self.base.position > Position(0)
+    }
+
     /// What marks in this segment carry: a hash over things that no client can choose or see.
     pub fn key(&self) -> u64 {
         let mut input = [0; 36];

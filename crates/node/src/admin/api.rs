@@ -93,7 +93,8 @@ pub struct NodeStatus {
     pub id: u16,
     /// `file-server` or `witness`
     pub kind: String,
-    /// `up`, `unreachable` (it does not answer the node that was asked), `never-started`
+    /// `up`, `starting` (it answers, the cluster has not recorded this boot yet), `unreachable` (it does not answer the node that
+    /// was asked), `never-started`
     pub state: String,
     pub incarnation: u64,
     pub peer_address: String,

@@ -149,7 +149,8 @@ pub async fn cluster_status(app: &Arc<App>) -> ClusterStatus {
 
 fn node_status(id: NodeId, node: &Node, local: Option<&LocalStatus>) -> NodeStatus {
     let state = match local {
-        Some(_) => "up",
+        Some(local) if local.incarnation == node.incarnation.0 => "up",
+        Some(_) => "starting",
         None if node.incarnation.0 == 0 => "never-started",
         None => "unreachable",
     };

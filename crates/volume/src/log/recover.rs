@@ -113,15 +113,16 @@ impl Directory {
         Ok(())
     }
 
-    /// The log's segments in order, the last one the newest, and the place in them where the scan begins. While walking, a
-    /// newer log that begins behind the view's base does not count.
+    /// The log's segments in order, the last one the newest, and the place in them where the scan begins. A log that begins
+    /// behind the view's base does not count when it began anew after a walk: nothing of it was durable for anybody before the
+    /// view's file stood at its base, and a short walk leaves no other trace there.
     fn chain(&self, wanted: &Wanted) -> Result<(Vec<SegmentHeader>, usize), OpenError> {
         let mut refused = None;
         for (_, header) in self.headers().rev().filter(|(_, header)| header.kind == SegmentKind::Log) {
             let chain = self.chain_to(header);
             match chain.iter().rposition(|header| header.base.position <= wanted.base.position) {
                 Some(start) => return Ok((chain, start)),
-                None if wanted.walking => continue,
+                None if wanted.walking || chain[0].began_after_walk() => continue,
                 None => {
                     let lowest = chain[0];
                     let hole = OpenError::Hole { end: wanted.base, segment: lowest.segment, base: lowest.base };
