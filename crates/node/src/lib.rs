@@ -13,6 +13,7 @@ pub mod hex;
 pub mod host;
 pub mod logging;
 pub mod metrics;
+mod outlet;
 pub mod peers;
 pub mod pki;
 pub mod serve;

@@ -3,9 +3,9 @@
 use super::lanes::Lanes;
 use super::{DIGESTS_MAX, Input, Outside, Settings, Shared, lock, notes};
 use crate::clock;
-use crate::serve::Slot;
+use crate::serve::{Slot, reply_all};
 use mainstay_cluster::ClusterState;
-use mainstay_protocol::Position;
+use mainstay_protocol::{FileResult, Position};
 use mainstay_replica::{Effect, Event, Note, Replica};
 use mainstay_volume::{Disk, FileDisk, OpenError, Volume};
 use std::collections::HashMap;
@@ -48,6 +48,7 @@ impl Start {
             marks: HashMap::new(),
             next_ticket: 0,
             effects: Vec::new(),
+            replies: Vec::new(),
             role: "none",
         };
         core.run(&inputs);
@@ -84,8 +85,9 @@ struct Core {
     slots: HashMap<u64, Slot>,
     marks: HashMap<u64, oneshot::Sender<Option<Position>>>,
     next_ticket: u64,
-    /// Kept between polls for its memory.
+    /// Kept between polls for their memory.
     effects: Vec<Effect>,
+    replies: Vec<(Slot, FileResult)>,
     role: &'static str,
 }
 
@@ -143,6 +145,7 @@ impl Core {
             self.perform(effect);
         }
         self.effects = effects;
+        reply_all(&mut self.replies);
     }
 
     fn perform(&mut self, effect: Effect) {
@@ -151,7 +154,7 @@ impl Core {
             Effect::Send { to, envelope } => self.start.outside.send(to, envelope),
             Effect::Reply { ticket, result } => {
                 if let Some(slot) = self.slots.remove(&ticket) {
-                    slot.reply(result);
+                    self.replies.push((slot, result));
                 }
             }
             Effect::Abandon { ticket } => {

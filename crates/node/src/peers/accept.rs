@@ -1,5 +1,6 @@
 //! The accepting side: authenticates the peer and hands on what it sends.
 
+use super::dial::Socket;
 use super::frame::{Outgoing, Received, read_frame};
 use super::{CONNECT_TIME_MAX, Inbound, Peers, REQUESTS_MAX, dial};
 use crate::pki::Identity;
@@ -70,9 +71,9 @@ fn refuse(peers: &Peers, address: SocketAddr, refused: &Refused) {
     tracing::warn!(from = %address, reason = %refused, "refused a connection on the peer port");
 }
 
-async fn welcome(peers: &Peers, inbound: &dyn Inbound, stream: TcpStream) -> Result<(NodeId, TlsStream<TcpStream>), Refused> {
+async fn welcome(peers: &Peers, inbound: &dyn Inbound, stream: TcpStream) -> Result<(NodeId, TlsStream<Socket>), Refused> {
     dial::prepare(&stream).map_err(Refused::Handshake)?;
-    let handshake = tokio::time::timeout(CONNECT_TIME_MAX, peers.0.acceptor.accept(stream));
+    let handshake = tokio::time::timeout(CONNECT_TIME_MAX, peers.0.acceptor.accept(dial::buffered(stream)));
     let stream = handshake.await.map_err(|_| Refused::Slow)?.map_err(Refused::Handshake)?;
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let certificate = certificate.ok_or_else(|| Refused::NotANode("none given".into()))?;
@@ -83,7 +84,7 @@ async fn welcome(peers: &Peers, inbound: &dyn Inbound, stream: TcpStream) -> Res
     }
 }
 
-async fn serve(peers: &Peers, inbound: Arc<dyn Inbound>, node: NodeId, stream: TlsStream<TcpStream>) {
+async fn serve(peers: &Peers, inbound: Arc<dyn Inbound>, node: NodeId, stream: TlsStream<Socket>) {
     let (mut reader, writer) = tokio::io::split(stream);
     let (answers, queue) = mpsc::channel(REQUESTS_MAX);
     let turns = Arc::new(Semaphore::new(REQUESTS_MAX));

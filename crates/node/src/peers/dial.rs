@@ -1,11 +1,10 @@
 //! The dialling side: keeps one connection of one class to one peer.
 
-use super::frame::{Received, read_frame};
-use super::outbox::Outbox;
+use super::frame::{Outgoing, Received, read_frame};
 use super::{CONNECT_TIME_MAX, Link, Peers, SILENCE_MAX, lock};
+use crate::outlet::Outlet;
 use crate::pki::node_server_name;
 use crate::tls::server_name;
-use crate::wire;
 use mainstay_protocol::NodeId;
 use mainstay_protocol::peer::FrameKind;
 use std::io;
@@ -13,15 +12,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, BufReader};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 /// Pauses between attempts, milliseconds: a node that restarts is found again within the lease.
 const RETRY_MS_MIN: u64 = 50;
 const RETRY_MS_MAX: u64 = 1_000;
-/// Bytes handed to the socket before the queue is looked at again.
-const WRITE_BYTES: usize = 1 << 20;
+/// Bytes read off a socket at once: TLS alone would ask for 4 KiB at a time.
+const READ_BYTES: usize = 64 << 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -30,7 +29,7 @@ pub enum Class {
 }
 
 impl Class {
-    fn outbox(self, link: &Link) -> &Outbox {
+    fn outlet(self, link: &Link) -> &Outlet<Outgoing> {
         match self {
             Class::Control => &link.control,
             Class::Bulk => &link.bulk,
@@ -49,7 +48,7 @@ pub async fn run(peers: Peers, node: NodeId, link: Arc<Link>, class: Class) {
                 tracing::info!(peer = %node, address = %link.address, ?class, "connected");
                 peers.0.counters.connects.fetch_add(1, Ordering::Relaxed);
                 retry_ms = RETRY_MS_MIN;
-                converse(&peers, &link, class, stream).await
+                converse(&link, class, stream).await
             }
             Err(error) => error,
         };
@@ -63,14 +62,21 @@ pub async fn run(peers: Peers, node: NodeId, link: Arc<Link>, class: Class) {
     }
 }
 
-async fn connect(peers: &Peers, node: NodeId, address: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
+async fn connect(peers: &Peers, node: NodeId, address: SocketAddr) -> io::Result<TlsStream<Socket>> {
     let attempt = async {
         let stream = TcpStream::connect(address).await?;
         prepare(&stream)?;
         let name = server_name(node_server_name(peers.0.cluster, node)).map_err(io::Error::other)?;
-        peers.0.connector.connect(name, stream).await
+        peers.0.connector.connect(name, buffered(stream)).await
     };
     tokio::time::timeout(CONNECT_TIME_MAX, attempt).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// A connection between nodes, under TLS.
+pub type Socket = BufReader<TcpStream>;
+
+pub fn buffered(stream: TcpStream) -> Socket {
+    BufReader::with_capacity(READ_BYTES, stream)
 }
 
 /// Options that both sides set on their end.
@@ -82,35 +88,27 @@ pub fn prepare(stream: &TcpStream) -> io::Result<()> {
 }
 
 /// Uses the connection until it breaks; says why.
-async fn converse(peers: &Peers, link: &Link, class: Class, stream: TlsStream<TcpStream>) -> io::Error {
-    let outbox = class.outbox(link);
+async fn converse(link: &Link, class: Class, stream: TlsStream<Socket>) -> io::Error {
+    let outlet = class.outlet(link);
     let (reader, writer) = tokio::io::split(stream);
-    outbox.open();
+    outlet.open(writer);
     let error = tokio::select! {
-        error = send(peers, outbox, writer) => error,
+        error = send(outlet) => error,
         error = receive(link, reader) => error,
     };
-    outbox.close();
+    outlet.close();
     if class == Class::Control {
         lock(&link.pending).clear(); // their callers learn that the connection broke
     }
     error
 }
 
-async fn send<W: AsyncWrite + Unpin>(peers: &Peers, outbox: &Outbox, mut stream: W) -> io::Error {
-    let counters = &peers.0.counters;
+async fn send(outlet: &Outlet<Outgoing>) -> io::Error {
     loop {
-        let frames = outbox.take(WRITE_BYTES).await;
-        let bytes: usize = frames.iter().map(|frame| frame.bytes).sum();
-        counters.frames_sent.fetch_add(frames.len() as u64, Ordering::Relaxed);
-        counters.bytes_sent.fetch_add(bytes as u64, Ordering::Relaxed);
-        let slices: Vec<_> = frames.into_iter().flat_map(|frame| std::iter::once(frame.head).chain(frame.payload)).collect();
-        let written = async {
-            wire::write_all(&mut stream, &slices).await?;
-            stream.flush().await
-        };
-        if let Err(error) = written.await {
-            return error;
+        match outlet.write_batch().await {
+            Ok(true) => {}
+            Ok(false) => drop(outlet.ready().await),
+            Err(error) => return error,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One frame off a stream and onto one: header, body, payload (see `protocol::peer`).
 
+use crate::outlet::Item;
 use bytes::{Bytes, BytesMut};
 use mainstay_protocol::peer::{Envelope, FRAME_HEADER_BYTES, FrameError, FrameHeader, FrameKind};
 use std::io;
@@ -51,9 +52,24 @@ impl Outgoing {
         Some(Outgoing { bytes: head.len() + payload_len, head: head.into(), payload })
     }
 
+    /// A peer message with its payload, which is taken out of it.
     pub fn envelope(envelope: &mut Envelope) -> Option<Outgoing> {
         let payload = std::mem::take(&mut envelope.payload);
         Outgoing::new(FrameKind::Peer, 0, &envelope.encode_body(), payload)
+    }
+}
+
+impl Item for Outgoing {
+    type With = ();
+    type Held = ();
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn encode(self, (): &(), slices: &mut Vec<Bytes>) {
+        slices.push(self.head);
+        slices.extend(self.payload);
     }
 }
 

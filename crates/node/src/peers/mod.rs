@@ -7,14 +7,13 @@
 mod accept;
 mod dial;
 pub mod frame;
-mod outbox;
 
+use crate::outlet::Outlet;
 use crate::tls::{TlsError, TlsIdentity};
 use bytes::Bytes;
 use frame::Outgoing;
 use mainstay_protocol::peer::{Envelope, FrameKind};
 use mainstay_protocol::{ClusterId, NodeId, PeerMessage};
-use outbox::Outbox;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -29,6 +28,9 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 /// Frames waiting for a peer, bytes, per class. Bulk holds some batches of the largest size; the core's window is below it.
 const CONTROL_BYTES_MAX: usize = 16 << 20;
 const BULK_BYTES_MAX: usize = 64 << 20;
+/// A frame up to this is encrypted and written by the volume's own thread; larger ones would keep it from its work for longer than
+/// waking the connection's task takes.
+const DIRECT_BYTES_MAX: usize = 16 << 10;
 /// TCP connection and handshake together.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 /// Sent data that the peer's kernel does not acknowledge within this ends the connection (`TCP_USER_TIMEOUT`).
@@ -80,8 +82,8 @@ type Pending = Mutex<HashMap<u64, oneshot::Sender<Bytes>>>;
 /// One peer as this node dials it.
 struct Link {
     address: SocketAddr,
-    control: Outbox,
-    bulk: Outbox,
+    control: Outlet<Outgoing>,
+    bulk: Outlet<Outgoing>,
     pending: Pending,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -150,8 +152,8 @@ impl Peers {
     fn dial(&self, node: NodeId, address: SocketAddr) -> Arc<Link> {
         let link = Arc::new(Link {
             address,
-            control: Outbox::new(CONTROL_BYTES_MAX),
-            bulk: Outbox::new(BULK_BYTES_MAX),
+            control: Outlet::new((), CONTROL_BYTES_MAX),
+            bulk: Outlet::new((), BULK_BYTES_MAX),
             pending: Pending::default(),
             tasks: Mutex::default(),
         });
@@ -169,13 +171,30 @@ impl Peers {
     pub fn send(&self, to: NodeId, mut envelope: Envelope) {
         let control = is_control(&envelope.message);
         let sent = self.link(to).is_some_and(|link| {
-            let outbox = if control { &link.control } else { &link.bulk };
+            let outlet = if control { &link.control } else { &link.bulk };
             // Encoding is skipped for a peer that is away.
-            outbox.is_open() && Outgoing::envelope(&mut envelope).is_some_and(|frame| outbox.push(frame))
+            outlet.is_open() && Outgoing::envelope(&mut envelope).is_some_and(|frame| self.hand(outlet, frame))
         });
         if !sent {
             self.0.counters.frames_dropped.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// False when the frame was dropped. The core tolerates loss and repeats what matters; the newest is dropped, because a frame
+    /// that waited long is worth no less than the one behind it, whose position it must precede.
+    fn hand(&self, outlet: &Outlet<Outgoing>, frame: Outgoing) -> bool {
+        let bytes = frame.bytes;
+        if !outlet.push(frame) {
+            return false;
+        }
+        if bytes <= DIRECT_BYTES_MAX {
+            outlet.write_now()
+        } else {
+            outlet.wake()
+        }
+        self.0.counters.frames_sent.fetch_add(1, Ordering::Relaxed);
+        self.0.counters.bytes_sent.fetch_add(bytes as u64, Ordering::Relaxed);
+        true
     }
 
     /// One coordination request and its answer. The caller sets the time limit.
@@ -186,7 +205,7 @@ impl Peers {
         let (sender, answer) = oneshot::channel();
         lock(&link.pending).insert(id, sender);
         let forget = Forget { link: &link, id };
-        if !link.control.push(frame) {
+        if !self.hand(&link.control, frame) {
             return Err(CallError::NotConnected);
         }
         let answer = answer.await.map_err(|_| CallError::Lost);

@@ -1,8 +1,8 @@
 //! One client's connection: requests in, pipelined under a window; replies out as they complete.
 
-use super::slot::{Answer, Held};
+use super::slot::{Answer, Answers, Held};
 use super::{CONNECTION_BYTES_MAX, CONNECTION_REQUESTS_MAX, Common, RECORD_TIME_MAX, Slot, UNIT, WRITE_TIME_MAX};
-use crate::wire;
+use crate::outlet::Outlet;
 use bytes::Bytes;
 use mainstay_nfs::{Call, FramingError, Front, RECORD_BYTES_MAX, RecordReader};
 use mainstay_protocol::{FileError, FileRequest};
@@ -11,12 +11,9 @@ use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, RwLock};
 use std::time::Instant;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Replies gathered into one write.
-const REPLIES_MAX: usize = 64;
 /// A record is counted against the total as soon as more than this of it has arrived.
 const LARGE_BYTES: usize = 64 << 10;
 /// What a request costs beside its data.
@@ -51,20 +48,32 @@ pub enum Ended {
 pub async fn run<R, W>(reader: R, writer: W, client: IpAddr, front: Arc<CurrentFront>, common: Arc<Common>) -> Ended
 where
     R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
+    W: AsyncWrite + Send + 'static,
 {
-    let (answers, queue) = unbounded_channel();
+    // Not bounded here: each answer holds its request's part of the budgets.
+    let answers = Arc::new(Outlet::new(front.clone(), usize::MAX));
+    answers.open(writer);
+    let _closed = Closed(&answers);
     let receiver = Receiver {
         client,
-        front: front.clone(),
+        front,
         common,
-        answers,
+        answers: answers.clone(),
         window: Arc::new(Semaphore::new(CONNECTION_REQUESTS_MAX)),
         bytes: Arc::new(Semaphore::new(CONNECTION_BYTES_MAX / UNIT)),
     };
     tokio::select! {
         ended = receiver.run(reader) => ended,
-        ended = answer(queue, writer, &front) => ended,
+        ended = answer(&answers) => ended,
+    }
+}
+
+/// However the connection ends, by being aborted too: its socket closes then, although requests in progress still know it.
+struct Closed<'a>(&'a Answers);
+
+impl Drop for Closed<'_> {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 
@@ -72,7 +81,7 @@ struct Receiver {
     client: IpAddr,
     front: Arc<CurrentFront>,
     common: Arc<Common>,
-    answers: UnboundedSender<Answer>,
+    answers: Arc<Answers>,
     window: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
 }
@@ -144,7 +153,8 @@ impl Receiver {
             }
             Call::Reply(parts) => {
                 let held = self.hold(arrived).await;
-                let _ = self.answers.send(Answer::Parts { parts, held });
+                self.answers.push(Answer::Parts { parts, held });
+                self.answers.wake();
                 Ok(())
             }
             Call::Close => {
@@ -178,36 +188,18 @@ fn reply_bytes(request: &FileRequest) -> usize {
     }
 }
 
-async fn answer<W: AsyncWrite + Unpin>(mut queue: UnboundedReceiver<Answer>, mut stream: W, front: &CurrentFront) -> Ended {
-    let mut batch = Vec::new();
+async fn answer(answers: &Answers) -> Ended {
     loop {
-        if queue.recv_many(&mut batch, REPLIES_MAX).await == 0 {
-            return Ended::Closed;
+        if !answers.ready().await {
+            return Ended::Abandoned;
         }
-        let front = current(front);
-        let mut slices = Vec::new();
-        let mut held = Vec::new();
-        for answer in batch.drain(..) {
-            match answer {
-                Answer::Result { context, result, held: memory } => {
-                    slices.extend(front.reply(context, result));
-                    held.push(memory);
-                }
-                Answer::Parts { parts, held: memory } => {
-                    slices.extend(parts);
-                    held.push(memory);
-                }
-                Answer::Abandon => return Ended::Abandoned,
+        loop {
+            match tokio::time::timeout(WRITE_TIME_MAX, answers.write_batch()).await {
+                Ok(Ok(true)) => {}
+                Ok(Ok(false)) => break,
+                Ok(Err(error)) => return error.into(),
+                Err(_) => return Ended::SlowReader,
             }
-        }
-        let written = async {
-            wire::write_all(&mut stream, &slices).await?;
-            stream.flush().await
-        };
-        match tokio::time::timeout(WRITE_TIME_MAX, written).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return error.into(),
-            Err(_) => return Ended::SlowReader,
         }
     }
 }

@@ -11,7 +11,7 @@ mod connection;
 pub mod listener;
 mod slot;
 
-pub use slot::Slot;
+pub use slot::{Slot, reply_all};
 
 use crate::host::Host;
 use crate::metrics::Histogram;
