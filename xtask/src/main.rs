@@ -18,7 +18,9 @@ fn main() -> ExitCode {
 }
 
 fn tidy() -> ExitCode {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").to_path_buf();
+    // At run time: a build directory may serve several checkouts.
+    let here = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").into());
+    let root = Path::new(&here).parent().expect("xtask lies in the workspace").to_path_buf();
     let mut problems = Problems::default();
     let files = source::load(&root);
     crates::check(&root, &mut problems);

@@ -130,6 +130,8 @@ pub enum PeerMessage {
         complete: bool,
         /// No lease promise to `epoch` is alive here.
         idle: bool,
+        /// The sender was asked to stop and takes part in nothing new.
+        leaving: bool,
         /// For each other node, milliseconds since it was last heard.
         seen: Vec<(NodeId, u64)>,
     },

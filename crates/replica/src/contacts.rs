@@ -20,6 +20,8 @@ pub struct Said {
     pub complete: bool,
     /// No lease promise to `epoch` was alive at the sender.
     pub idle: bool,
+    /// It was asked to stop: nothing more is to be expected of this boot.
+    pub leaving: bool,
     /// Milliseconds since the sender had heard each node, when it said so.
     pub seen: Vec<(NodeId, u64)>,
 }
@@ -57,6 +59,10 @@ impl Contacts {
     /// Milliseconds since `node` was heard; `None` when it never was in this node's life.
     pub fn silent_ms(&self, node: NodeId, now: Mono) -> Option<u64> {
         self.by_node.get(&node).map(|contact| now.ms_since(contact.heard))
+    }
+
+    pub fn leaving(&self, node: NodeId) -> bool {
+        self.by_node.get(&node).and_then(|contact| contact.said.as_ref()).is_some_and(|said| said.leaving)
     }
 
     pub fn seen(&self, now: Mono) -> Vec<(NodeId, u64)> {

@@ -443,13 +443,15 @@ impl Primary {
             let Some(peer) = self.peers.get(&node) else { continue };
             // A node that was never heard gets the same patience, counted from the reign's beginning.
             let silent_ms = core.contacts.silent_ms(node, now.mono).unwrap_or(now.mono.ms_since(peer.since));
+            let leaving = core.contacts.leaving(node);
             let member = state.in_sync.get(&node).copied();
-            if silent_ms < core.timing.shrink_ms {
+            if silent_ms < core.timing.shrink_ms && !leaving {
                 if member.is_none() || member != peer.incarnation {
                     self.grow(core, node, state.in_sync_version, now);
                 }
             } else if member.is_some() || peer.growth_asked.is_some() {
-                self.shrink(core, node, state.in_sync_version, silent_ms, now);
+                let reason = if leaving { "it was asked to stop".into() } else { format!("silent for {silent_ms} ms") };
+                self.shrink(core, node, state.in_sync_version, (silent_ms, reason), now);
             } else {
                 self.stop_counting(core, node);
             }
@@ -464,7 +466,7 @@ impl Primary {
         }
     }
 
-    fn shrink(&mut self, core: &mut Core, remove: NodeId, expected: u64, silent_ms: u64, now: Now) {
+    fn shrink(&mut self, core: &mut Core, remove: NodeId, expected: u64, (silent_ms, reason): (u64, String), now: Now) {
         let command = Command::ShrinkInSync {
             volume: core.me.volume,
             epoch: self.epoch,
@@ -472,7 +474,7 @@ impl Primary {
             incarnation: core.me.incarnation,
             remove,
             expected,
-            reason: format!("silent for {silent_ms} ms"),
+            reason,
             at: now.wall,
         };
         if core.propose(Purpose::Shrink(remove), now, command) {

@@ -149,8 +149,8 @@ impl Replica {
             return;
         }
         match message {
-            PeerMessage::Contact { epoch, last, durable, complete, idle, seen } => {
-                self.core.contacts.said(from, Said { at: now.mono, epoch, last, durable, complete, idle, seen })
+            PeerMessage::Contact { epoch, last, durable, complete, idle, leaving, seen } => {
+                self.core.contacts.said(from, Said { at: now.mono, epoch, last, durable, complete, idle, leaving, seen })
             }
             PeerMessage::LeaseRequest { epoch, sent } => self.on_lease_request(from, epoch, sent, now),
             PeerMessage::RepairRequest { ticket, file, extent, position, .. } => {
@@ -373,20 +373,24 @@ impl Replica {
     // ---- contact, stop, status ---------------------------------------------------------------------------------------------
 
     fn contact(&mut self, now: Now) {
-        let core = &mut self.core;
-        if now.mono.ms_since(core.contacts.last_sent) < core.timing.heartbeat_ms && core.contacts.last_sent != Mono::ZERO {
-            return;
+        let core = &self.core;
+        if now.mono.ms_since(core.contacts.last_sent) >= core.timing.heartbeat_ms || core.contacts.last_sent == Mono::ZERO {
+            self.say_contact(now);
         }
+    }
+
+    fn say_contact(&mut self, now: Now) {
+        let core = &mut self.core;
         core.contacts.last_sent = now.mono;
         let (epoch, idle, seen) = (core.view_epoch(), core.promise.lapsed(now.mono), core.contacts.seen(now.mono));
-        let serving = matches!(self.role, Role::Primary(_));
+        let (serving, leaving) = (matches!(self.role, Role::Primary(_)), self.stopping);
         let (last, durable, complete) = match core.volume.as_ref() {
             Some(volume) => (volume.last(), volume.durable(), volume.complete() && core.failed.is_none()),
             None => Default::default(),
         };
         for node in core.others() {
             let idle = idle && !serving;
-            core.send(node, PeerMessage::Contact { epoch, last, durable, complete, idle, seen: seen.clone() });
+            core.send(node, PeerMessage::Contact { epoch, last, durable, complete, idle, leaving, seen: seen.clone() });
         }
     }
 
@@ -403,6 +407,8 @@ impl Replica {
         if let Some(volume) = self.core.volume.as_mut() {
             volume.want_sync(volume.last().position);
         }
+        // Without this word the primary would wait for it, and clients with it, until its silence is long enough.
+        self.say_contact(now);
     }
 
     fn say_stopped(&mut self) {

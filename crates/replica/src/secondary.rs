@@ -227,12 +227,13 @@ impl Secondary {
             return core.fail(format!("asked to go back to {to}, which this copy does not have: rebuild this replica"));
         };
         let rolled = volume.roll_back(target, &format!("{node}-{}", last.epoch));
-        if let Some(rolled) = core.trust(rolled) {
+        self.needs_hello = true;
+        // Without room for the quarantine file the tail stays: asked for again in a while.
+        if let Some(rolled) = core.trust_unless_busy(rolled) {
             let (records, quarantine) = (rolled.records, rolled.file.unwrap_or_default());
             core.note(Note::RolledBack { to: target.position, records, quarantine });
+            self.hello_at = None;
         }
-        self.needs_hello = true;
-        self.hello_at = None;
     }
 
     // ---- resync by change -----------------------------------------------------------------------------------------------------

@@ -407,6 +407,24 @@ fn a_silent_secondary_leaves_the_set_before_anything_is_acknowledged_without_it(
 }
 
 #[test]
+fn a_secondary_that_is_asked_to_stop_leaves_the_set_at_once() {
+    let mut world = World::new();
+    world.run(100);
+    world.create(A, "one");
+    world.nodes.get_mut(&B).expect("b").inbox.push_back(Event::Stop);
+    world.run(20);
+    let ticket = world.ask(A, create("two"));
+    world.run(80);
+    assert!(world.replies.contains_key(&ticket), "its word is enough, nobody waits for its silence: {}", world.account());
+    assert_eq!(world.in_sync(), [A], "R4");
+    assert!(world.nodes[&B].stopped);
+    world.kill(B);
+    world.restart(B);
+    world.run(2_000);
+    assert_eq!(world.in_sync(), [A, B], "the next boot is welcome");
+}
+
+#[test]
 fn an_isolated_primary_stops_and_its_tail_is_quarantined() {
     let mut world = World::new();
     world.run(100);

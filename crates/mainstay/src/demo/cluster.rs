@@ -1,11 +1,12 @@
 //! Three node processes of this same binary on loopback addresses, and everything that is needed to have them: directory,
 //! authority, tokens, volume. Used by `mainstay demo` and its plays.
 
-use crate::launch::{LaunchError, Launcher, NodeProcess, NodeSpec, admin_path};
+use crate::launch::{LaunchError, Launcher, NodeProcess, NodeSpec, Place, admin_path};
 use mainstay_cluster::{Access, ExportClient, ExportSettings, Squash};
 use mainstay_node::admin::api::{ClusterStatus, NewVolume, ProposalDetails, VolumeStatus};
 use mainstay_node::admin::client::{AdminClient, AdminConfig, ClientError};
 use mainstay_node::directory::Kind;
+use mainstay_protocol::VolumeId;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -184,13 +185,18 @@ impl Cluster {
     }
 
     /// The primary first, while the others can still decide that it stepped down.
-    pub async fn stop(mut self) {
+    pub async fn stop(&mut self) {
         let primary = self.admin.status().await.ok().and_then(|status| volume(&status)?.primary.clone());
         let mut names: Vec<String> = NODES.iter().map(|(name, _, _)| name.to_string()).collect();
         names.sort_by_key(|name| (Some(name) != primary.as_ref(), name == "w"));
         for name in names {
             self.terminate(&name).await;
         }
+    }
+
+    /// Where a node keeps its copy of the volume.
+    pub fn copy(&self, node: &str, volume: VolumeId) -> PathBuf {
+        Place::of(&self.dir, node).data.join("volumes").join(volume.to_string())
     }
 
     // ---- looking on ----------------------------------------------------------------------------------------------------

@@ -2,9 +2,12 @@
 
 use super::Play;
 use super::cluster::{Cluster, DemoError, SERVICE, VOLUME, volume};
+use super::copies::{self, Compared};
 use super::workload::{Seen, Workload};
 use crate::cli::exit;
 use mainstay_node::admin::api::{ClusterStatus, NewMaintenance, Verification};
+use mainstay_node::directory::parse_cluster_id;
+use mainstay_protocol::VolumeId;
 use std::time::{Duration, Instant};
 
 const CLIENTS: usize = 4;
@@ -106,10 +109,10 @@ impl Stage {
     async fn verdict(mut self) -> Result<u8, DemoError> {
         self.note("clients stop and read back everything that was acknowledged");
         let workload = self.workload.take().expect("once");
-        let seen =
-            tokio::task::spawn_blocking(move || workload.finish()).await.map_err(|error| DemoError::Setup(error.to_string()))?;
+        let seen = tokio::task::spawn_blocking(move || workload.finish()).await.map_err(setup)?;
         let verified = self.verify().await;
         self.judge_copies(verified);
+        self.compare_stopped().await?;
         println!();
         println!("  operations answered   {}", seen.operations);
         println!("  asked again           {}", seen.retried);
@@ -120,12 +123,33 @@ impl Stage {
         self.check(seen.errors.is_empty(), format!("clients got errors: {:?}", seen.errors));
         self.check(seen.lost.is_empty(), format!("lost: {:?}", seen.lost));
         self.check(seen.operations > 100, "too few operations to say anything");
-        self.cluster.stop().await;
         match self.problems.is_empty() {
             true => println!("\nverdict: good"),
             false => println!("\nverdict: BAD\n  {}", self.problems.join("\n  ")),
         }
         Ok(if self.problems.is_empty() { exit::OK } else { exit::VIOLATED })
+    }
+
+    /// Stops the nodes and compares what lies on their disks, byte by byte.
+    async fn compare_stopped(&mut self) -> Result<(), DemoError> {
+        let status = self.cluster.status().await.map_err(setup)?;
+        let cluster = parse_cluster_id(&status.id).ok_or_else(|| setup("the cluster's id cannot be read"))?;
+        let id = volume(&status).map(|volume| VolumeId(volume.id)).ok_or_else(|| setup("the volume is gone"))?;
+        self.cluster.stop().await;
+        let (a, b) = (self.cluster.copy("a", id), self.cluster.copy("b", id));
+        let compared = tokio::task::spawn_blocking(move || copies::compare(&a, &b, (cluster, id))).await.map_err(setup)?;
+        match compared {
+            Ok(Compared { files, bytes, differences }) => {
+                self.note(&format!(
+                    "nodes stopped; {files} files with {:.1} MB compared byte by byte on both disks",
+                    bytes as f64 / 1e6
+                ));
+                self.check(differences.is_empty(), format!("the copies differ: {differences:?}"));
+                self.check(files > 1, "nothing was there to compare");
+            }
+            Err(error) => self.check(false, format!("the copies could not be compared: {error}")),
+        }
+        Ok(())
     }
 
     async fn verify(&mut self) -> Result<Verification, String> {
@@ -156,6 +180,10 @@ impl Stage {
     }
 }
 
+fn setup(error: impl std::fmt::Display) -> DemoError {
+    DemoError::Setup(error.to_string())
+}
+
 fn in_sync(status: &ClusterStatus, name: &str) -> bool {
     let incarnation_up = status.nodes.iter().any(|node| node.name == name && node.state == "up");
     volume(status).is_some_and(|volume| {
@@ -178,7 +206,7 @@ async fn failover(stage: &mut Stage) -> Result<(), DemoError> {
     proposal.evidence.iter().for_each(|line| println!("              {line}"));
     stage.check(proposal.candidate == "b", "the candidate should be b");
     let approved = Instant::now();
-    stage.cluster.admin.approve(proposal.id, &proposal.evidence_hash).await.map_err(|error| DemoError::Setup(error.to_string()))?;
+    stage.cluster.admin.approve(proposal.id, &proposal.evidence_hash).await.map_err(setup)?;
     stage.note("approved");
     let reply = stage.first_reply(approved).await?;
     stage.note(&format!(
@@ -204,7 +232,7 @@ async fn incident(stage: &mut Stage) -> Result<(), DemoError> {
     stage.act().await;
     let maintenance =
         NewMaintenance { node: "b".into(), reason: "planned work by the provider".into(), minutes: 60, allow_primary: false };
-    let begun = stage.cluster.admin.begin_maintenance(&maintenance).await.map_err(|error| DemoError::Setup(error.to_string()))?;
+    let begun = stage.cluster.admin.begin_maintenance(&maintenance).await.map_err(setup)?;
     stage.note("maintenance of b begins; b is shut down by its provider");
     stage.cluster.terminate("b").await;
     let written = stage.seen(|seen| seen.bytes_written);
@@ -213,7 +241,7 @@ async fn incident(stage: &mut Stage) -> Result<(), DemoError> {
     stage.note("b comes back");
     stage.cluster.spawn("b")?;
     stage.returned("b", written).await?;
-    stage.cluster.admin.end_maintenance(begun.id).await.map_err(|error| DemoError::Setup(error.to_string()))?;
+    stage.cluster.admin.end_maintenance(begun.id).await.map_err(setup)?;
     stage.note("maintenance ended: b is verified in sync");
     stage.act().await;
     let status = stage.serving("a still serves").await?;
@@ -243,12 +271,7 @@ async fn kills(stage: &mut Stage, cycles: u32) -> Result<(), DemoError> {
         stage.cluster.kill(name);
         if was_primary {
             let proposal = stage.cluster.proposal(PROPOSAL_TIME_MAX).await?;
-            stage
-                .cluster
-                .admin
-                .approve(proposal.id, &proposal.evidence_hash)
-                .await
-                .map_err(|error| DemoError::Setup(error.to_string()))?;
+            stage.cluster.admin.approve(proposal.id, &proposal.evidence_hash).await.map_err(setup)?;
             promotions += 1;
         }
         stage.serving("the volume serves again").await?;
