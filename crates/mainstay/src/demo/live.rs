@@ -26,6 +26,7 @@ pub async fn run(mut cluster: Cluster) -> u8 {
 fn introduce(cluster: &Cluster) {
     let (host, port) = SERVICE.rsplit_once(':').unwrap_or((SERVICE, "12049"));
     let admin = crate::launch::admin_path(&cluster.dir);
+    let program = std::env::current_exe().map_or_else(|_| "mainstay".into(), |path| path.display().to_string());
     let pids = ["a", "b", "w"].map(|name| format!("{name}={}", cluster.pid(name).unwrap_or(0))).join(" ");
     println!("A cluster is running: file servers a and b, witness w, volume `{VOLUME}`.\n");
     println!("  directory  {}", cluster.dir.display());
@@ -33,11 +34,12 @@ fn introduce(cluster: &Cluster) {
     println!("  admin      {}", admin.display());
     println!("  mount      mount -t nfs -o vers=3,tcp,nolock,port={port},mountport={port} {host}:/{VOLUME} /mnt\n");
     println!("Try:");
-    println!("  kill -9 {}                      # the primary; reads go on, writes wait", cluster.pid("a").unwrap_or(0));
-    println!("  mainstay --config {} proposals       # what b proposes, and on what evidence", admin.display());
-    println!("  mainstay --config {} approve 1       # nobody is promoted before this", admin.display());
-    println!("  mainstay --config {} verify {VOLUME}   # both copies, compared", admin.display());
-    println!("\nCtrl-C stops everything.\n");
+    println!("  kill -9 {:<8}                        # the primary; reads go on, writes wait", cluster.pid("a").unwrap_or(0));
+    println!("  export MAINSTAY_CONFIG={}", admin.display());
+    println!("  {program} proposals show 1               # what b proposes, on what evidence, and the evidence's hash");
+    println!("  {program} approve 1 --evidence HASH      # nobody is promoted before this");
+    println!("  {program} verify {VOLUME}                   # both copies, compared");
+    println!("\nA node that died is started again when the volume has served for a while. Ctrl-C stops everything.\n");
 }
 
 async fn look(cluster: &mut Cluster, screen: &mut Screen) {
@@ -90,12 +92,10 @@ impl Screen {
                 replica.node, replica.state, replica.position, replica.durable
             ));
         }
-        lines.extend(
-            status
-                .proposals
-                .iter()
-                .map(|p| format!("proposal {}: {} for {}, {}. {}", p.id, p.candidate, p.volume, p.state, p.next)),
-        );
+        for proposal in &status.proposals {
+            lines.push(format!("proposal {}: {} for {}, {}", proposal.id, proposal.candidate, proposal.volume, proposal.state));
+            lines.push(format!("  {}", proposal.next));
+        }
         lines.push(format!("{records} records/s, replication {:.1} MB/s", rate as f64 / 1e6));
         self.draw(lines);
     }
@@ -104,7 +104,8 @@ impl Screen {
         if std::io::stdout().is_terminal() {
             let up = if self.drawn_lines > 0 { format!("\x1b[{}A", self.drawn_lines) } else { String::new() };
             let body: String = lines.iter().map(|line| format!("\x1b[2K{line}\n")).collect();
-            print!("{up}\x1b[J{body}");
+            // No wrapping (DECAWM): a line is one row, or the way up would be wrong.
+            print!("{up}\x1b[J\x1b[?7l{body}\x1b[?7h");
             let _ = std::io::stdout().flush();
             self.drawn_lines = lines.len();
         } else {

@@ -216,8 +216,8 @@ fn service_state<'a>(
             (ReignState::Serving, "read-write") => "serving",
             (ReignState::Serving, _) => "no-lease",
         },
+        (_, None) if replicas.any(|local| local.serve == "read-only") => "read-only",
         (Some(_), None) => "unknown",
-        (None, _) if replicas.any(|local| local.serve == "read-only") => "read-only",
         (None, _) => "closed",
     }
 }
