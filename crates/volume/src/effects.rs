@@ -5,10 +5,10 @@ use crate::compact::{ListJob, Listed};
 use crate::digest::DigestJob;
 use crate::disk::{Disk, Space};
 use crate::log::read::{ReadDone, ReadJob, RecordsDone, RecordsJob};
-use crate::log::segments::{PrepareDone, PrepareJob};
+use crate::log::segments::{GiveUpDone, GiveUpJob, PrepareDone, PrepareJob};
 use crate::log::write::{LogBatch, LogDone};
 use crate::place::ViewDigest;
-use crate::view::{CheckpointDone, CheckpointJob, Garbage, ViewError};
+use crate::view::{CheckpointJob, Garbage, ViewError, Written};
 use mainstay_protocol::Position;
 
 /// Which thread an effect belongs to.
@@ -40,6 +40,8 @@ pub enum DiskEffect {
 pub enum BackgroundJob {
     /// A segment ahead of need.
     Prepare(PrepareJob),
+    /// One of those less: the view needs the room.
+    GiveUp(GiveUpJob),
     /// What compaction may find in a segment.
     List(ListJob),
     /// Compaction's and the scrub's reading.
@@ -58,13 +60,14 @@ pub enum DiskEvent {
     LogDone(LogDone),
     ReadDone(ReadDone),
     RecordsRead(RecordsDone),
-    CheckpointDone(Result<CheckpointDone, ViewError>),
+    CheckpointDone(Result<Written, ViewError>),
     BackgroundDone(BackgroundDone),
 }
 
 #[derive(Debug)]
 pub enum BackgroundDone {
     Prepared(PrepareDone),
+    GivenUp(GiveUpDone),
     Listed(Listed),
     Freed,
     Digest(Result<Digested, ViewError>),
@@ -114,6 +117,7 @@ impl BackgroundJob {
         let done = match self {
             BackgroundJob::Read(job) => return DiskEvent::ReadDone(job.run(disk)),
             BackgroundJob::Prepare(job) => BackgroundDone::Prepared(job.run(disk)),
+            BackgroundJob::GiveUp(job) => BackgroundDone::GivenUp(job.run(disk)),
             BackgroundJob::List(job) => BackgroundDone::Listed(job.run(disk)),
             BackgroundJob::Digest(job) => BackgroundDone::Digest(digest(job)),
             BackgroundJob::Free(garbage) => {

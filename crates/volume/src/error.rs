@@ -20,8 +20,13 @@ impl DiskError {
         DiskError { operation, file: file.into(), kind: error.kind(), message: error.to_string() }
     }
     pub fn is_full(&self) -> bool {
-        matches!(self.kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        is_full(self.kind)
     }
+}
+
+/// No room, which is waited for; every other failure of a disk stops the volume.
+pub(crate) fn is_full(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// What to do when a replica's own files cannot be trusted: said at the end of every such error.

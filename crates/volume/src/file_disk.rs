@@ -1,5 +1,7 @@
 //! A real directory. Files are opened once and kept open, within a bound.
 
+mod store;
+
 use crate::disk::{Disk, DiskFile, Space};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -177,8 +179,7 @@ impl Disk for FileDisk {
     fn store(&self, name: &str) -> io::Result<Box<dyn redb::StorageBackend>> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(self.root.join(name))?;
         self.sync_directory()?;
-        let backend = redb::backends::FileBackend::new(file).map_err(io::Error::other)?;
-        Ok(Box::new(backend))
+        Ok(Box::new(store::Store::new(file)))
     }
 }
 
@@ -263,6 +264,27 @@ mod tests {
         let disk = FileDisk::open(&root).unwrap();
         assert!(disk.list().unwrap().is_empty());
         drop(disk);
+        fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn the_view_has_its_room_before_it_is_written() {
+        use std::os::unix::fs::MetadataExt;
+        let root = scratch("store");
+        let disk = FileDisk::open(&root).unwrap();
+        let store = disk.store("view").unwrap();
+        store.set_len(8 << 20).unwrap();
+        let held = || fs::metadata(root.join("view")).unwrap().blocks() * 512;
+        assert!(held() < 1 << 20);
+        store.write((3 << 20) - 2, b"over the border").unwrap();
+        assert!((2 << 20..=3 << 20).contains(&held()), "{}", held());
+        store.set_len(3 << 20).unwrap();
+        store.set_len(8 << 20).unwrap();
+        store.write(4 << 20, b"again").unwrap();
+        let mut back = [1; 5];
+        store.read((3 << 20) - 2, &mut back).unwrap();
+        assert_eq!((&back, store.len().unwrap()), (b"ov\0\0\0", 8 << 20));
+        drop((store, disk));
         fs::remove_dir_all(&root).unwrap();
     }
 

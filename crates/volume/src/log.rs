@@ -234,9 +234,11 @@ impl Log {
         if let Some(segment) = self.fragments.take().and_then(|open| self.segments.all.get_mut(&open.segment)) {
             segment.end = segment.bytes as u32;
             segment.used_as = Use::Fragments { after: self.writer.queued };
+            self.want_sync_of(self.writer.queued);
         }
         let busy = if self.segments.pressed() { NoRoom::Full } else { NoRoom::Busy };
-        let (segment, bytes) = self.segments.activate(Use::Fragments { after: 0 }).ok_or(busy)?;
+        let taken = if self.segments.may_take(Need::Upkeep) { self.segments.activate(Use::Fragments { after: 0 }) } else { None };
+        let (segment, bytes) = taken.ok_or(busy)?;
         let header = self.header(SegmentKind::Fragments, segment, bytes, LogPoint::default(), SegmentId(0));
         self.writer.push(Place { segment, offset: 0 }, SEGMENT_HEADER_BYTES, [Bytes::from(header.encode())]);
         Ok(Open { segment, bytes, at: SEGMENT_HEADER_BYTES as u32 })

@@ -1,7 +1,7 @@
 //! A disk in memory, for tests and benches. Sparse: zeros cost nothing, so many small volumes are cheap.
 
 use crate::disk::{Disk, DiskFile, Space};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,6 +24,19 @@ impl SparseBytes {
     }
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Bytes that take memory.
+    fn held(&self) -> u64 {
+        (self.chunks.len() * CHUNK_BYTES) as u64
+    }
+
+    /// How many more a write would take.
+    fn more_for(&self, offset: u64, data: &[u8]) -> u64 {
+        let new = |(index, _, range): &(u64, usize, std::ops::Range<usize>)| {
+            !self.chunks.contains_key(index) && data[range.clone()].iter().any(|byte| *byte != 0)
+        };
+        (pieces(offset, data.len()).filter(new).count() * CHUNK_BYTES) as u64
     }
 
     pub fn set_len(&mut self, len: u64) {
@@ -124,7 +137,9 @@ pub struct MemDisk(Arc<Mutex<Files>>);
 #[derive(Debug, Default)]
 struct Files {
     files: BTreeMap<String, Arc<MemFile>>,
-    /// Files of fixed size may take this much together.
+    /// The view's file takes room where it is written, as in most file systems; the others are filled when they are made.
+    stores: BTreeSet<String>,
+    /// All files may take this much together.
     capacity_bytes: Option<u64>,
 }
 
@@ -149,7 +164,8 @@ impl MemDisk {
     pub fn snapshot(&self) -> MemDisk {
         let files = self.files();
         let copies = files.files.iter().map(|(name, file)| (name.clone(), Arc::new(MemFile(Mutex::new(file.bytes().clone())))));
-        MemDisk(Arc::new(Mutex::new(Files { files: copies.collect(), capacity_bytes: files.capacity_bytes })))
+        let copy = Files { files: copies.collect(), stores: files.stores.clone(), capacity_bytes: files.capacity_bytes };
+        MemDisk(Arc::new(Mutex::new(copy)))
     }
 
     /// Cuts or grows a file, as a test's damage.
@@ -169,7 +185,11 @@ fn missing(name: &str) -> io::Error {
 
 impl Files {
     fn used(&self) -> u64 {
-        self.files.values().map(|file| file.bytes().len()).sum()
+        let used = |(name, file): (&String, &Arc<MemFile>)| {
+            let bytes = file.bytes();
+            if self.stores.contains(name) { bytes.held() } else { bytes.len() }
+        };
+        self.files.iter().map(used).sum()
     }
     fn space(&self) -> Space {
         let total_bytes = self.capacity_bytes.unwrap_or(TOTAL_BYTES);
@@ -212,31 +232,43 @@ impl Disk for MemDisk {
         Ok(self.files().space())
     }
     fn store(&self, name: &str) -> io::Result<Box<dyn redb::StorageBackend>> {
-        let file = self.files().files.entry(name.to_string()).or_default().clone();
-        Ok(Box::new(Store(file)))
+        let mut files = self.files();
+        files.stores.insert(name.to_string());
+        let file = files.files.entry(name.to_string()).or_default().clone();
+        Ok(Box::new(Store { file, disk: self.clone() }))
     }
 }
 
 /// The view's file for redb.
 #[derive(Debug)]
-struct Store(Arc<MemFile>);
+struct Store {
+    file: Arc<MemFile>,
+    disk: MemDisk,
+}
 
 impl redb::StorageBackend for Store {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.bytes().len())
+        Ok(self.file.bytes().len())
     }
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.bytes().read(offset, out)
+        self.file.bytes().read(offset, out)
     }
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.bytes().set_len(len);
+        self.file.bytes().set_len(len);
         Ok(())
     }
     fn sync_data(&self) -> io::Result<()> {
         Ok(())
     }
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.bytes().write(offset, data)
+        let files = self.disk.files();
+        if files.capacity_bytes.is_some() {
+            let more = self.file.bytes().more_for(offset, data);
+            if more > 0 && files.space().free_bytes < more {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+        }
+        self.file.bytes().write(offset, data)
     }
 }
 
@@ -280,5 +312,11 @@ mod tests {
         disk.create("b", 8_000).unwrap();
         disk.rename("b", "c").unwrap();
         assert_eq!(disk.list().unwrap(), ["c"]);
+        let store = disk.store("view").unwrap();
+        store.set_len(9_000).unwrap();
+        assert_eq!(store.write(5_000, b"x").unwrap_err().kind(), io::ErrorKind::StorageFull);
+        disk.set_capacity(Some(8_000 + 4_096));
+        store.write(5_000, b"x").unwrap();
+        assert_eq!(disk.space().unwrap().free_bytes, 0);
     }
 }

@@ -11,6 +11,8 @@ pub const SEGMENT_BYTES_MIN: u64 = 2 << 20;
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 /// Largest record on disk.
 pub const RECORD_BYTES_MAX: usize = HEADER_BYTES + BODY_BYTES_MAX + 4 * (PAYLOAD_BYTES_MAX / BLOCK_BYTES) + PAYLOAD_BYTES_MAX;
+/// One each for removals, compaction and the view.
+const RESERVE_SEGMENTS_MIN: usize = 1 + crate::log::segments::UPKEEP_SEGMENTS;
 const _: () = assert!(RECORD_BYTES_MAX as u64 + crate::segment::SEGMENT_HEADER_BYTES as u64 + 4096 < SEGMENT_BYTES_MIN);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +23,8 @@ pub struct Options {
     pub retain_bytes: u64,
     /// Most bytes of segments; `None`: what the disk gives.
     pub capacity_bytes: Option<u64>,
-    /// Kept for compaction, removals and the first record of an epoch, so that a full volume can be emptied. At least two
-    /// segments are kept whatever is set.
+    /// Kept for the view, compaction, removals and the first record of an epoch, so that a full volume can be emptied. At least
+    /// three segments are kept whatever is set.
     pub reserve_bytes: u64,
     /// Segments prepared ahead of need, beyond the reserve.
     pub prepared_segments: u32,
@@ -93,7 +95,7 @@ impl Options {
 
     /// Prepared segments that ordinary changes never take.
     pub fn reserve_segments(&self) -> usize {
-        (self.reserve_bytes.div_ceil(self.segment_bytes)).max(2) as usize
+        (self.reserve_bytes.div_ceil(self.segment_bytes)).max(RESERVE_SEGMENTS_MIN as u64) as usize
     }
 }
 
@@ -122,6 +124,8 @@ pub struct Stats {
     /// Rows of the view that no checkpoint has written yet.
     pub overlay_rows: u64,
     pub checkpoints: u64,
+    /// The disk is so full that the view's file cannot grow; checkpoints go on when there is room.
+    pub view_waits_for_space: bool,
     pub checksum_errors: u64,
     pub repaired: u64,
     pub unrepaired: u64,

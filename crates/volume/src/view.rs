@@ -13,8 +13,9 @@ mod overlay;
 mod replies;
 mod rewind;
 pub(crate) mod tables;
+mod withheld;
 
-pub use checkpoint::{CheckpointDone, CheckpointJob, Garbage};
+pub use checkpoint::{CheckpointDone, CheckpointJob, Garbage, Written};
 pub use error::ViewError;
 pub use replies::{KeptReply, REPLIES_KEPT_MIN};
 pub use tables::{Base, Entry, ResyncState, VIEW_FORMAT};
@@ -68,10 +69,13 @@ pub struct CookieEntry {
 /// See the module's text. All look-ups may read the view's file; their errors mean that the volume must stop.
 pub struct View {
     database: Arc<Database>,
+    store: Arc<Checked>,
     snapshot: Arc<Snapshot>,
     frozen: Option<Arc<Layer>>,
     /// The frozen layer was handed out as a job.
     writing: bool,
+    /// The job, back because the disk is full.
+    postponed: Option<CheckpointJob>,
     overlay: Layer,
     /// What the three layers together stand at.
     pub(crate) now: Base,
@@ -93,10 +97,13 @@ impl View {
         options: ViewOptions,
     ) -> Result<View, ViewError> {
         let mark = FileMark { format: VIEW_FORMAT, cluster, volume };
-        let store = Checked::create(backend)?;
-        let database = checkpoint::open_database(store, options.cache_bytes)?;
+        let store = Arc::new(Checked::create(backend)?);
+        let database = checkpoint::open_database(&store, options.cache_bytes)?;
         checkpoint::write_empty(&database, &mark)?;
-        View::over(database, options)
+        match store.release()? {
+            true => View::over(database, store, options),
+            false => Err(ViewError::NoRoom),
+        }
     }
 
     /// Opens a view where its last checkpoint left it. [`ViewError::Missing`] for an empty backend: never an empty view.
@@ -107,13 +114,13 @@ impl View {
         options: ViewOptions,
     ) -> Result<View, ViewError> {
         let mark = FileMark { format: VIEW_FORMAT, cluster, volume };
-        let store = Checked::open(backend)?;
-        let database = checkpoint::open_database(store, options.cache_bytes)?;
+        let store = Arc::new(Checked::open(backend)?);
+        let database = checkpoint::open_database(&store, options.cache_bytes)?;
         checkpoint::check_mark(&database, &mark)?;
-        View::over(database, options)
+        View::over(database, store, options)
     }
 
-    fn over(database: Database, options: ViewOptions) -> Result<View, ViewError> {
+    fn over(database: Database, store: Arc<Checked>, options: ViewOptions) -> Result<View, ViewError> {
         let snapshot = Snapshot::open(&database)?;
         let now = snapshot.base.clone();
         let segments = checkpoint::read_segments(&snapshot)?;
@@ -121,10 +128,12 @@ impl View {
         let replies = Replies::load(&snapshot)?;
         Ok(View {
             database: Arc::new(database),
+            store,
             below: now.inode_max,
             snapshot: Arc::new(snapshot),
             frozen: None,
             writing: false,
+            postponed: None,
             overlay: Layer::default(),
             now,
             segments,

@@ -19,7 +19,7 @@ use crate::log::segments::Need;
 use crate::options::{Options, RECORD_BYTES_MAX, Stats};
 use crate::place::{StoredExtent, ViewDigest};
 use crate::plan::{PlanContext, Planned, PlannedRead, PlannedRecord, plan, root_row, write_verifier};
-use crate::view::{View, ViewError};
+use crate::view::{View, ViewError, Written};
 use bytes::Bytes;
 use mainstay_protocol::file::{SpaceStat, WriteVerifier};
 use mainstay_protocol::limits::PAYLOAD_BYTES_MAX;
@@ -292,6 +292,7 @@ impl Volume {
     /// Whether a record fits. While compaction is giving back space, a full volume is only busy.
     fn room(&self, bytes: usize, need: Need) -> Result<(), NoRoom> {
         let busy = self.upkeep.giving_back;
+        self.view_room(need)?;
         self.log.room(bytes, need).map_err(|no_room| if busy { NoRoom::Busy } else { no_room })
     }
 
@@ -389,7 +390,8 @@ impl Volume {
             },
             DiskEvent::ReadDone(done) => self.read_done(done),
             DiskEvent::RecordsRead(done) => self.records_read(done),
-            DiskEvent::CheckpointDone(Ok(done)) => self.checkpoint_done(done),
+            DiskEvent::CheckpointDone(Ok(Written::Done(done))) => self.checkpoint_done(done),
+            DiskEvent::CheckpointDone(Ok(Written::NoRoom(job))) => self.checkpoint_postponed(job),
             DiskEvent::CheckpointDone(Err(error)) => drop(self.fail_view(&error)),
             DiskEvent::BackgroundDone(done) => self.background_done(done),
         }
@@ -430,6 +432,7 @@ impl Volume {
                 self.upkeep.look_at(&self.log.segments);
                 self.prepare();
             }
+            BackgroundDone::GivenUp(done) => self.given_up(done),
             BackgroundDone::Listed(listed) => self.listed(listed),
             BackgroundDone::Freed => {}
             BackgroundDone::Digest(result) => self.digest_done(result),

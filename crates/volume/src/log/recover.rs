@@ -405,7 +405,11 @@ fn settle_prepared(disk: &dyn Disk, directory: &Directory, log: &mut Log, option
         }
         let fresh = log.segments.take_id();
         log.segments.remove(*id);
-        recycle(disk, *id, fresh, options.segment_bytes)?;
+        match recycle(disk, *id, fresh, options.segment_bytes) {
+            // It had another size, and there is no room for a new one: made when there is.
+            Err(error) if error.is_full() => continue,
+            made => made?,
+        }
         log.segments.insert(fresh, Segment { used_as: Use::Prepared, bytes: options.segment_bytes, end: 0 });
     }
     Ok(())

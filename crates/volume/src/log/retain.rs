@@ -21,7 +21,10 @@ impl Log {
         }
     }
 
+    /// Its file may be used again once it is synced as far as it was written: until then batches speak of it, under its name. So
+    /// a sync is asked for; there is one per segment at most.
     pub(super) fn retire_segment(&mut self, id: SegmentId) {
+        self.want_sync_of(self.writer.queued);
         if let Some(segment) = self.segments.all.get_mut(&id) {
             segment.used_as = Use::Retired { after: self.writer.queued };
         }
@@ -43,7 +46,7 @@ impl Log {
     /// Segments that hold nothing but, perhaps, file data: (id, bytes of the file, bytes used in it).
     pub fn closed(&self) -> impl Iterator<Item = (SegmentId, u64, u64)> {
         let closed = |used_as| match used_as {
-            Use::Retired { after } | Use::Fragments { after } => self.writer.written >= after,
+            Use::Retired { after } | Use::Fragments { after } => self.writer.durable >= after,
             _ => false,
         };
         let all = self.segments.all.iter().filter(move |(id, segment)| closed(segment.used_as) && !self.is_open(**id));

@@ -6,6 +6,7 @@ use crate::place::SegmentId;
 use crate::segment::{self, SEGMENT_HEADER_BYTES, SegmentHeader};
 use mainstay_protocol::{LogPoint, Position};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 
 /// What a segment file is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +15,8 @@ pub(crate) enum Use {
     Prepared,
     /// Part of the history that can be read: its records are `base.next()..=last`.
     Log { base: LogPoint, last: Position },
-    /// Kept for file data only: log below the retention, or rolled back. Writes up to number `after` may still be on their way
-    /// to it.
+    /// Kept for file data only: log below the retention, or rolled back. Until the log is synced through write number `after`,
+    /// batches on their way may write to it or sync it.
     Retired { after: u64 },
     /// `after` as above; while it is being filled, the number of nothing yet.
     Fragments { after: u64 },
@@ -42,8 +43,10 @@ pub(crate) enum Need {
     Upkeep,
 }
 
-/// Prepared segments that stay for upkeep when everything else is used.
-pub(crate) const UPKEEP_SEGMENTS: usize = 1;
+/// The last prepared segment is given up for the view and for nothing else: without a checkpoint no segment comes back.
+pub(crate) const VIEW_SEGMENTS: usize = 1;
+/// Prepared segments that stay when everything else is used: the view's, and one for compaction.
+pub(crate) const UPKEEP_SEGMENTS: usize = VIEW_SEGMENTS + 1;
 
 #[derive(Debug)]
 pub(crate) struct Segments {
@@ -58,6 +61,9 @@ pub(crate) struct Segments {
     /// Prepared segments wanted, reserve included.
     target: usize,
     preparing: bool,
+    giving_up: bool,
+    /// The view's file waits for room: it comes first.
+    view_waits: bool,
     /// The last attempt failed: not tried again before the disk's room was looked at, which happens at a calm pace.
     blocked: bool,
     /// As of the last effect that told; `None`: the last attempt met a full disk.
@@ -76,6 +82,8 @@ impl Segments {
             reserve: options.reserve_segments(),
             target: options.reserve_segments() + options.prepared_segments as usize,
             preparing: false,
+            giving_up: false,
+            view_waits: false,
             blocked: false,
             space: Some(space),
         }
@@ -138,7 +146,7 @@ impl Segments {
         let kept = match need {
             Need::Ordinary => self.reserve,
             Need::Privileged => UPKEEP_SEGMENTS,
-            Need::Upkeep => 0,
+            Need::Upkeep => VIEW_SEGMENTS,
         };
         self.prepared() > kept
     }
@@ -148,7 +156,7 @@ impl Segments {
         let within = self.capacity_bytes.is_none_or(|capacity| self.bytes() + self.segment_bytes <= capacity);
         // The view's file grows too: as much as the reserve stays free for it.
         let slack = self.reserve as u64 * self.segment_bytes;
-        within && self.space.is_some_and(|space| space.free_bytes >= self.segment_bytes + slack)
+        within && !self.view_waits && self.space.is_some_and(|space| space.free_bytes >= self.segment_bytes + slack)
     }
 
     /// More segments are wanted and none can be made: retention gives way, and compaction hurries.
@@ -176,6 +184,28 @@ impl Segments {
         Some(PrepareJob { id: self.take_id(), bytes: self.segment_bytes, recycle })
     }
 
+    pub fn view_waits(&mut self, waits: bool) {
+        self.view_waits = waits;
+    }
+
+    /// Takes a prepared segment away so that the view's file can grow.
+    pub fn give_up(&mut self) -> Option<GiveUpJob> {
+        if self.giving_up {
+            return None;
+        }
+        let segment = self.prepared.pop_last()?;
+        self.all.get_mut(&segment)?.used_as = Use::Recycling;
+        self.giving_up = true;
+        Some(GiveUpJob { segment })
+    }
+
+    /// Also when it failed: what is left of the file is prepared again at the next opening.
+    pub fn given_up(&mut self, done: &GiveUpDone) {
+        self.giving_up = false;
+        self.remove(done.segment);
+        self.space = done.space;
+    }
+
     /// The error is for the log; what failed is tried again when space was looked at.
     pub fn prepared_one(&mut self, done: &PrepareDone) {
         self.preparing = false;
@@ -187,16 +217,24 @@ impl Segments {
                 }
                 self.insert(done.id, Segment { used_as: Use::Prepared, bytes: done.bytes, end: 0 });
             }
-            // A recycled file stays what it was: out of use, tried again.
+            // A recycled file stays what it was, if it is still there: out of use, tried again.
             Err(error) => {
                 self.blocked = true;
-                if let Some(segment) = done.recycled.and_then(|old| self.all.get_mut(&old)) {
-                    segment.used_as = Use::Retired { after: 0 };
+                match done.recycled {
+                    Some(old) if done.lost => self.remove(old),
+                    Some(old) => self.insert_again(old),
+                    None => {}
                 }
                 if error.is_full() {
                     self.space = None;
                 }
             }
+        }
+    }
+
+    fn insert_again(&mut self, id: SegmentId) {
+        if let Some(segment) = self.all.get_mut(&id) {
+            segment.used_as = Use::Retired { after: 0 };
         }
     }
 
@@ -228,8 +266,30 @@ pub struct PrepareDone {
     pub(crate) id: SegmentId,
     pub(crate) bytes: u64,
     pub(crate) recycled: Option<SegmentId>,
+    /// The file to be recycled is gone, and no other could be made.
+    pub(crate) lost: bool,
     pub(crate) result: Result<(), DiskError>,
     pub(crate) space: Option<Space>,
+}
+
+/// Removes a prepared segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GiveUpJob {
+    pub(crate) segment: SegmentId,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GiveUpDone {
+    pub(crate) segment: SegmentId,
+    pub(crate) space: Option<Space>,
+}
+
+impl GiveUpJob {
+    /// An error of the disk shows in the space that did not come back.
+    pub(crate) fn run(self, disk: &dyn Disk) -> GiveUpDone {
+        let _ = disk.remove(&segment::file_name(self.segment));
+        GiveUpDone { segment: self.segment, space: disk.space().ok() }
+    }
 }
 
 impl PrepareJob {
@@ -238,7 +298,9 @@ impl PrepareJob {
             Some(old) => recycle(disk, old, self.id, self.bytes),
             None => create(disk, self.id, self.bytes),
         };
-        PrepareDone { id: self.id, bytes: self.bytes, recycled: self.recycle, result, space: disk.space().ok() }
+        let missing = |old| matches!(disk.open(&segment::file_name(old)), Err(error) if error.kind() == ErrorKind::NotFound);
+        let lost = result.is_err() && self.recycle.is_some_and(missing);
+        PrepareDone { id: self.id, bytes: self.bytes, recycled: self.recycle, lost, result, space: disk.space().ok() }
     }
 }
 

@@ -7,13 +7,17 @@
 //!
 //! Sums are kept in memory and written before every sync. A crash may leave pages newer than their sums, but only such as no
 //! commit refers to: redb never writes over a page that one does, and a sum is shorter than a sector, so it is whole.
+//!
+//! A full disk stops here, too: see [`super::withheld`].
 
+use crate::error::is_full;
 use crate::view::error::ViewError;
+use crate::view::withheld::{Order, Withheld};
 use mainstay_protocol::record::crc32c;
 use redb::StorageBackend;
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// redb's own page size (its file format fixes it), and so the unit of checksums.
 const PAGE_BYTES: usize = 4096;
@@ -26,7 +30,13 @@ const GROUP_PAGES: u64 = PAGE / 4;
 pub(crate) struct Checked {
     inner: Box<dyn StorageBackend>,
     sums: RwLock<Sums>,
+    /// Since the disk was full.
+    withheld: RwLock<Option<Withheld>>,
 }
+
+/// redb's handle of the file.
+#[derive(Debug)]
+pub(crate) struct Handle(pub Arc<Checked>);
 
 #[derive(Debug, Default)]
 struct Sums {
@@ -63,7 +73,7 @@ impl Checked {
     /// Over an empty backend.
     pub fn create(inner: Box<dyn StorageBackend>) -> Result<Checked, ViewError> {
         match inner.len() {
-            Ok(0) => Ok(Checked { inner, sums: RwLock::default() }),
+            Ok(0) => Ok(Checked { inner, sums: RwLock::default(), withheld: RwLock::default() }),
             Ok(_) => Err(ViewError::Exists),
             Err(error) => Err(ViewError::Storage(error.to_string())),
         }
@@ -83,7 +93,43 @@ impl Checked {
             of.extend(page.as_chunks::<4>().0.iter().map(|sum| u32::from_le_bytes(*sum)));
         }
         of.truncate(pages as usize);
-        Ok(Checked { inner, sums: RwLock::new(Sums { of, dirty: BTreeSet::new() }) })
+        Ok(Checked { inner, sums: RwLock::new(Sums { of, dirty: BTreeSet::new() }), withheld: RwLock::default() })
+    }
+
+    /// Carries out what was withheld, as far as there is room now. True when everything that redb wrote and synced is written
+    /// and synced.
+    pub fn release(&self) -> io::Result<bool> {
+        while let Some(order) = self.first_withheld() {
+            // Not under the lock: look-ups go on meanwhile.
+            match self.carry_out(&order) {
+                Err(error) if is_full(error.kind()) => return Ok(false),
+                other => other?,
+            }
+            let mut withheld = self.withheld_mut();
+            if withheld.as_mut().is_some_and(Withheld::carried_out) {
+                *withheld = None;
+            }
+        }
+        Ok(true)
+    }
+
+    fn first_withheld(&self) -> Option<Order> {
+        self.withheld().as_ref().and_then(Withheld::first)
+    }
+
+    fn carry_out(&self, order: &Order) -> io::Result<()> {
+        match order {
+            Order::Page(page, data) => self.write_pages(*page, data).map(drop),
+            Order::Header(offset, data) => self.inner.write(place(0) + offset, data),
+            Order::Length(pages) => self.set_pages(*pages),
+            Order::Sync => self.sync_now(),
+        }
+    }
+
+    /// A sync that fails is no matter of room, whatever it says: what it was for may be lost.
+    fn sync_now(&self) -> io::Result<()> {
+        self.write_sums()?;
+        self.inner.sync_data().map_err(|error| if is_full(error.kind()) { io::Error::other(error) } else { error })
     }
 
     fn sums(&self) -> RwLockReadGuard<'_, Sums> {
@@ -91,6 +137,45 @@ impl Checked {
     }
     fn sums_mut(&self) -> RwLockWriteGuard<'_, Sums> {
         self.sums.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn withheld(&self) -> RwLockReadGuard<'_, Option<Withheld>> {
+        self.withheld.read().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn withheld_mut(&self) -> RwLockWriteGuard<'_, Option<Withheld>> {
+        self.withheld.write().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// Pages of the file on the disk.
+    fn pages(&self) -> u64 {
+        self.sums().of.len() as u64
+    }
+
+    /// Does it now, or withholds it: when something is withheld already, or when there is no room. The lock is shared with
+    /// look-ups while the disk works.
+    fn now_or_later(
+        &self,
+        now: impl FnOnce() -> io::Result<()>,
+        later: impl FnOnce(&mut Withheld) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let withheld = self.withheld();
+        if withheld.is_none() {
+            match now() {
+                Err(error) if is_full(error.kind()) => {}
+                other => return other,
+            }
+        }
+        drop(withheld);
+        later(self.withheld_mut().get_or_insert_with(|| Withheld::new(self.pages())))
+    }
+
+    /// A page, some of which may be withheld.
+    fn read_page(&self, withheld: &Withheld, page: u64, out: &mut [u8]) -> io::Result<()> {
+        match withheld.page(page) {
+            Some(data) => out.copy_from_slice(&data),
+            None if page < self.pages() => self.read_pages(page, out).map(drop)?,
+            None => out.fill(0),
+        }
+        Ok(())
     }
 
     /// Whole pages, as far as one group goes; answers how many bytes that were.
@@ -142,6 +227,37 @@ impl Checked {
         }
         Ok(())
     }
+
+    fn write_whole(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut done = 0;
+        while done < data.len() {
+            done += self.write_pages((offset + done as u64) / PAGE, &data[done..])?;
+        }
+        Ok(())
+    }
+
+    fn set_pages(&self, pages: u64) -> io::Result<()> {
+        let mut sums = self.sums_mut();
+        self.inner.set_len(file_bytes(pages))?;
+        let from = pages.min(sums.of.len() as u64) / GROUP_PAGES;
+        sums.of.resize(pages as usize, 0);
+        // Sums of pages that were cut off are forgotten on disk as well.
+        sums.dirty.retain(|group| group * GROUP_PAGES < pages);
+        sums.dirty.extend(from..pages.div_ceil(GROUP_PAGES));
+        Ok(())
+    }
+
+    /// The header page is exempt from sums: no more of it is written than redb asks, so a torn write tears no more either.
+    fn write_header(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let later = |withheld: &mut Withheld| {
+            let mut whole = [0; PAGE_BYTES];
+            self.read_page(withheld, 0, &mut whole)?;
+            whole[offset as usize..offset as usize + data.len()].copy_from_slice(data);
+            withheld.write_header(offset, data, whole[..].into());
+            Ok(())
+        };
+        self.now_or_later(|| self.inner.write(place(0) + offset, data), later)
+    }
 }
 
 /// Bytes from a page on until its group ends.
@@ -153,9 +269,9 @@ fn whole(offset: u64, len: usize) -> bool {
     offset.is_multiple_of(PAGE) && len.is_multiple_of(PAGE_BYTES)
 }
 
-impl StorageBackend for Checked {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.sums().of.len() as u64 * PAGE)
+impl Checked {
+    fn len(&self) -> u64 {
+        self.withheld().as_ref().map_or_else(|| self.pages(), Withheld::pages) * PAGE
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
@@ -165,8 +281,12 @@ impl StorageBackend for Checked {
             out.copy_from_slice(&pages[from..from + out.len()]);
             return Ok(());
         }
-        if offset + out.len() as u64 > self.len()? {
+        if offset + out.len() as u64 > self.len() {
             return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if let Some(withheld) = self.withheld().as_ref() {
+            let mut pages = (offset / PAGE..).zip(out.chunks_mut(PAGE_BYTES));
+            return pages.try_for_each(|(page, out)| self.read_page(withheld, page, out));
         }
         let mut done = 0;
         while done < out.len() {
@@ -177,8 +297,7 @@ impl StorageBackend for Checked {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         if offset + data.len() as u64 <= PAGE {
-            // The header page, exempt: no more of it is written than redb asks, so a torn write tears no more either.
-            return self.inner.write(place(0) + offset, data);
+            return self.write_header(offset, data);
         }
         if !whole(offset, data.len()) {
             let (first, mut pages) = self.whole_pages_around(offset, data.len())?;
@@ -186,32 +305,49 @@ impl StorageBackend for Checked {
             pages[from..from + data.len()].copy_from_slice(data);
             return self.write(first * PAGE, &pages);
         }
-        let mut done = 0;
-        while done < data.len() {
-            done += self.write_pages((offset + done as u64) / PAGE, &data[done..])?;
-        }
-        Ok(())
+        let later = |withheld: &mut Withheld| {
+            (offset / PAGE..).zip(data.chunks(PAGE_BYTES)).for_each(|(page, data)| withheld.write(page, data));
+            Ok(())
+        };
+        self.now_or_later(|| self.write_whole(offset, data), later)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let pages = len.div_ceil(PAGE);
-        let mut sums = self.sums_mut();
-        self.inner.set_len(file_bytes(pages))?;
-        let from = pages.min(sums.of.len() as u64) / GROUP_PAGES;
-        sums.of.resize(pages as usize, 0);
-        // Sums of pages that were cut off are forgotten on disk as well.
-        sums.dirty.retain(|group| group * GROUP_PAGES < pages);
-        sums.dirty.extend(from..pages.div_ceil(GROUP_PAGES));
-        Ok(())
+        let later = |withheld: &mut Withheld| {
+            withheld.set_len(pages);
+            Ok(())
+        };
+        self.now_or_later(|| self.set_pages(pages), later)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.write_sums()?;
-        self.inner.sync_data()
+        let later = |withheld: &mut Withheld| {
+            withheld.sync();
+            Ok(())
+        };
+        self.now_or_later(|| self.sync_now(), later)
     }
+}
 
+impl StorageBackend for Handle {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.len())
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset, out)
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write(offset, data)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
     fn close(&self) -> io::Result<()> {
-        self.inner.close()
+        self.0.inner.close()
     }
 }
 

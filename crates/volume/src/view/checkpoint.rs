@@ -2,7 +2,7 @@
 
 use crate::place::SegmentId;
 use crate::view::View;
-use crate::view::checked::Checked;
+use crate::view::checked::{Checked, Handle};
 use crate::view::error::ViewError;
 use crate::view::overlay::Layer;
 use crate::view::tables::*;
@@ -15,11 +15,12 @@ use std::sync::Arc;
 
 /// Opens redb over a backend that verifies its pages. redb trusts some fields of its header; should one of them be wrong in
 /// spite of the checksums, its panic is caught and reported as damage.
-pub(crate) fn open_database(store: Checked, cache_bytes: usize) -> Result<Database, ViewError> {
+pub(crate) fn open_database(store: &Arc<Checked>, cache_bytes: usize) -> Result<Database, ViewError> {
+    let handle = Handle(store.clone());
     let open = AssertUnwindSafe(|| {
         let mut builder = Database::builder();
         builder.set_cache_size(cache_bytes);
-        builder.create_with_backend(store)
+        builder.create_with_backend(handle)
     });
     match catch_unwind(open) {
         Ok(opened) => Ok(opened?),
@@ -78,7 +79,18 @@ fn begin(database: &Database) -> Result<WriteTransaction, ViewError> {
 /// Writes the frozen overlay into the file. Send: it runs on a background thread.
 pub struct CheckpointJob {
     database: Arc<Database>,
+    store: Arc<Checked>,
     layer: Arc<Layer>,
+    /// As far as redb is concerned it is written, but the disk is full.
+    withheld: Option<CheckpointDone>,
+}
+
+/// What became of a checkpoint.
+#[derive(Debug)]
+pub enum Written {
+    Done(CheckpointDone),
+    /// The disk is full: to be run again later, see [`View::checkpoint_postponed`]. The file holds the checkpoint before.
+    NoRoom(CheckpointJob),
 }
 
 /// A written checkpoint, to be handed to [`View::checkpoint_done`].
@@ -113,6 +125,15 @@ impl Clone for CheckpointDone {
     }
 }
 
+impl Written {
+    pub fn done(self) -> Option<CheckpointDone> {
+        match self {
+            Written::Done(done) => Some(done),
+            Written::NoRoom(_) => None,
+        }
+    }
+}
+
 impl CheckpointDone {
     pub fn point(&self) -> LogPoint {
         self.snapshot.base.point
@@ -125,7 +146,22 @@ impl CheckpointJob {
     }
 
     /// One transaction with everything. After an error the file still holds the checkpoint before.
-    pub fn run(self) -> Result<CheckpointDone, ViewError> {
+    pub fn run(mut self) -> Result<Written, ViewError> {
+        // One transaction waits for room at a time: that bounds the memory which it takes.
+        if !self.store.release()? {
+            return Ok(Written::NoRoom(self));
+        }
+        let done = match self.withheld.take() {
+            Some(done) => done,
+            None => self.write()?,
+        };
+        match self.store.release()? {
+            true => Ok(Written::Done(done)),
+            false => Ok(Written::NoRoom(CheckpointJob { withheld: Some(done), ..self })),
+        }
+    }
+
+    fn write(&self) -> Result<CheckpointDone, ViewError> {
         let write = begin(&self.database)?;
         write_layer(&write, &self.layer)?;
         write.open_table(BASE)?.insert(BASE_KEY, &encode_base(&self.layer.base)[..])?;
@@ -184,11 +220,16 @@ impl View {
     /// The work of writing the frozen overlay, once.
     pub fn checkpoint_job(&mut self) -> Option<CheckpointJob> {
         if self.writing {
-            return None;
+            return self.postponed.take();
         }
         let layer = self.frozen.clone()?;
         self.writing = true;
-        Some(CheckpointJob { database: self.database.clone(), layer })
+        Some(CheckpointJob { database: self.database.clone(), store: self.store.clone(), layer, withheld: None })
+    }
+
+    /// The job found the disk full: [`View::checkpoint_job`] gives it again.
+    pub fn checkpoint_postponed(&mut self, job: CheckpointJob) {
+        self.postponed = Some(job);
     }
 
     /// The frozen overlay is in the file now. (After a failed job the volume stops; there is nothing to tell the view.)

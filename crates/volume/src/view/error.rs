@@ -19,6 +19,8 @@ pub enum ViewError {
     /// The file's bytes are not what was written: only a copy from the other replica helps.
     #[error("it is damaged ({0})")]
     Damaged(String),
+    #[error("there is no space left on the disk to make it")]
+    NoRoom,
     #[error("{0}")]
     Storage(String),
     #[error("record {found} was applied after {last}")]
@@ -44,6 +46,12 @@ fn from_redb(error: redb::Error) -> ViewError {
         redb::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => ViewError::Damaged(error.to_string()),
         redb::Error::TableDoesNotExist(name) => ViewError::Damaged(format!("table {name} is missing")),
         other => ViewError::Storage(other.to_string()),
+    }
+}
+
+impl From<std::io::Error> for ViewError {
+    fn from(error: std::io::Error) -> ViewError {
+        from_redb(redb::Error::Io(error))
     }
 }
 

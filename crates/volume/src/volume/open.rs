@@ -32,6 +32,7 @@ fn view_error(error: ViewError) -> OpenError {
         ViewError::OtherCluster { found, expected } => OpenError::OtherCluster { file, found, expected },
         ViewError::OtherVolume { found, expected } => OpenError::OtherVolume { file, found, expected },
         ViewError::NewerFormat { found, known } => OpenError::NewerFormat { file, found, known },
+        ViewError::NoRoom => DiskError::new("create", file, &std::io::ErrorKind::StorageFull.into()).into(),
         other => OpenError::View { file, problem: other.to_string() },
     }
 }

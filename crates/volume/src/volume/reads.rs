@@ -251,7 +251,10 @@ impl Volume {
             len: extent.len,
             table_crc: 0,
         };
-        let Ok(to) = self.log.append_fragment(header, data) else { return };
+        let Ok(to) = self.log.append_fragment(header, data) else {
+            self.upkeep.found_no_room = true;
+            return;
+        };
         if let Err(error) = self.view.relocate(&[Move { inode, extent, to }]) {
             self.fail_view(&error);
         }

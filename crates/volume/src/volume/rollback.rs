@@ -28,10 +28,16 @@ impl Volume {
         }
         // Refused before anything is done: a half-made roll-back would stop the volume.
         if !self.log.can_cut() {
-            return Err(VolumeError::NoSpace("no prepared segment to go on in"));
+            return Err(match self.log.segments.pressed() {
+                true => VolumeError::NoSpace("no prepared segment to go on in"),
+                false => VolumeError::Busy("a segment is being prepared"),
+            });
         }
         let disk = self.disk.clone();
-        let kept = self.log.quarantine(&*disk, to, label)?;
+        let kept = self.log.quarantine(&*disk, to, label).map_err(|error| match error {
+            VolumeError::Disk(error) if error.is_full() => VolumeError::NoSpace("no room for the quarantine file"),
+            other => other,
+        })?;
         self.log.cut(&*disk, to).and_then(|()| self.apply_again(to)).inspect_err(|error| self.fail(error.clone()))?;
         self.upkeep.forget_frozen(&self.view);
         self.upkeep.quarantined_bytes += kept.bytes;

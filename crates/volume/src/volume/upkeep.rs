@@ -5,11 +5,12 @@ use super::{Volume, VolumeEvent};
 use crate::compact::{Budget, COPY_BYTES, Candidate, Compaction, LOOKUPS_MAX, ListJob, Listed, choose};
 use crate::disk::Space;
 use crate::effects::{BackgroundJob, Digested, DiskEffect};
-use crate::log::segments::Segments;
+use crate::log::NoRoom;
+use crate::log::segments::{GiveUpDone, Need, Segments};
 use crate::options::{Options, Stats};
 use crate::place::{SegmentId, StoredExtent};
 use crate::scrub::Scrub;
-use crate::view::{CheckpointDone, View, ViewError};
+use crate::view::{CheckpointDone, CheckpointJob, View, ViewError};
 use mainstay_protocol::{LogPoint, Mono, Now, Position};
 use std::collections::{BTreeSet, VecDeque};
 
@@ -21,6 +22,8 @@ const IDLE_TICK_MS: u64 = 500;
 const SPACE_RETRY_MS: u64 = 1_000;
 /// A checkpoint begins at this many rows in memory, however few bytes of log they are.
 const CHECKPOINT_ROWS_MAX: usize = 250_000;
+/// Rows in memory from which on changes that add something are refused while the view's file waits for room.
+const WAITING_ROWS_MAX: usize = 50_000;
 /// Runs of removed files taken out of the view per tick.
 const RECLAIM_RUNS: usize = 1_024;
 /// How often all segments are looked through for one to compact, when there was none.
@@ -45,6 +48,8 @@ pub(super) struct Upkeep {
     frozen: Option<Frozen>,
     bytes_since: u64,
     checkpoint_at: Mono,
+    /// The view's file needs more room than there is: the checkpoint is tried again then.
+    view_full_until: Option<Mono>,
     /// Segments with live data in the view's file: a restart needs them.
     checkpointed_live: BTreeSet<SegmentId>,
     /// Position whose digest is wanted when the checkpoint of exactly that point is written.
@@ -54,6 +59,8 @@ pub(super) struct Upkeep {
     /// There is no room, but compaction is making some.
     pub giving_back: bool,
     budget: Budget,
+    /// A copy could not be put anywhere.
+    pub found_no_room: bool,
     /// Segments that could not be emptied: not tried again until the volume is opened again.
     skipped: BTreeSet<SegmentId>,
     pub scrub: Scrub,
@@ -76,12 +83,14 @@ impl Upkeep {
             frozen: None,
             bytes_since: 0,
             checkpoint_at: Mono::ZERO,
+            view_full_until: None,
             checkpointed_live,
             digest_at: None,
             compaction: Compaction::Idle,
             chosen_at: Mono::ZERO,
             giving_back: false,
             budget: Budget::new(options.compact_bytes_per_s),
+            found_no_room: false,
             skipped: BTreeSet::new(),
             scrub: Scrub::new(options),
             reclaiming: true,
@@ -122,6 +131,7 @@ impl Upkeep {
 
     pub fn count(&self, stats: &mut Stats) {
         stats.checkpoints = self.checkpoints;
+        stats.view_waits_for_space = self.view_full_until.is_some();
         stats.compacted_bytes = self.compacted_bytes;
         stats.scrubbed_bytes = self.scrub.bytes;
         stats.scrubs = self.scrub.passes;
@@ -212,6 +222,9 @@ impl Volume {
     /// Writes the frozen overlay once everything in it is committed, and on the local disk what it points at.
     pub(super) fn write_checkpoint(&mut self) {
         let Some(frozen) = &self.upkeep.frozen else { return };
+        if self.upkeep.view_full_until.is_some_and(|until| self.upkeep.now < until) {
+            return;
+        }
         // During a walk the copy is no prefix, and all that comes in is committed where it comes from.
         let committed = frozen.walking || frozen.point.position <= self.committed;
         let ready = committed && frozen.through <= self.log.synced_through();
@@ -220,8 +233,40 @@ impl Volume {
         }
     }
 
+    /// The disk is full: the file stands at the checkpoint before, and this one is tried again. A segment prepared ahead is
+    /// given up for it, for nothing else gives room back before the checkpoint is written.
+    pub(super) fn checkpoint_postponed(&mut self, job: CheckpointJob) {
+        self.view.checkpoint_postponed(job);
+        self.upkeep.view_full_until = Some(self.upkeep.now.after_ms(SPACE_RETRY_MS));
+        self.log.segments.view_waits(true);
+        if let Some(job) = self.log.segments.give_up() {
+            self.effects.push_back(DiskEffect::Background(BackgroundJob::GiveUp(job)));
+        }
+    }
+
+    pub(super) fn given_up(&mut self, done: GiveUpDone) {
+        self.log.segments.given_up(&done);
+        self.upkeep.look_at(&self.log.segments);
+        if self.upkeep.view_full_until.is_some() {
+            self.upkeep.view_full_until = Some(self.upkeep.now);
+            self.write_checkpoint();
+        }
+    }
+
+    /// What no checkpoint can take stays in memory, so while the view's file waits for room only so much of it is accepted.
+    pub(super) fn view_room(&self, need: Need) -> Result<(), NoRoom> {
+        let rows_max = match need {
+            _ if self.upkeep.view_full_until.is_none() => return Ok(()),
+            Need::Ordinary => WAITING_ROWS_MAX,
+            Need::Privileged | Need::Upkeep => 4 * WAITING_ROWS_MAX,
+        };
+        if self.view.overlay_rows() < rows_max { Ok(()) } else { Err(NoRoom::Full) }
+    }
+
     pub(super) fn checkpoint_done(&mut self, done: CheckpointDone) {
         let point = done.point();
+        self.upkeep.view_full_until = None;
+        self.log.segments.view_waits(false);
         let garbage = self.view.checkpoint_done(done);
         self.effects.push_back(DiskEffect::Background(BackgroundJob::Free(garbage)));
         if let Some(frozen) = self.upkeep.frozen.take() {
@@ -331,21 +376,36 @@ impl Volume {
         }
     }
 
+    /// Whether packing nearly full segments gives back one at least. The ends of segments stay empty, because runs are moved
+    /// whole: without this, the same data would be moved round and round, and clients told to come later for ever.
+    fn worth_packing(&self) -> bool {
+        let dead: u64 = self.log.closed().map(|(id, bytes, _)| bytes.saturating_sub(self.view.live_bytes(id))).sum();
+        dead >= 2 * self.options.segment_bytes
+    }
+
+    /// Whether all that lives in a segment can be moved, with some to spare: half of it moved would give nothing back. While the
+    /// view waits for room its checkpoint comes first, for without one no emptied segment can be used again.
+    fn can_empty(&self, segment: SegmentId) -> bool {
+        let live = self.view.live_bytes(segment);
+        self.upkeep.view_full_until.is_none() && self.log.fragment_room((live + live / 16 + COPY_BYTES) as usize)
+    }
+
     fn choose_segment(&mut self) {
         self.upkeep.chosen_at = self.upkeep.now;
         let pressed = self.log.segments.pressed();
         // One after the other when there is no room: what was emptied counts only with the next checkpoint.
-        self.upkeep.giving_back = pressed && self.awaits_checkpoint();
+        self.upkeep.giving_back = pressed && self.awaits_checkpoint() && self.upkeep.view_full_until.is_none();
         if self.upkeep.giving_back {
             self.freeze();
             return;
         }
-        if !self.log.fragment_room(COPY_BYTES as usize * 2) || self.walking() {
+        if self.walking() {
             return;
         }
-        let percent = if pressed { PRESSED_PERCENT } else { self.options.compact_below_percent };
+        let percent = if pressed && self.worth_packing() { PRESSED_PERCENT } else { self.options.compact_below_percent };
         let closed = self.log.closed().filter(|(id, _, _)| !self.upkeep.skipped.contains(id));
-        if let Some(segment) = choose(closed, |id| self.view.live_bytes(id), percent) {
+        let chosen = choose(closed, |id| self.view.live_bytes(id), percent).filter(|segment| self.can_empty(*segment));
+        if let Some(segment) = chosen {
             // When this one is done, the next is looked for at once.
             self.upkeep.chosen_at = Mono::ZERO;
             self.upkeep.giving_back = pressed;
@@ -404,7 +464,8 @@ impl Volume {
             return;
         }
         self.upkeep.compaction = Compaction::Idle;
-        if self.view.live_bytes(segment) > 0 {
+        // For want of room is no reason to leave it for ever.
+        if !std::mem::take(&mut self.upkeep.found_no_room) && self.view.live_bytes(segment) > 0 {
             self.upkeep.skipped.insert(segment);
         }
     }

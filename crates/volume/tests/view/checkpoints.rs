@@ -26,7 +26,7 @@ fn reads_and_changes_go_on_while_a_checkpoint_is_written() {
         let frozen_at = root.host.view.point();
         let job = root.host.view.checkpoint_job().unwrap();
         assert!(root.host.view.checkpoint_job().is_none(), "one at a time");
-        let writer = thread::spawn(move || job.run().unwrap());
+        let writer = thread::spawn(move || job.run().unwrap().done().unwrap());
         for file in 0..50 {
             assert!(root.remove(dir, &format!("file{file}")).is_ok());
             root.create(FileId::ROOT, &format!("round{round}-{file}"));

@@ -188,7 +188,7 @@ fn after_a_crash_the_last_checkpoint_is_there() {
                 written.push(point);
                 break;
             };
-            drop(host.view.checkpoint_done(done));
+            drop(host.view.checkpoint_done(done.done().unwrap()));
             written.push(point);
         }
         for _ in 0..5 {

@@ -10,6 +10,7 @@ mod support;
 mod checkpoints;
 mod corners;
 mod damage;
+mod full;
 mod replies;
 
 use bytes::Bytes;

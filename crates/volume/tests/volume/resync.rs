@@ -230,3 +230,42 @@ fn a_resync_survives_power_loss_at_any_point() {
         compare(&mut source, &mut target);
     }
 }
+
+/// A copy whose disk is full while it is made whole was given up for good.
+#[test]
+fn a_full_disk_interrupts_a_resync_until_there_is_room() {
+    let mut source = Source::new();
+    for n in 0..150 {
+        let file = source.rig.create(&format!("big{n}"));
+        let data = source.rng.bytes(100_000);
+        source.rig.write(file, 0, data).unwrap();
+        source.files.insert(format!("big{n}"), file);
+        source.rig.settle();
+    }
+    let disk = Arc::new(MemDisk::new());
+    let mut target = target(disk.clone());
+    assert!(!stream(&mut source, &mut target));
+    target.rest();
+    target.volume.begin_resync(source.base(), source.rig.volume.lineage().to_vec()).unwrap();
+    let mut refused = 0;
+    for round in 0.. {
+        // Room for a little more, then for nothing, and so on.
+        let space = disk.space().unwrap();
+        let used = space.total_bytes - space.free_bytes;
+        disk.set_capacity(if refused > 40 { None } else { Some(used + round % 3 * 100_000) });
+        match walk(&mut source, &mut target) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(VolumeError::NoSpace(_)) => {
+                refused += 1;
+                target.tick(2_000);
+            }
+            Err(error) => panic!("{error}"),
+        }
+        assert_eq!(target.volume.failure(), None);
+    }
+    assert!(refused > 0);
+    target.rest();
+    assert!(stream(&mut source, &mut target));
+    compare(&mut source, &mut target);
+}

@@ -2,7 +2,7 @@
 
 use crate::rig::{Rig, Rng, options};
 use mainstay_protocol::{FileError, FileId, FileOk, FileRequest};
-use mainstay_volume::{MemDisk, Options};
+use mainstay_volume::{Disk, MemDisk, Options};
 use std::sync::Arc;
 
 const FILE_BYTES: u64 = 100_000;
@@ -148,4 +148,220 @@ fn free_space_is_told_truthfully() {
     assert_eq!(space(&mut rig).free_bytes, before.free_bytes - (1 << 20));
     rig.remove("f").unwrap();
     assert_eq!(space(&mut rig).free_bytes, before.free_bytes);
+}
+
+/// Nothing is left on the disk.
+fn fill_up(disk: &MemDisk) {
+    let space = disk.space().unwrap();
+    disk.set_capacity(Some(space.total_bytes - space.free_bytes));
+}
+
+/// Files with long names until one is refused, which takes room in the view; now and then one has data. Answers their numbers.
+fn crowd(rig: &mut Rig, from: usize, data_every: usize) -> Vec<usize> {
+    let mut made = Vec::new();
+    for n in from..from + 400_000 {
+        let how = mainstay_protocol::file::CreateHow::Unchecked(Default::default());
+        match rig.ask(FileRequest::Create { dir: FileId::ROOT, name: crowd_name(n).into(), how }) {
+            Ok(FileOk::Made { attributes, .. }) => {
+                made.push(n);
+                if n % data_every == 0 && rig.write(attributes.file, 0, Rng(n as u64).bytes(FILE_BYTES as usize)).is_err() {
+                    return made;
+                }
+            }
+            Ok(other) => panic!("{other:?}"),
+            Err(failure) => {
+                assert_eq!(failure.error, FileError::NoSpace, "{:?}", rig.volume.stats());
+                return made;
+            }
+        }
+        if n % 200 == 0 {
+            rig.settle();
+        }
+    }
+    panic!("the disk never filled");
+}
+
+fn crowd_name(n: usize) -> String {
+    format!("{n:08}-{}", "a long name ".repeat(12))
+}
+
+fn is_there(rig: &mut Rig, n: usize) -> bool {
+    match rig.ask(FileRequest::Lookup { dir: FileId::ROOT, name: crowd_name(n).into() }) {
+        Ok(_) => true,
+        Err(failure) => {
+            assert_eq!(failure.error, FileError::NotFound);
+            false
+        }
+    }
+}
+
+/// A disk without room for the view's next checkpoint made the volume fail until the next start: "view: No space left".
+#[test]
+fn a_view_that_cannot_grow_refuses_and_goes_on_when_there_is_room() {
+    let disk = Arc::new(MemDisk::new());
+    let mut rig = Rig::new(disk.clone(), options());
+    let file = rig.create("data");
+    rig.write(file, 0, Rng(1).bytes(FILE_BYTES as usize)).unwrap();
+    let made: Vec<usize> = (0..6_000).collect();
+    for n in &made {
+        rig.create(&crowd_name(*n));
+        if n % 100 == 0 {
+            rig.pump();
+        }
+    }
+    // Somebody else takes what there is, also what the volume gives up for its view.
+    disk.set_capacity(Some(1));
+    rig.rest();
+    let stats = rig.volume.stats();
+    assert!(rig.volume.failure().is_none() && stats.view_waits_for_space, "{stats:?}");
+    let how = mainstay_protocol::file::CreateHow::Unchecked(Default::default());
+    let refused = rig.ask(FileRequest::Create { dir: FileId::ROOT, name: "one more".into(), how });
+    assert_eq!(refused.map_err(|failure| failure.error), Err(FileError::NoSpace));
+    // Reads and removals go on; every second file goes.
+    let (gone, kept): (Vec<usize>, Vec<usize>) = made.iter().partition(|n| *n % 2 == 0);
+    gone.iter().take(500).for_each(|n| drop(rig.remove(&crowd_name(*n)).unwrap()));
+    rig.rest();
+    assert_eq!(rig.volume.failure(), None);
+    let look = |rig: &mut Rig| {
+        assert!(gone.iter().take(500).all(|n| !is_there(rig, *n)) && kept.iter().all(|n| is_there(rig, *n)));
+        assert_eq!(rig.read(file).unwrap(), Rng(1).bytes(FILE_BYTES as usize));
+    };
+    look(&mut rig);
+    // Power fails meanwhile: nothing is lost, on the full disk as on one that has room.
+    for room in [false, true] {
+        let copy = disk.snapshot();
+        if room {
+            copy.set_capacity(None);
+        }
+        let mut rig = Rig::open(Arc::new(copy), options()).unwrap();
+        look(&mut rig);
+        rig.rest();
+        assert_eq!((rig.volume.failure(), rig.volume.stats().view_waits_for_space), (None, !room));
+        look(&mut rig);
+    }
+    // Room comes back: everything proceeds by itself.
+    let before = rig.volume.stats().checkpoint;
+    disk.set_capacity(None);
+    rig.rest();
+    let stats = rig.volume.stats();
+    assert!(stats.checkpoint > before && !stats.view_waits_for_space, "{stats:?}");
+    assert!(stats.segments_prepared >= 4, "{stats:?}");
+    rig.create("more");
+    rig.settle();
+    let last = rig.volume.last();
+    drop(rig);
+    let mut rig = Rig::open(disk, options()).unwrap();
+    assert_eq!(rig.volume.last(), last);
+    look(&mut rig);
+}
+
+/// A volume that has the disk to itself must not get into a state that only more disk helps out of.
+#[test]
+fn a_full_disk_can_be_emptied_without_more_disk() {
+    let disk = Arc::new(MemDisk::new());
+    disk.set_capacity(Some(40 << 20));
+    let mut rig = Rig::new(disk.clone(), options());
+    for round in 0..4 {
+        let mut made = crowd(&mut rig, round * 1_000_000, 100);
+        assert!(made.len() > 1_000, "round {round}: {} {:?}", made.len(), rig.volume.stats());
+        for n in made.drain(..) {
+            let removed = rig.remove(&crowd_name(n));
+            assert!(removed.is_ok(), "round {round}, file {n}: {removed:?} {:?}", rig.volume.stats());
+            if n % 200 == 0 {
+                rig.settle();
+            }
+        }
+        rig.rest();
+        let stats = rig.volume.stats();
+        assert!(rig.volume.failure().is_none() && !stats.view_waits_for_space, "round {round}: {stats:?}");
+    }
+    let last = rig.volume.last();
+    drop(rig);
+    assert_eq!(Rig::open(disk, options()).unwrap().volume.last(), last);
+}
+
+/// Segments of another size are replaced when they are used again. On a full disk the old one went, no new one could be made,
+/// and the table went on to name the file that was gone.
+#[test]
+fn segments_of_another_size_are_replaced_when_there_is_room() {
+    let disk = Arc::new(MemDisk::new());
+    let mut rig = Rig::new(disk.clone(), options());
+    let file = rig.create("data");
+    rig.write(file, 0, Rng(1).bytes(FILE_BYTES as usize)).unwrap();
+    rig.rest();
+    drop(rig);
+    fill_up(&disk);
+    let larger = Options { segment_bytes: 64 << 20, reserve_bytes: 128 << 20, ..options() };
+    let mut rig = Rig::open(disk.clone(), larger.clone()).unwrap();
+    rig.rest();
+    assert_eq!(rig.volume.failure(), None);
+    disk.set_capacity(None);
+    rig.rest();
+    assert!(rig.volume.stats().segments_prepared >= 4, "{:?}", rig.volume.stats());
+    assert_eq!(rig.read(file).unwrap(), Rng(1).bytes(FILE_BYTES as usize));
+    drop(rig);
+    let mut rig = Rig::open(disk, larger).unwrap();
+    assert_eq!(rig.read(file).unwrap(), Rng(1).bytes(FILE_BYTES as usize));
+}
+
+/// Room comes and goes under slow threads and restarts: nothing fails for good, and nothing that was answered is lost.
+#[test]
+fn room_that_comes_and_goes_costs_nothing() {
+    for seed in 0..10 {
+        let mut rng = Rng(seed);
+        let disk = Arc::new(MemDisk::new());
+        let options = || Options { retain_bytes: 2 << 20, checkpoint_bytes: 1 << 20, ..options() };
+        let mut rig = Rig::new(disk.clone(), options());
+        let mut files: std::collections::BTreeMap<String, (FileId, u64)> = Default::default();
+        for step in 0..1_500 {
+            rig.lazy = (step % 100 < 90).then(|| Rng(rng.next()));
+            match rng.below(40) {
+                0 => {
+                    let space = disk.space().unwrap();
+                    disk.set_capacity(Some(space.total_bytes - space.free_bytes + rng.below(6 << 20)));
+                }
+                1 => disk.set_capacity(Some(1)),
+                2 => disk.set_capacity(None),
+                3 if rng.below(4) == 0 => {
+                    rig.lazy = None;
+                    rig.settle();
+                    drop(rig);
+                    rig = Rig::open(disk.clone(), options()).unwrap();
+                }
+                4..12 => rig.settle(),
+                12..20 => {
+                    let name = files.keys().nth(rng.below(files.len().max(1) as u64) as usize).cloned();
+                    if let Some(name) = name.filter(|name| rig.remove(name).is_ok()) {
+                        files.remove(&name);
+                    }
+                }
+                _ => change(&mut rig, &mut files, rng.next(), step),
+            }
+            assert_eq!(rig.volume.failure(), None, "seed {seed}, step {step}");
+        }
+        rig.lazy = None;
+        disk.set_capacity(None);
+        rig.rest();
+        let stats = rig.volume.stats();
+        assert!(!stats.view_waits_for_space && stats.checkpoint == stats.last.position, "seed {seed}: {stats:?}");
+        for rig in [&mut rig, &mut Rig::open(Arc::new(disk.snapshot()), options()).unwrap()] {
+            for (file, data) in files.values() {
+                let expected = if *data == 0 { Vec::new() } else { Rng(*data).bytes(60_000).to_vec() };
+                assert!(rig.read(*file).unwrap() == expected, "seed {seed}: {file:?}");
+            }
+            rig.create("one more");
+        }
+    }
+}
+
+fn change(rig: &mut Rig, files: &mut std::collections::BTreeMap<String, (FileId, u64)>, data: u64, step: u64) {
+    let name = format!("{}-{}", step % 300, "a long name ".repeat(12));
+    let how = mainstay_protocol::file::CreateHow::Unchecked(Default::default());
+    if let Ok(FileOk::Made { attributes, .. }) = rig.ask(FileRequest::Create { dir: FileId::ROOT, name: name.clone().into(), how })
+    {
+        let known = files.entry(name).or_insert((attributes.file, 0));
+        if data.is_multiple_of(3) && rig.write(known.0, 0, Rng(data).bytes(60_000)).is_ok() {
+            known.1 = data;
+        }
+    }
 }
