@@ -259,7 +259,12 @@ impl Promises {
             let text = fs::read_to_string(&path).map_err(DirectoryError::io(&path))?;
             stored.insert(volume, parse_promise(&text).ok_or_else(|| damaged("the promise cannot be read"))?);
         }
-        Ok(Promises { dir, stored })
+        let mut promises = Promises { dir, stored };
+        // What was read may be in the kernel's cache only, if the sync of an earlier process failed.
+        for (volume, promise) in promises.all() {
+            promises.store(volume, promise).map_err(DirectoryError::io(&promises.dir))?;
+        }
+        Ok(promises)
     }
 
     pub fn get(&self, volume: VolumeId) -> StoredPromise {

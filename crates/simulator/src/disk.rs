@@ -75,6 +75,9 @@ impl Disk for SimDisk {
         let (total_bytes, free_bytes) = self.platter()?.space();
         Ok(Space { total_bytes, free_bytes })
     }
+    fn reread(&self) -> io::Result<()> {
+        self.platter()?.reread()
+    }
     fn store(&self, name: &str) -> io::Result<Box<dyn redb::StorageBackend>> {
         let id = self.platter()?.store(name)?;
         Ok(Box::new(self.file(id)))

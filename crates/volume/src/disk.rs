@@ -2,7 +2,8 @@
 //! its own, which loses, tears and delays what was not synced.
 //!
 //! What is assumed (docs/FORMAT.md, "Assumptions"): bytes are on stable storage once `sync` returned; before that any subset of
-//! the written sectors may survive, in any order; after a failed `sync` nothing is believed any more.
+//! the written sectors may survive, in any order; after a failed `sync` nothing is believed any more, by a later process neither:
+//! that is what [`Disk::reread`] is for.
 
 use std::io;
 use std::sync::Arc;
@@ -28,6 +29,10 @@ pub trait Disk: Send + Sync + 'static {
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     fn remove(&self, name: &str) -> io::Result<()>;
     fn space(&self) -> io::Result<Space>;
+    /// Before a volume is opened: from now on its files show what the medium holds. After a failed sync Linux keeps the pages and
+    /// calls them clean, so that a later process would read, and take for durable, what the medium never got (Rebello et al.,
+    /// "Can Applications Recover from fsync Failures?", USENIX ATC 2020).
+    fn reread(&self) -> io::Result<()>;
     /// The view's file, made when missing.
     fn store(&self, name: &str) -> io::Result<Box<dyn redb::StorageBackend>>;
 }

@@ -231,6 +231,9 @@ impl Disk for MemDisk {
     fn space(&self) -> io::Result<Space> {
         Ok(self.files().space())
     }
+    fn reread(&self) -> io::Result<()> {
+        Ok(())
+    }
     fn store(&self, name: &str) -> io::Result<Box<dyn redb::StorageBackend>> {
         let mut files = self.files();
         files.stores.insert(name.to_string());

@@ -171,12 +171,27 @@ fn unseal(value: &[u8]) -> Result<&[u8], OpenError> {
     Ok(body)
 }
 
+/// The file as the medium holds it: after a failed sync the kernel's cache shows what the medium never got, and calls it clean. A
+/// sync that fails here is one that failed before.
+fn reread(path: &Path) -> Result<(), OpenError> {
+    let failed = |source| OpenError::Directory { path: path.to_owned(), source };
+    match std::fs::File::options().read(true).write(true).open(path) {
+        Ok(file) => {
+            let _ = file.sync_data();
+            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).map_err(|error| failed(error.into()))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed(error)),
+    }
+}
+
 fn open_database(storage: Storage) -> Result<Database, OpenError> {
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_BYTES);
     let opened = match storage {
         Storage::Directory(path) => {
             std::fs::create_dir_all(&path).map_err(|source| OpenError::Directory { path: path.clone(), source })?;
+            reread(&path.join(FILE_NAME))?;
             let database = builder.create(path.join(FILE_NAME));
             sync_directory(&path)?;
             database

@@ -316,14 +316,35 @@ impl Platter {
         if !self.spend() {
             return Err(dead());
         }
-        if self.rng.ppm(self.faults.sync_error_ppm) {
-            let Platter { files, rng, .. } = self;
-            let image = files.get_mut(&id).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-            image.undo.iter_mut().for_each(|undo| undo.doomed |= rng.percent(50));
+        if self.faults_sync(id)? {
             return Err(error(EIO));
         }
         self.image(id)?.synced();
         Ok(())
+    }
+
+    /// Whether this sync fails; some of what it should have written is doomed then.
+    fn faults_sync(&mut self, id: u64) -> io::Result<bool> {
+        let fails = self.rng.ppm(self.faults.sync_error_ppm);
+        if fails {
+            let Platter { files, rng, .. } = self;
+            let image = files.get_mut(&id).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+            image.undo.iter_mut().for_each(|undo| undo.doomed |= rng.percent(50));
+        }
+        Ok(fails)
+    }
+
+    /// The page cache is written back and dropped: what a failed sync left in it is not seen any more.
+    pub fn reread(&mut self) -> io::Result<()> {
+        let ids: Vec<u64> = self.names.values().copied().collect();
+        for id in ids {
+            // As `FileDisk` does: a failure dooms more of it, which is then gone too.
+            if !self.faults_sync(id)? {
+                self.image(id)?.synced();
+            }
+            self.image(id)?.forget_doomed();
+        }
+        self.sync_names()
     }
 
     /// Flips one bit of a file whose name `wanted` accepts. Returns where, if there is such a file.
@@ -378,6 +399,21 @@ impl Image {
             doomed.for_each(|undo| durable.iter().for_each(|(offset, len)| undo.learn(live, *offset as usize, *len)));
         }
         self.undo.retain(|undo| undo.doomed && undo.written.is_some());
+    }
+
+    /// Takes back what will never be durable; the rest stays as it is seen.
+    fn forget_doomed(&mut self) {
+        let mut again = Vec::with_capacity(self.undo.len());
+        for undo in std::mem::take(&mut self.undo).into_iter().rev() {
+            again.push(self.take_back(undo));
+        }
+        for change in again.into_iter().rev() {
+            match change {
+                Redo::Write { doomed: true, .. } => {}
+                Redo::Write { start, data, .. } => self.write(start as u64, &data),
+                Redo::Length(len) => self.set_len(len as u64),
+            }
+        }
     }
 
     /// What a loss of power leaves.

@@ -61,6 +61,7 @@ impl Volume {
     /// Recovery: the newest whole prefix that the disk holds, made durable.
     pub fn open(disk: Arc<dyn Disk>, cluster: ClusterId, id: VolumeId, options: Options) -> Result<Volume, OpenError> {
         options.check()?;
+        disk.reread().map_err(|error| DiskError::new("read again", "the volume's directory", &error))?;
         let directory = Directory::read(&*disk)?;
         if !directory.is_used() {
             return Err(OpenError::Missing);

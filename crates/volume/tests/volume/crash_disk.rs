@@ -202,6 +202,9 @@ impl Disk for CrashDisk {
     fn space(&self) -> io::Result<Space> {
         Ok(Space { total_bytes: 1 << 40, free_bytes: 1 << 39 })
     }
+    fn reread(&self) -> io::Result<()> {
+        Ok(())
+    }
     fn store(&self, name: &str) -> io::Result<Box<dyn redb::StorageBackend>> {
         let mut files = self.files.lock().unwrap();
         let made = || Arc::new(CrashFile { content: Mutex::default(), power: self.power.clone() });
