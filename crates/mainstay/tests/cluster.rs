@@ -263,6 +263,10 @@ async fn monitoring(cluster: &Cluster) {
         for series in ["mainstay_epoch{volume=\"files\"} 1", "mainstay_quorum 1", "mainstay_approvals_pending 0"] {
             assert!(text.contains(series), "{endpoint}: {series} is missing");
         }
+        // The primary lives, which is the one thing in b's way.
+        assert!(text.contains("mainstay_promotable{volume=\"files\",candidate=\"b\"} 0"), "{endpoint}: {text}");
+        let blocked = |rule| format!("mainstay_promotion_blocker{{volume=\"files\",candidate=\"b\",rule=\"{rule}\"}}");
+        assert!(text.contains(&format!("{} 1", blocked("R13"))) && text.contains(&format!("{} 0", blocked("R5"))), "{endpoint}");
         for family in ["role", "writable", "peer_up", "fsync_duration_seconds", "replication_lag_bytes", "breaker_open"] {
             assert!(text.contains(&format!("# TYPE mainstay_{family} ")), "{endpoint}: {family} is missing");
         }

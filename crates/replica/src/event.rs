@@ -152,6 +152,8 @@ pub struct Status {
     pub bytes_sent: u64,
     pub bytes_received: u64,
     pub requests_fenced: u64,
+    /// The disk is so full that the view's file cannot grow; it goes on when there is room.
+    pub waits_for_space: bool,
     pub failure: Option<String>,
 }
 

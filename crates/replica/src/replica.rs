@@ -467,6 +467,7 @@ impl Replica {
             bytes_sent: core.counters.bytes_sent,
             bytes_received: core.counters.bytes_received,
             requests_fenced: core.counters.requests_fenced,
+            waits_for_space: volume.is_some_and(|volume| volume.stats().view_waits_for_space),
             failure: core.failed.clone(),
         }
     }

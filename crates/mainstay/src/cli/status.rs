@@ -42,6 +42,12 @@ fn volume_concerns(volume: &VolumeStatus) -> Vec<String> {
             (None, "primary" | "in-sync") => {}
             (None, state) => list.push(format!("volume {name}: the copy on {} is {state}", replica.node)),
         }
+        if replica.waits_for_space {
+            list.push(format!(
+                "volume {name}: the disk under the copy on {} is full; make room and it goes on by itself, nothing is lost",
+                replica.node
+            ));
+        }
     }
     list
 }

@@ -137,6 +137,9 @@ pub struct ReplicaStatus {
     /// Replication traffic since the node started.
     pub bytes_sent: u64,
     pub bytes_received: u64,
+    /// Its disk is full; it goes on when there is room.
+    #[serde(default)]
+    pub waits_for_space: bool,
     pub failure: Option<String>,
 }
 
@@ -220,6 +223,8 @@ pub struct LocalVolume {
     pub resync: Option<ResyncProgress>,
     pub bytes_sent: u64,
     pub bytes_received: u64,
+    #[serde(default)]
+    pub waits_for_space: bool,
     pub failure: Option<String>,
 }
 

@@ -5,16 +5,20 @@ use super::view;
 use crate::host::Host;
 use crate::metrics::Exposition;
 use crate::shell::App;
-use mainstay_cluster::{ClusterState, ProposalState};
+use mainstay_cluster::{ClusterState, Explanation, Observed, ProposalState};
 use mainstay_coordination::Role;
 use mainstay_nfs::Procedure;
-use mainstay_replica::{ServeMode, Status};
+use mainstay_replica::{Replica, ServeMode, Status};
 use mainstay_volume::Stats;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 const ROLES: [&str; 7] = ["primary", "secondary", "catching-up", "resyncing", "voter", "failed", "recovering"];
 const PEER_STATES: [&str; 5] = ["unknown", "rolling-back", "resyncing", "catching-up", "in-step"];
+
+/// R1 to R15.
+const RULES: u32 = 15;
 
 /// Name, help, and where the value is.
 type Figure<T> = (&'static str, &'static str, fn(&T) -> u64);
@@ -25,6 +29,7 @@ struct Sample {
     host: Host,
     status: Option<Status>,
     stats: Option<Stats>,
+    observed: Observed,
 }
 
 impl Sample {
@@ -47,14 +52,17 @@ pub async fn text(app: &Arc<App>) -> String {
     let mut samples = Vec::new();
     for host in app.hosts.all() {
         let name = state.volumes.get(&host.volume).map_or_else(|| host.volume.to_string(), |volume| volume.name.clone());
-        let asked = host.inspect(|replica, now| (replica.status(now), replica.volume().map(|volume| volume.stats()))).await;
-        let (status, stats) = asked.map_or((None, None), |(status, stats)| (Some(status), stats));
-        samples.push(Sample { name, host, status, stats });
+        let ask = |replica: &Replica, now| {
+            (Some(replica.status(now)), replica.volume().map(|volume| volume.stats()), replica.observed(now))
+        };
+        let (status, stats, observed) = host.inspect(ask).await.unwrap_or_default();
+        samples.push(Sample { name, host, status, stats, observed });
     }
     let mut out = Exposition::default();
     node_families(&mut out, app, &state);
     cluster_families(&mut out, &state);
     role_families(&mut out, &samples);
+    promotion_families(&mut out, &state, &samples);
     replication_families(&mut out, &state, &samples);
     storage_families(&mut out, &samples);
     service_families(&mut out, app);
@@ -128,6 +136,31 @@ fn role_families(out: &mut Exposition, samples: &[Sample]) {
     }
 }
 
+/// As this node would explain it: the rules with what it has heard.
+fn promotion_families(out: &mut Exposition, state: &ClusterState, samples: &[Sample]) {
+    let explained: Vec<_> = samples.iter().flat_map(|sample| explanations(state, sample)).collect();
+    out.family("promotable", "gauge", "Whether a replica could be proposed as primary now.");
+    for explanation in &explained {
+        let labels = [("volume", explanation.volume_name.as_str()), ("candidate", &explanation.candidate_name)];
+        out.series("promotable", &labels, u8::from(explanation.promotable()));
+    }
+    out.family("promotion_blocker", "gauge", "Whether a rule stands in the way of that.");
+    for explanation in &explained {
+        let blocking: BTreeSet<String> = explanation.blockers().map(|check| check.rule.to_string()).collect();
+        for rule in (1..=RULES).map(|number| format!("R{number}")) {
+            let labels =
+                [("volume", explanation.volume_name.as_str()), ("candidate", &explanation.candidate_name), ("rule", &rule)];
+            out.series("promotion_blocker", &labels, u8::from(blocking.contains(&rule)));
+        }
+    }
+}
+
+fn explanations(state: &ClusterState, sample: &Sample) -> Vec<Explanation> {
+    let Some(volume) = state.volumes.get(&sample.host.volume) else { return Vec::new() };
+    let others = volume.replicas.iter().filter(|node| volume.primary() != Some(**node));
+    others.map(|node| state.explain_promote(*node, sample.host.volume, &sample.observed)).collect()
+}
+
 fn replication_families(out: &mut Exposition, state: &ClusterState, samples: &[Sample]) {
     let figures: [Figure<Status>; 6] = [
         ("position", "Newest record in memory.", |status| status.position.0),
@@ -161,7 +194,7 @@ fn replication_families(out: &mut Exposition, state: &ClusterState, samples: &[S
 }
 
 fn storage_families(out: &mut Exposition, samples: &[Sample]) {
-    let figures: [Figure<Stats>; 9] = [
+    let figures: [Figure<Stats>; 10] = [
         ("filesystem_free_bytes", "What clients may still write.", |stats| stats.free_bytes),
         ("filesystem_size_bytes", "Size of the volume as clients see it.", |stats| stats.total_bytes),
         ("segment_bytes", "Bytes of all segment files.", |stats| stats.segment_bytes),
@@ -170,6 +203,9 @@ fn storage_families(out: &mut Exposition, samples: &[Sample]) {
         ("checkpoint_position", "Position of the last durable view.", |stats| stats.checkpoint.0),
         ("checksum_mismatches_total", "Blocks whose checksum was wrong.", |stats| stats.checksum_errors),
         ("repaired_blocks_total", "Blocks repaired from another replica.", |stats| stats.repaired),
+        ("view_waits_for_space", "Whether the disk is too full for the view's file to grow.", |stats| {
+            stats.view_waits_for_space.into()
+        }),
         ("scrubbed_bytes_total", "Bytes that the scrub has read.", |stats| stats.scrubbed_bytes),
     ];
     for (name, help, get) in figures {

@@ -99,6 +99,7 @@ fn local_volume(status: Status) -> LocalVolume {
         }),
         bytes_sent: status.bytes_sent,
         bytes_received: status.bytes_received,
+        waits_for_space: status.waits_for_space,
         failure: status.failure,
     }
 }
@@ -252,6 +253,7 @@ fn replica_status(
         resync: local.resync,
         bytes_sent: local.bytes_sent,
         bytes_received: local.bytes_received,
+        waits_for_space: local.waits_for_space,
         failure: local.failure.clone(),
     }
 }
