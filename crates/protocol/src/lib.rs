@@ -8,6 +8,7 @@ pub mod file;
 pub mod ids;
 pub mod limits;
 pub mod peer;
+pub mod planted;
 pub mod record;
 pub mod time;
 

@@ -84,8 +84,6 @@ pub struct Core {
     /// When a purpose may be proposed again after a refusal or an unknown result.
     not_before: BTreeMap<Purpose, Mono>,
     next_ticket: u64,
-    #[cfg(feature = "planted-bugs")]
-    pub bug: Option<crate::Bug>,
 }
 
 impl Core {
@@ -105,18 +103,7 @@ impl Core {
             not_before: BTreeMap::new(),
             next_ticket: 1,
             view,
-            #[cfg(feature = "planted-bugs")]
-            bug: None,
         }
-    }
-
-    /// Whether a known bug is planted; always false, and free, in a normal build.
-    #[inline]
-    pub fn planted(&self, _bug: crate::Bug) -> bool {
-        #[cfg(feature = "planted-bugs")]
-        return self.bug == Some(_bug);
-        #[cfg(not(feature = "planted-bugs"))]
-        false
     }
 
     pub fn state(&self) -> Option<&VolumeState> {

@@ -24,20 +24,3 @@ pub use event::{Effect, Event, Note, PeerStatus, ProposeResult, ResyncStatus, Se
 pub use primary::{APPEND_BYTES_MAX, HELD_MAX, WAITING_MAX};
 pub use replica::Replica;
 pub use stream::WINDOW_BYTES_MAX;
-
-/// Bugs that the simulator plants to prove that it finds them. In a normal build nothing can switch them on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Bug {
-    /// Answers stable requests when records are only in memory.
-    AckBeforeSync,
-    /// Goes on without a silent member before the shrink is decided (against R4).
-    SkipInSyncShrink,
-    /// Takes records of an older epoch (against R2).
-    IgnoreEpochOnReceive,
-    /// Keeps the write verifier although unsynced data may be lost.
-    KeepVerifierAfterLoss,
-    /// Executes a repeated request again.
-    ForgetDuplicateCache,
-    /// Lets the view be checkpointed past the commit point.
-    CheckpointPastCommit,
-}

@@ -1,6 +1,5 @@
 //! The primary: executes clients' requests, replicates the records, commits, and keeps the in-sync set true.
 
-use crate::Bug;
 use crate::core::{Core, Purpose};
 use crate::event::{Effect, Note, PeerStatus, ServeMode};
 use crate::lease::Lease;
@@ -10,6 +9,7 @@ use crate::stream::{Joining, Peer, State, WINDOW_BYTES_MAX};
 use crate::waiting::{Answer, Waiting};
 use mainstay_cluster::{Command, ReignState};
 use mainstay_protocol::peer::{EpochStart, ResyncCursor};
+use mainstay_protocol::planted::{Bug, planted};
 use mainstay_protocol::{
     ClientRequest, Epoch, FileResult, Incarnation, LogPoint, Mono, NodeId, Now, PeerMessage, Position, Record,
 };
@@ -62,7 +62,7 @@ impl Primary {
     /// `None`: not yet (the volume is busy for a moment) or not at all (it failed, and says so in `core`).
     pub fn take_up(core: &mut Core, epoch: Epoch, loss_epoch: u64, now: Now) -> Option<Primary> {
         core.store_promise(epoch);
-        let keep = core.planted(Bug::KeepVerifierAfterLoss);
+        let keep = planted(Bug::KeepVerifierAfterLoss);
         let volume = core.volume.as_mut()?;
         let loss_epoch = if keep { volume.loss_epoch() } else { loss_epoch };
         // A first record that was made before, in this boot, is not made again.
@@ -219,11 +219,11 @@ impl Primary {
 
     fn execute(&mut self, core: &mut Core, ticket: u64, request: &ClientRequest, now: Now) {
         let forgetful = ClientRequest { identity: None, ..request.clone() };
-        let request = if core.planted(Bug::ForgetDuplicateCache) { &forgetful } else { request };
+        let request = if planted(Bug::ForgetDuplicateCache) { &forgetful } else { request };
         let Some(volume) = core.volume.as_mut() else { return };
         match volume.execute(now.wall, self.epoch, request) {
             Outcome::Done { result, at, durable, record: _ } => {
-                let durable = durable && !core.planted(Bug::AckBeforeSync);
+                let durable = durable && !planted(Bug::AckBeforeSync);
                 self.answer_when_committed(core, ticket, result, at, durable, now);
             }
             Outcome::Read { ticket: read, at } => {
@@ -395,7 +395,7 @@ impl Primary {
         let mut members: BTreeSet<NodeId> = core.state().map(|state| state.in_sync.keys().copied().collect()).unwrap_or_default();
         members.extend(self.peers.iter().filter(|(_, peer)| peer.counts()).map(|(node, _)| *node));
         members.insert(core.me.node);
-        if core.planted(Bug::SkipInSyncShrink) {
+        if planted(Bug::SkipInSyncShrink) {
             members.retain(|node| self.peers.get(node).is_none_or(|peer| peer.state == State::Streaming));
         }
         members

@@ -135,11 +135,6 @@ impl Replica {
         observe(&self.core, now)
     }
 
-    #[cfg(feature = "planted-bugs")]
-    pub fn plant(&mut self, bug: crate::Bug) {
-        self.core.bug = Some(bug);
-    }
-
     // ---- inputs ----------------------------------------------------------------------------------------------------------
 
     fn on_peer(&mut self, envelope: Envelope, now: Now) {

@@ -1,6 +1,5 @@
 //! The secondary: follows the primary's log, or catches up by what changed; serves reads when there is no primary (R15).
 
-use crate::Bug;
 use crate::core::Core;
 use crate::event::{Effect, Note, ServeMode};
 use crate::primary::HELD_MAX;
@@ -8,6 +7,7 @@ use crate::source::BATCH_BYTES_MAX;
 use bytes::Bytes;
 use mainstay_cluster::WithoutPrimary;
 use mainstay_protocol::peer::{ChangeBatch, EpochStart, ListItem, ListQuery, ResyncCursor};
+use mainstay_protocol::planted::{Bug, planted};
 use mainstay_protocol::{
     ClientRequest, Epoch, FileError, FileRequest, FileResult, LogPoint, Mono, NodeId, Now, PeerMessage, Position, Record,
 };
@@ -84,7 +84,7 @@ impl Secondary {
     /// Judges the epoch of anything a primary sends: an older one is told that it is fenced (R2).
     pub fn admits(&mut self, core: &mut Core, from: NodeId, epoch: Epoch) -> bool {
         let floor = core.promise.floor().max(self.epoch).max(core.view_epoch());
-        if epoch < floor && !core.planted(Bug::IgnoreEpochOnReceive) {
+        if epoch < floor && !planted(Bug::IgnoreEpochOnReceive) {
             core.counters.requests_fenced += 1;
             core.note(Note::RefusedOld { from, epoch });
             core.send(from, PeerMessage::Fenced { promised: floor });
@@ -159,7 +159,7 @@ impl Secondary {
         if append.sync_to > volume.durable() {
             volume.want_sync(append.sync_to.min(last));
         }
-        let past = if core.planted(Bug::CheckpointPastCommit) { last } else { append.commit_durable.min(last) };
+        let past = if planted(Bug::CheckpointPastCommit) { last } else { append.commit_durable.min(last) };
         let Some(volume) = core.volume.as_mut() else { return };
         volume.set_committed(past);
         self.commit = self.commit.max(append.commit.min(last));
@@ -180,7 +180,7 @@ impl Secondary {
             return;
         }
         let received = volume.last().position;
-        let durable = if core.planted(Bug::AckBeforeSync) { received } else { volume.durable() };
+        let durable = if planted(Bug::AckBeforeSync) { received } else { volume.durable() };
         // A copy with holes from a resync acknowledges nothing as applied, but holds and syncs what it is sent.
         let applied = if volume.complete() { received } else { Position(0) };
         core.send(to, PeerMessage::Acknowledge { epoch: self.epoch, received, durable, applied });

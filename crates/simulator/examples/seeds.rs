@@ -58,7 +58,7 @@ fn scenarios_named(name: &str) -> Result<Vec<Scenario>, String> {
 }
 
 fn bug_named(name: &str) -> Result<Bug, String> {
-    let bugs = mainstay_simulator::BUGS;
+    let bugs = Bug::ALL;
     let known = || bugs.iter().map(|bug| format!("{bug:?}")).collect::<Vec<_>>().join(", ");
     bugs.iter().find(|bug| format!("{bug:?}") == name).copied().ok_or_else(|| format!("no bug {name}; there are {}", known()))
 }

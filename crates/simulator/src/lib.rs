@@ -26,18 +26,8 @@ pub mod trace;
 pub mod workload;
 pub mod world;
 
-pub use mainstay_replica::Bug;
+pub use mainstay_protocol::planted::Bug;
 pub use run::{Options, Outcome, run};
 pub use scenario::{Plan, Scenario};
 pub use trace::Trace;
 pub use world::{Stats, Violation, World};
-
-/// Every bug that can be planted.
-pub const BUGS: [Bug; 6] = [
-    Bug::AckBeforeSync,
-    Bug::SkipInSyncShrink,
-    Bug::IgnoreEpochOnReceive,
-    Bug::KeepVerifierAfterLoss,
-    Bug::ForgetDuplicateCache,
-    Bug::CheckpointPastCommit,
-];

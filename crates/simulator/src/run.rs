@@ -4,7 +4,7 @@ use crate::queue::SECOND;
 use crate::scenario::Scenario;
 use crate::trace::Trace;
 use crate::world::{Stats, Violation, World};
-use mainstay_replica::Bug;
+use mainstay_protocol::planted::Bug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What is not part of the seed.

@@ -21,8 +21,9 @@ use crate::scenario::{A, Action, Approvals, B, NODES, Plan, W};
 use crate::trace::{Trace, TraceHash};
 use mainstay_cluster::{Actor, ClusterState, Command, ExportSettings, NodeKind, Policy, Settings, WithoutPrimary};
 use mainstay_coordination::model::{self, DeliveryKind, Model};
+use mainstay_protocol::planted::{self, Bug};
 use mainstay_protocol::{ClusterId, Incarnation, Mono, NodeId, Timestamp, VolumeId};
-use mainstay_replica::{Bug, ProposeResult};
+use mainstay_replica::ProposeResult;
 use mainstay_volume::{Options as VolumeOptions, Volume};
 use operators::Operators;
 use std::collections::{BTreeMap, BTreeSet};
@@ -99,7 +100,6 @@ pub struct World {
     pub violations: Vec<Violation>,
     pub hash: TraceHash,
     trace: Trace,
-    bug: Option<Bug>,
     /// The faults are over.
     pub healing: bool,
     /// Clients finish what they have and begin nothing new.
@@ -109,6 +109,7 @@ pub struct World {
 
 impl World {
     pub fn new(seed: u64, plan: impl FnOnce(&mut Rng) -> Plan, trace: Trace, bug: Option<Bug>) -> World {
+        planted::plant(bug.as_slice());
         let mut rng = Rng::new(seed);
         let plan = plan(&mut rng.fork());
         let state = initial_state(&plan);
@@ -130,7 +131,6 @@ impl World {
             violations: Vec::new(),
             hash: TraceHash::default(),
             trace,
-            bug,
             healing: false,
             closing: false,
             marks: healing::Marks::default(),

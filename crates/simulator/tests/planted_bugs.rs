@@ -4,7 +4,7 @@
 mod common;
 
 use common::run_all;
-use mainstay_simulator::{BUGS, Bug, Options, Outcome, Scenario, scenarios};
+use mainstay_simulator::{Bug, Options, Outcome, Scenario, scenarios};
 
 fn must_be_found(bug: Bug, scenario: Scenario, within_seeds: u64) -> Outcome {
     let outcomes = run_all(&[scenario], 0..within_seeds, Options { bug: Some(bug), ..Options::default() });
@@ -48,5 +48,5 @@ fn checkpointing_past_the_commit_point_is_found() {
 
 #[test]
 fn every_bug_has_its_test() {
-    assert_eq!(BUGS.len(), 6);
+    assert_eq!(Bug::ALL.len(), 6);
 }

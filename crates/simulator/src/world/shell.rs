@@ -365,7 +365,7 @@ impl World {
         let node = self.nodes.get_mut(&id).expect("nodes never vanish");
         let settings = Settings { node: id, incarnation: Incarnation(node.incarnation), volume: VOLUME };
         let replica = Replica::new(settings, volume, node.promise, view, node.clock.now(now));
-        let process = Box::new(Process::new(self.plant(replica)));
+        let process = Box::new(Process::new(replica));
         let node = self.nodes.get_mut(&id).expect("nodes never vanish");
         node.process = Some(process);
         node.state = NodeState::Running;
@@ -374,13 +374,6 @@ impl World {
         self.schedule_coordination();
         self.step(id, ReplicaEvent::Tick);
         self.announce(id);
-    }
-
-    fn plant(&self, mut replica: Replica) -> Replica {
-        if let Some(bug) = self.bug {
-            replica.plant(bug);
-        }
-        replica
     }
 
     fn open_failed(&mut self, id: NodeId, error: String) {
