@@ -5,6 +5,7 @@ use crate::digest::Digest;
 use crate::evidence::{Basis, Contact, CopyReport, CopyState, Evidence, EvidenceField, FencingProof, Known, Loss, Observed};
 use crate::refusal::{RefusalKind, Rule};
 use crate::state::{ClusterState, MaintenanceState, Node, Policy, ProposalState, ReignState, VolumeState, WithoutPrimary};
+use mainstay_protocol::planted::{Bug, planted};
 use mainstay_protocol::{Epoch, NodeId, ProposalId, VolumeId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -72,16 +73,29 @@ const CHECKS: &[(Rule, &str, CheckFunction)] = &[
     (Rule::R15, "what replicas do meanwhile", meanwhile),
 ];
 
+/// Rules that a planted bug has made the cluster forget.
+fn forgotten(rule: Rule) -> bool {
+    let returning = planted(Bug::PromoteOnReturn);
+    match rule {
+        Rule::R3 | Rule::R5 | Rule::R6 | Rule::R11 => returning,
+        Rule::R10 => returning || planted(Bug::IgnoreMaintenance),
+        Rule::R13 => returning || planted(Bug::PromoteOverLivePrimary),
+        Rule::R8 => planted(Bug::RetryForever),
+        _ => false,
+    }
+}
+
 impl Plan<'_> {
     /// The refusal, if any check refuses. What is known to be wrong goes before what is not known.
     pub fn refusal(&self) -> Option<RefusalKind> {
-        let refusals = CHECKS.iter().filter_map(|(_, _, judge)| judge(self).err());
+        let refusals = CHECKS.iter().filter(|(rule, ..)| !forgotten(*rule)).filter_map(|(_, _, judge)| judge(self).err());
         let (unknown, wrong): (Vec<_>, Vec<_>) = refusals.partition(RefusalKind::unknown);
         wrong.into_iter().chain(unknown).next()
     }
 
     pub fn checks(&self) -> Vec<Check> {
-        let mut checks: Vec<Check> = CHECKS.iter().map(|(rule, claim, judge)| check(*rule, claim, judge(self))).collect();
+        let known = CHECKS.iter().filter(|(rule, ..)| !forgotten(*rule));
+        let mut checks: Vec<Check> = known.map(|(rule, claim, judge)| check(*rule, claim, judge(self))).collect();
         checks.sort_by_key(|check| check.rule);
         checks
     }

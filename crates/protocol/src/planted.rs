@@ -19,6 +19,64 @@ pub enum Bug {
     ForgetDuplicateCache,
     /// Lets the view be checkpointed past the commit point.
     CheckpointPastCommit,
+    /// Answers although the lease has run out (against R13).
+    ServeAfterLease,
+    /// Obeys a roll-back that answers an older Hello: what was acknowledged since is taken back (against R9).
+    LateRollBack,
+    /// Says "try later" to a request that the previous primary may have executed: the client asks anew, and it happens twice.
+    TryLaterToRepeated,
+    /// Adds a secondary to the in-sync set before it holds everything from before (against R4).
+    GrowEarly,
+    /// Does not wait for a secondary on its way into the in-sync set (against R4).
+    JoinUncounted,
+
+    // ---- promises and leases ----
+    /// Calls a promise durable before it is stored (against R2).
+    PromiseInMemory,
+    /// A node that restarted says at once that no lease it promised can be alive (against R13).
+    NoQuietTime,
+
+    // ---- rules ----
+    /// A node that comes back is promoted without anybody's approval, whatever its copy and the primary are like (against R3, R5, R7, R13).
+    PromoteOnReturn,
+    /// A promotion fails when what the candidate lacks is not copied within a fixed time (against R11).
+    SyncDeadline,
+    /// A promotion that failed is tried again, for ever (against R8).
+    RetryForever,
+    /// Maintenance does not hold promotions (against R10).
+    IgnoreMaintenance,
+    /// The evidence may change after its approval (against R14).
+    ApproveUnseen,
+    /// Grants an epoch on the candidate's promise alone (against R2).
+    GrantWithoutMajority,
+    /// The old primary being heard does not stand in the way (against R13).
+    PromoteOverLivePrimary,
+
+    // ---- storage ----
+    /// Calls the log durable without syncing it.
+    SkipSync,
+    /// Opening a volume believes what a failed sync left in the page cache.
+    TrustCacheAfterFailedSync,
+    /// Serves blocks whose checksum does not match.
+    UnverifiedReads,
+    /// Calls records durable that a crash behind a resync would throw away.
+    DurableDuringHold,
+    /// Uses a segment again that the view's file still needs.
+    RecycleLive,
+    /// A file that was cut and grows again shows its old bytes.
+    TruncateKeepsTail,
+
+    // ---- resync ----
+    /// What was removed while a replica was away stays on it.
+    ResyncForgetsRemovals,
+    /// A resync that was interrupted begins from the start (against R11).
+    ResyncFromZero,
+
+    // ---- NFS ----
+    /// A listing that goes on behind a cookie leaves out the next entry.
+    ListingSkipsEntry,
+    /// COMMIT answers before the data is on any disk.
+    CommitLies,
 }
 
 impl Bug {
@@ -30,6 +88,30 @@ impl Bug {
         Bug::KeepVerifierAfterLoss,
         Bug::ForgetDuplicateCache,
         Bug::CheckpointPastCommit,
+        Bug::ServeAfterLease,
+        Bug::LateRollBack,
+        Bug::TryLaterToRepeated,
+        Bug::GrowEarly,
+        Bug::JoinUncounted,
+        Bug::PromiseInMemory,
+        Bug::NoQuietTime,
+        Bug::PromoteOnReturn,
+        Bug::SyncDeadline,
+        Bug::RetryForever,
+        Bug::IgnoreMaintenance,
+        Bug::ApproveUnseen,
+        Bug::GrantWithoutMajority,
+        Bug::PromoteOverLivePrimary,
+        Bug::SkipSync,
+        Bug::TrustCacheAfterFailedSync,
+        Bug::UnverifiedReads,
+        Bug::DurableDuringHold,
+        Bug::RecycleLive,
+        Bug::TruncateKeepsTail,
+        Bug::ResyncForgetsRemovals,
+        Bug::ResyncFromZero,
+        Bug::ListingSkipsEntry,
+        Bug::CommitLies,
     ];
 }
 

@@ -6,6 +6,7 @@ use crate::lease::Promise;
 use bytes::Bytes;
 use mainstay_cluster::{ClusterState, Command, VolumeState};
 use mainstay_protocol::peer::Envelope;
+use mainstay_protocol::planted::{Bug, planted};
 use mainstay_protocol::{Epoch, Mono, NodeId, Now, PeerMessage, Position};
 use mainstay_volume::{Volume, VolumeError};
 use std::collections::{BTreeMap, BTreeSet};
@@ -201,6 +202,9 @@ impl Core {
 
     pub fn store_promise(&mut self, epoch: Epoch) {
         if let Some(promise) = self.promise.raise(epoch, self.view.version) {
+            if planted(Bug::PromiseInMemory) {
+                return self.promise.stored(promise);
+            }
             self.out.push(Effect::StorePromise(promise));
         }
     }

@@ -7,6 +7,7 @@ use crate::secondary::first_in_line;
 use mainstay_cluster::{
     Actor, Command, Contact, CopyReport, CopyState, EvidenceField, Explanation, Known, Observed, Proposal, ProposalState, Verdict,
 };
+use mainstay_protocol::planted::{Bug, planted};
 use mainstay_protocol::{Mono, NodeId, Now, ProposalId};
 use std::collections::BTreeMap;
 
@@ -105,6 +106,9 @@ impl Gate {
 
     /// Proposes when the primary is missing and this node is the one to say so.
     fn watch(&mut self, core: &mut Core, now: Now) {
+        if planted(Bug::PromoteOnReturn) && now.mono.ms_since(self.booted) < 2 * core.timing.missing_ms {
+            return self.propose(core, core.me.node, &observe(core, now), now);
+        }
         let member = core.state().is_some_and(|state| state.in_sync.contains_key(&core.me.node));
         let fit = core.failed.is_none() && core.volume.as_ref().is_some_and(|volume| volume.complete());
         let soon = now.mono < self.next_attempt;
@@ -120,11 +124,15 @@ impl Gate {
         self.next_attempt = now.mono.after_ms(core.timing.retry_ms);
         let observed = observe(core, now);
         let Some(candidate) = choose(core, &observed, now) else { return };
-        let explanation = core.view.explain_promote(candidate, core.me.volume, &observed);
+        self.propose(core, candidate, &observed, now);
+    }
+
+    fn propose(&mut self, core: &mut Core, candidate: NodeId, observed: &Observed, now: Now) {
+        let explanation = core.view.explain_promote(candidate, core.me.volume, observed);
         if !explanation.promotable() {
             return self.explain_once(core, blockers(&explanation));
         }
-        let Some(evidence) = core.view.evidence(candidate, core.me.volume, &observed) else { return };
+        let Some(evidence) = core.view.evidence(candidate, core.me.volume, observed) else { return };
         let command = Command::Propose {
             volume: core.me.volume,
             candidate,

@@ -145,7 +145,7 @@ impl Primary {
     }
 
     fn holds_lease(&self, now: Now) -> bool {
-        now.mono < self.lease_until
+        now.mono < self.lease_until || planted(Bug::ServeAfterLease)
     }
 
     pub fn lease_ms(&self, now: Now) -> u64 {
@@ -393,7 +393,7 @@ impl Primary {
     /// Who must hold a record before it counts: the in-sync set, and those on their way into it.
     fn members(&self, core: &Core) -> BTreeSet<NodeId> {
         let mut members: BTreeSet<NodeId> = core.state().map(|state| state.in_sync.keys().copied().collect()).unwrap_or_default();
-        members.extend(self.peers.iter().filter(|(_, peer)| peer.counts()).map(|(node, _)| *node));
+        members.extend(self.peers.iter().filter(|(_, peer)| peer.counts() && !planted(Bug::JoinUncounted)).map(|(node, _)| *node));
         members.insert(core.me.node);
         if planted(Bug::SkipInSyncShrink) {
             members.retain(|node| self.peers.get(node).is_none_or(|peer| peer.state == State::Streaming));
@@ -495,7 +495,7 @@ impl Primary {
                 self.want_durable(core, from);
                 self.measure_lease(core);
             }
-            Joining::Counted { from } if peer.durable >= from => {
+            Joining::Counted { from } if peer.durable >= from || planted(Bug::GrowEarly) => {
                 let command = Command::GrowInSync {
                     volume: core.me.volume,
                     epoch: self.epoch,

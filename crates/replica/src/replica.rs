@@ -10,6 +10,7 @@ use crate::secondary::{Append, Secondary, no_primary_can_serve};
 use bytes::Bytes;
 use mainstay_cluster::{ClusterState, Command, Observed};
 use mainstay_protocol::peer::Envelope;
+use mainstay_protocol::planted::{Bug, planted};
 use mainstay_protocol::{Epoch, FileError, Mono, NodeId, Now, PeerMessage};
 use mainstay_volume::{Volume, VolumeEvent};
 use std::collections::BTreeMap;
@@ -265,6 +266,7 @@ impl Replica {
 
     fn take_up(&mut self, epoch: Epoch, now: Now) {
         let fit = self.core.volume.as_ref().is_some_and(|volume| volume.complete() && volume.last().epoch <= epoch);
+        let fit = fit && !(planted(Bug::SyncDeadline) && epoch > Epoch(1));
         let loss_epoch = self.core.state().map_or(0, |state| state.loss_epoch);
         let primary = if fit { Primary::take_up(&mut self.core, epoch, loss_epoch, now) } else { None };
         match primary {

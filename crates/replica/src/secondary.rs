@@ -213,7 +213,7 @@ impl Secondary {
         let Some(volume) = core.volume.as_mut() else { return };
         let last = volume.last();
         // It answers a Hello. A late one must not take back what was taken, acknowledged and committed since.
-        if answers != last {
+        if answers != last && !planted(Bug::LateRollBack) {
             return;
         }
         if to.position >= last.position {
@@ -378,7 +378,9 @@ impl Secondary {
     /// the duplicate request cache could not know it again. So it waits, or the connection is reset and the same number comes
     /// again.
     fn hold(&mut self, core: &mut Core, ticket: u64, request: ClientRequest) {
-        if self.held.len() < HELD_MAX {
+        if planted(Bug::TryLaterToRepeated) {
+            core.out.push(Effect::Reply { ticket, result: Err(FileError::TryLater.into()) });
+        } else if self.held.len() < HELD_MAX {
             self.held.push_back((ticket, request));
         } else {
             core.out.push(Effect::Abandon { ticket });

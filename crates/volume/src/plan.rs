@@ -16,6 +16,7 @@ use crate::extents::Piece;
 use crate::view::{View, ViewError};
 use bytes::Bytes;
 use mainstay_protocol::file::{Before, FileOk, SpaceStat, Wcc};
+use mainstay_protocol::planted::{Bug, planted};
 use mainstay_protocol::record::Change;
 use mainstay_protocol::{
     Attributes, Caller, ClientRequest, ClusterId, Epoch, FileError, FileFailure, FileId, FileKind, FileRequest, FileResult,
@@ -227,7 +228,7 @@ impl Planner<'_> {
             Ok(Step::Read(read)) => Ok(Planned::Read(PlannedRead { at: self.seen, ..read })),
             Ok(Step::Reply(ok)) => {
                 // A request to change that finds nothing to do vouches for the change that was made before it.
-                let durable = changes || matches!(ok, FileOk::Committed { .. });
+                let durable = changes || (matches!(ok, FileOk::Committed { .. }) && !planted(Bug::CommitLies));
                 Ok(Planned::Reply { result: Ok(ok), at: self.seen, durable })
             }
             Err(Stop::Refuse(error)) => {

@@ -17,6 +17,7 @@ use crate::input;
 use crate::limits::PROPOSALS_CLOSED_MAX;
 use crate::refusal::RefusalKind;
 use crate::state::{Approval, ClusterState, LapsedPromise, Proposal, ProposalState, Reign, ReignState};
+use mainstay_protocol::planted::{Bug, planted};
 use mainstay_protocol::{Epoch, Incarnation, NodeId, ProposalId, Timestamp, VolumeId};
 use std::collections::BTreeMap;
 
@@ -35,6 +36,10 @@ impl ClusterState {
         self.last_proposal = ProposalId(self.last_proposal.0 + 1);
         let id = self.last_proposal;
         let evidence_hash = evidence.hash();
+        let unasked = planted(Bug::PromoteOnReturn).then(|| {
+            let expires_at = self.after_approval_time(*at);
+            Approval { actor: proposer.clone(), evidence_hash, at: *at, expires_at }
+        });
         let proposal = Proposal {
             volume: *volume,
             candidate: *candidate,
@@ -44,8 +49,8 @@ impl ClusterState {
             proposer: proposer.clone(),
             at: *at,
             expires_at: self.after_approval_time(*at),
-            state: ProposalState::Pending,
-            approval: None,
+            state: if unasked.is_some() { ProposalState::Fencing } else { ProposalState::Pending },
+            approval: unasked,
             lapsed: BTreeMap::new(),
             granted: None,
         };
@@ -180,7 +185,7 @@ impl ClusterState {
 
     fn what_changed(&self, id: ProposalId) -> Option<(EvidenceField, String)> {
         let proposal = self.proposals.get(&id)?;
-        if !matches!(proposal.state, ProposalState::Pending | ProposalState::Fencing) {
+        if !matches!(proposal.state, ProposalState::Pending | ProposalState::Fencing) || planted(Bug::ApproveUnseen) {
             return None;
         }
         let volume = self.volumes.get(&proposal.volume)?;
@@ -274,7 +279,7 @@ impl ClusterState {
         let Some(proposal) = self.proposals.get(&id) else { return false };
         let approved = proposal.approval.as_ref().is_some_and(|approval| approval.evidence_hash == proposal.evidence_hash);
         let candidate = self.promised_in_this_boot(proposal, proposal.candidate);
-        let majority = proposal.lapsed.len() >= self.majority();
+        let majority = proposal.lapsed.len() >= self.majority() || planted(Bug::GrantWithoutMajority);
         let unblocked = self.own_plan(id, proposal).is_ok_and(|plan| plan.refusal().is_none());
         proposal.state == ProposalState::Fencing && approved && candidate && majority && unblocked
     }

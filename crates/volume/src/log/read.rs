@@ -10,6 +10,7 @@ use crate::place::{Place, StoredExtent};
 use crate::segment::{self, FRAGMENT_HEADER_BYTES, FRAGMENT_MAGIC, FragmentHeader, u32_at};
 use bytes::Bytes;
 use mainstay_protocol::limits::BLOCK_BYTES;
+use mainstay_protocol::planted::{Bug, planted};
 use mainstay_protocol::record::{HEADER_BYTES, block_count, crc32c};
 use mainstay_protocol::{Position, Record, RecordHeader, VolumeId};
 use std::sync::Arc;
@@ -220,6 +221,7 @@ impl Layout {
     fn verify(&self, data: &[u8]) -> Result<(), usize> {
         let mut blocks = data.chunks(BLOCK_BYTES).zip(&self.sums).enumerate();
         match blocks.find(|(_, (block, sum))| crc32c(block) != **sum) {
+            Some(_) if planted(Bug::UnverifiedReads) => Ok(()),
             Some((index, _)) => Err(self.first_block + index),
             None => Ok(()),
         }

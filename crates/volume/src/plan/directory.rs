@@ -5,6 +5,7 @@ use super::{Planner, Step, Steps, Stop, attributes};
 use crate::view::CookieEntry;
 use bytes::Bytes;
 use mainstay_protocol::file::{DirectoryEntry, FileOk};
+use mainstay_protocol::planted::{Bug, planted};
 use mainstay_protocol::{FileError, FileId, FileKind, InodeRow};
 
 /// XDR bytes of a READDIR reply besides its entries: status, attributes, verifier, end marks (RFC 1813 3.3.16).
@@ -85,7 +86,8 @@ impl Planner<'_> {
             listing.push(inode, Bytes::from_static(name), at, Some(&row));
         }
         let view = self.view;
-        for entry in view.entries_after(dir.file.inode, cookie.max(DOT_DOT))? {
+        let skip = usize::from(planted(Bug::ListingSkipsEntry) && cookie > DOT_DOT);
+        for entry in view.entries_after(dir.file.inode, cookie.max(DOT_DOT))?.skip(skip) {
             let CookieEntry { cookie, name, file } = entry?;
             if !listing.reserve(&name) {
                 return Ok(false);

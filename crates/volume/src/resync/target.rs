@@ -6,6 +6,7 @@ use crate::place::{Place, StoredExtent};
 use crate::view::{ResyncState, View, ViewError};
 use mainstay_protocol::limits::PAYLOAD_BYTES_MAX;
 use mainstay_protocol::peer::{ChangeBatch, ChangedInode, EpochStart, ListItem, ListQuery, ResyncCursor};
+use mainstay_protocol::planted::{Bug, planted};
 use mainstay_protocol::record::COOKIE_BASE;
 use mainstay_protocol::{FileKind, LogPoint, Position};
 use std::collections::BTreeSet;
@@ -39,6 +40,7 @@ impl View {
         if let Some(ResyncState::Walking { cursor, .. }) = &self.now.resync
             && cursor.base == base
             && cursor.since == since
+            && !planted(Bug::ResyncFromZero)
         {
             return Ok(*cursor);
         }
@@ -92,7 +94,7 @@ impl View {
             let to = if stopped { batch.next.within } else { u64::MAX };
             lists.extend(self.compare(item, after, to)?.map(|query| (query, to)));
         }
-        if inodes_digest(self, from.inode, batch.next.inode)? != batch.existing {
+        if inodes_digest(self, from.inode, batch.next.inode)? != batch.existing && !planted(Bug::ResyncForgetsRemovals) {
             lists.push((ListQuery::Inodes { after: from.inode, to: batch.next.inode }, batch.next.inode));
         }
         if lists.is_empty() {

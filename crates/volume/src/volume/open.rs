@@ -9,6 +9,7 @@ use crate::log::recover::{Directory, Wanted, create_log, recover};
 use crate::options::Options;
 use crate::place::SegmentId;
 use crate::view::{ResyncState, View, ViewError, ViewOptions};
+use mainstay_protocol::planted::{Bug, planted};
 use mainstay_protocol::{ClusterId, VolumeId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -61,7 +62,9 @@ impl Volume {
     /// Recovery: the newest whole prefix that the disk holds, made durable.
     pub fn open(disk: Arc<dyn Disk>, cluster: ClusterId, id: VolumeId, options: Options) -> Result<Volume, OpenError> {
         options.check()?;
-        disk.reread().map_err(|error| DiskError::new("read again", "the volume's directory", &error))?;
+        if !planted(Bug::TrustCacheAfterFailedSync) {
+            disk.reread().map_err(|error| DiskError::new("read again", "the volume's directory", &error))?;
+        }
         let directory = Directory::read(&*disk)?;
         if !directory.is_used() {
             return Err(OpenError::Missing);

@@ -9,6 +9,7 @@ use crate::view::{ResyncState, ViewError};
 use bytes::Bytes;
 use mainstay_protocol::LogPoint;
 use mainstay_protocol::peer::{ChangeBatch, EpochStart, ListItem, ListQuery, ResyncCursor};
+use mainstay_protocol::planted::{Bug, planted};
 
 impl Volume {
     // ---- source ----------------------------------------------------------------------------------------------------------
@@ -124,7 +125,7 @@ impl Volume {
             }
             return;
         }
-        self.hold = Some(self.durable());
+        self.hold = Some(self.durable()).filter(|_| !planted(Bug::DurableDuringHold));
         self.log_continues();
     }
 

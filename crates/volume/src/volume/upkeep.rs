@@ -11,6 +11,7 @@ use crate::options::{Options, Stats};
 use crate::place::{SegmentId, StoredExtent};
 use crate::scrub::Scrub;
 use crate::view::{CheckpointDone, CheckpointJob, View, ViewError};
+use mainstay_protocol::planted::{Bug, planted};
 use mainstay_protocol::{LogPoint, Mono, Now, Position};
 use std::collections::{BTreeSet, VecDeque};
 
@@ -324,7 +325,7 @@ impl Volume {
         }
         let dead = |id: &SegmentId| {
             self.view.live_bytes(*id) == 0
-                && !self.upkeep.checkpointed_live.contains(id)
+                && (!self.upkeep.checkpointed_live.contains(id) || planted(Bug::RecycleLive))
                 && !self.upkeep.frozen.as_ref().is_some_and(|frozen| frozen.live.contains(id))
                 && !self.reads.is_busy(*id)
                 && self.upkeep.compaction.segment() != Some(*id)
