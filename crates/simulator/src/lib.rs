@@ -15,20 +15,26 @@ pub mod checkers;
 pub mod clock;
 pub mod disk;
 pub mod files;
+pub mod minimise;
 pub mod network;
 pub mod nfs_client;
+pub mod numbers;
 pub mod queue;
 pub mod rng;
 pub mod run;
 pub mod scenario;
 pub mod scenarios;
+pub mod timeline;
 pub mod trace;
 pub mod workload;
 pub mod world;
 
 pub use mainstay_replica::Bug;
-pub use run::{Options, Outcome, run};
+pub use minimise::{Minimised, minimise};
+pub use numbers::Numbers;
+pub use run::{Options, Outcome, plan, run, run_plan};
 pub use scenario::{Plan, Scenario};
+pub use timeline::Timeline;
 pub use trace::Trace;
 pub use world::{Stats, Violation, World};
 

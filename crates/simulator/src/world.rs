@@ -8,6 +8,7 @@ mod faults;
 mod healing;
 mod node;
 mod operators;
+mod record;
 mod shell;
 
 pub use clients::{Client, ClientEvent};
@@ -15,9 +16,11 @@ pub use node::{Node, NodeEvent, NodeState};
 
 use crate::checkers::Checkers;
 use crate::network::Network;
+use crate::numbers::Tally;
 use crate::queue::{Queue, SECOND, Time};
 use crate::rng::Rng;
 use crate::scenario::{A, Action, Approvals, B, NODES, Plan, W};
+use crate::timeline::MarkKind;
 use crate::trace::{Trace, TraceHash};
 use mainstay_cluster::{Actor, ClusterState, Command, ExportSettings, NodeKind, Policy, Settings, WithoutPrimary};
 use mainstay_coordination::model::{self, DeliveryKind, Model};
@@ -105,6 +108,9 @@ pub struct World {
     /// Clients finish what they have and begin nothing new.
     closing: bool,
     marks: healing::Marks,
+    tally: Tally,
+    /// Only when the timeline is wanted.
+    recording: Option<Box<record::Recording>>,
 }
 
 impl World {
@@ -134,6 +140,8 @@ impl World {
             healing: false,
             closing: false,
             marks: healing::Marks::default(),
+            tally: Tally::default(),
+            recording: None,
             rng,
         };
         world.begin();
@@ -201,6 +209,9 @@ impl World {
                 self.act(action);
             }
         }
+        if self.recording.is_some() {
+            self.observe();
+        }
     }
 
     /// Text of what happens, made only when somebody reads it.
@@ -213,6 +224,7 @@ impl World {
 
     pub fn violate(&mut self, property: &'static str, text: String) {
         self.trace(Trace::Brief, || format!("VIOLATION {property}: {text}"));
+        self.mark_violation(property, &text);
         self.violations.push(Violation { property, at: self.queue.now(), text });
     }
 
@@ -247,7 +259,11 @@ impl World {
                     ticket,
                     result: match result {
                         model::ProposeResult::Accepted(_) => ProposeResult::Accepted,
-                        model::ProposeResult::Refused(refusal) => ProposeResult::Refused(refusal),
+                        model::ProposeResult::Refused(refusal) => {
+                            self.tally.refused(refusal.rule);
+                            self.mark(node, MarkKind::Refusal, || refusal.message.clone());
+                            ProposeResult::Refused(refusal)
+                        }
                         model::ProposeResult::Unknown => ProposeResult::Unknown,
                     },
                 },
@@ -273,6 +289,7 @@ impl World {
             }
         }
         self.trace(Trace::Brief, || decision_text(&before, &newest));
+        self.note_decision(&before, &newest);
         self.checkers.decided(now, &before, &newest, &self.nodes, &mut self.violations);
     }
 

@@ -8,6 +8,7 @@ use crate::disk::Crash;
 use crate::network::End;
 use crate::queue::{MICROSECOND, MILLISECOND, SECOND, Time};
 use crate::rng::Rng;
+use crate::timeline::MarkKind;
 use crate::trace::Trace;
 use mainstay_cluster::Command;
 use mainstay_protocol::peer::Envelope;
@@ -176,7 +177,10 @@ impl World {
     fn note(&mut self, id: NodeId, note: Note) {
         match &note {
             Note::ResyncByChange { .. } => self.stats.resyncs_by_change += 1,
-            Note::RolledBack { .. } => self.stats.roll_backs += 1,
+            Note::RolledBack { to, records, .. } => {
+                self.stats.roll_backs += 1;
+                self.mark(id, MarkKind::RollBack, || format!("{records} records above {to} are in quarantine"));
+            }
             _ => {}
         }
         self.trace(Trace::Brief, || format!("{id} notes {note:?}"));
@@ -197,6 +201,7 @@ impl World {
         let now = self.queue.now();
         self.checkers.sent(now, to, &envelope, &self.decided, &mut self.violations);
         self.trace(Trace::Full, || format!("{from} -> {to} {}", envelope_text(&envelope)));
+        self.mark_message(to, &envelope);
         let arrivals = self.network.send(now, End::Node(from), End::Node(to), MESSAGE_BYTES + payload);
         let envelope = if self.rng.one_in(ENCODE_ONE_IN) { through_the_wire(envelope) } else { envelope };
         if let Some(at) = arrivals.second {
@@ -371,6 +376,9 @@ impl World {
         node.state = NodeState::Running;
         let incarnation = node.incarnation;
         self.trace(Trace::Brief, || format!("{id} boots as i{incarnation}"));
+        self.mark(id, MarkKind::Boot, || format!("boot {incarnation}"));
+        self.tally.returned(now, id);
+        self.weigh_copies();
         self.schedule_coordination();
         self.step(id, ReplicaEvent::Tick);
         self.announce(id);
@@ -411,11 +419,15 @@ impl World {
 
     fn stopped(&mut self, id: NodeId) {
         self.trace(Trace::Brief, || format!("{id} has stopped"));
-        self.crash(id, Crash::Process);
+        self.end_process(id, Crash::Process, true);
+    }
+
+    pub(super) fn crash(&mut self, id: NodeId, crash: Crash) {
+        self.end_process(id, crash, false);
     }
 
     /// The process is gone. What the disk was in the middle of is done in part.
-    pub(super) fn crash(&mut self, id: NodeId, crash: Crash) {
+    fn end_process(&mut self, id: NodeId, crash: Crash, asked: bool) {
         let now = self.queue.now();
         let node = self.nodes.get_mut(&id).expect("nodes never vanish");
         if node.state == NodeState::Off {
@@ -442,6 +454,8 @@ impl World {
         }
         self.model.stop(Mono(now), id);
         self.schedule_coordination();
+        self.mark_crash(id, crash, asked);
+        self.weigh_copies();
     }
 }
 
