@@ -25,7 +25,7 @@ use crate::trace::{Trace, TraceHash};
 use mainstay_cluster::{Actor, ClusterState, Command, ExportSettings, NodeKind, Policy, Settings, WithoutPrimary};
 use mainstay_coordination::model::{self, DeliveryKind, Model};
 use mainstay_protocol::{ClusterId, Incarnation, Mono, NodeId, Timestamp, VolumeId};
-use mainstay_replica::{Bug, ProposeResult};
+use mainstay_replica::{Bug, Effect, ProposeResult};
 use mainstay_volume::{Options as VolumeOptions, Volume};
 use operators::Operators;
 use std::collections::{BTreeMap, BTreeSet};
@@ -108,6 +108,8 @@ pub struct World {
     /// Clients finish what they have and begin nothing new.
     closing: bool,
     marks: healing::Marks,
+    /// Of one poll; kept for its memory.
+    effects: Vec<Effect>,
     tally: Tally,
     /// Only when the timeline is wanted.
     recording: Option<Box<record::Recording>>,
@@ -140,6 +142,7 @@ impl World {
             healing: false,
             closing: false,
             marks: healing::Marks::default(),
+            effects: Vec::new(),
             tally: Tally::default(),
             recording: None,
             rng,
@@ -257,7 +260,7 @@ impl World {
                 DeliveryKind::Decided(view) => NodeEvent::Decided(view),
                 DeliveryKind::Proposed { ticket, result } => NodeEvent::Proposed {
                     ticket,
-                    result: match result {
+                    result: Box::new(match result {
                         model::ProposeResult::Accepted(_) => ProposeResult::Accepted,
                         model::ProposeResult::Refused(refusal) => {
                             self.tally.refused(refusal.rule);
@@ -265,7 +268,7 @@ impl World {
                             ProposeResult::Refused(refusal)
                         }
                         model::ProposeResult::Unknown => ProposeResult::Unknown,
-                    },
+                    }),
                 },
             };
             let boot = self.nodes[&node].boot;

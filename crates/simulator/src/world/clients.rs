@@ -25,7 +25,7 @@ const PATIENCE: (Time, Time) = (400 * MILLISECOND, 4 * SECOND);
 
 pub enum ClientEvent {
     /// `current`: presented as current; otherwise marked as read without a primary (R15).
-    Answer { caller: Caller, result: FileResult, current: bool },
+    Answer { caller: Caller, result: Box<FileResult>, current: bool },
     /// The connection is gone.
     Reset { connection: u64 },
     /// A slot's own timer: time for an operation, or out of patience.
@@ -173,7 +173,7 @@ impl World {
                 }
             }
             ClientEvent::Reset { connection } => self.connection_lost(client, connection),
-            ClientEvent::Answer { caller, result, current } => self.client_answered(caller, result, current),
+            ClientEvent::Answer { caller, result, current } => self.client_answered(caller, *result, current),
         }
     }
 
@@ -235,7 +235,7 @@ impl World {
         let bytes = 200 + write_bytes(&request.request);
         let arrivals = self.network.send(now, End::Client(client), End::Node(target), bytes);
         if let Some(at) = arrivals.first {
-            self.queue.at(at, Event::Node { node: target, boot: 0, event: NodeEvent::Call { caller, request } });
+            self.queue.at(at, Event::Node { node: target, boot: 0, event: NodeEvent::Call { caller, request: Box::new(request) } });
         }
     }
 

@@ -50,9 +50,9 @@ impl World {
         match event {
             NodeEvent::Peer(envelope) => {
                 self.hash.mix(envelope_word(&envelope));
-                self.peer(id, envelope)
+                self.peer(id, *envelope)
             }
-            NodeEvent::Call { caller, request } => self.call(id, caller, request),
+            NodeEvent::Call { caller, request } => self.call(id, caller, *request),
             NodeEvent::Poll => self.poll(id),
             NodeEvent::Wake(at) => {
                 let process = self.process(id);
@@ -64,7 +64,7 @@ impl World {
             NodeEvent::DiskRun(effect) => self.disk_run(id, effect),
             NodeEvent::DiskDone { id: effect, event } => {
                 self.disk_finished(id, effect);
-                self.step(id, ReplicaEvent::Disk(event));
+                self.step(id, ReplicaEvent::Disk(*event));
             }
             NodeEvent::PromiseStored(promise) => {
                 let node = self.nodes.get_mut(&id).expect("nodes never vanish");
@@ -77,7 +77,7 @@ impl World {
                 self.step(id, ReplicaEvent::Decided(view))
             }
             NodeEvent::Proposed { ticket: ANNOUNCE_TICKET, .. } => {}
-            NodeEvent::Proposed { ticket, result } => self.step(id, ReplicaEvent::Proposed { ticket, result }),
+            NodeEvent::Proposed { ticket, result } => self.step(id, ReplicaEvent::Proposed { ticket, result: *result }),
             NodeEvent::Announce => self.announce(id),
         }
     }
@@ -124,14 +124,15 @@ impl World {
         if !std::mem::take(&mut process.polling) {
             return;
         }
-        let mut effects = Vec::new();
+        let mut effects = std::mem::take(&mut self.effects);
         process.replica.poll(at, &mut effects);
-        for effect in effects {
+        for effect in effects.drain(..) {
             // The last one may have been that it stops.
             if self.nodes[&id].process.is_some() {
                 self.execute(id, effect);
             }
         }
+        self.effects = effects;
         self.set_timer(id);
     }
 
@@ -203,7 +204,7 @@ impl World {
         self.trace(Trace::Full, || format!("{from} -> {to} {}", envelope_text(&envelope)));
         self.mark_message(to, &envelope);
         let arrivals = self.network.send(now, End::Node(from), End::Node(to), MESSAGE_BYTES + payload);
-        let envelope = if self.rng.one_in(ENCODE_ONE_IN) { through_the_wire(envelope) } else { envelope };
+        let envelope = Box::new(if self.rng.one_in(ENCODE_ONE_IN) { through_the_wire(envelope) } else { envelope });
         if let Some(at) = arrivals.second {
             self.queue.at(at, Event::Node { node: to, boot: 0, event: NodeEvent::Peer(envelope.clone()) });
         }
@@ -237,7 +238,7 @@ impl World {
         let Some(caller) = process.callers.remove(&ticket) else { return };
         self.checkers.replied(now, (id, incarnation), mode, &result, &self.decided, &mut self.violations);
         self.trace(Trace::Full, || format!("{id} answers client {} {}", caller.client, result_text(&result)));
-        let event = ClientEvent::Answer { caller, result, current: mode == ServeMode::ReadWrite };
+        let event = ClientEvent::Answer { caller, result: Box::new(result), current: mode == ServeMode::ReadWrite };
         self.to_client(id, caller.client, event);
     }
 
@@ -333,7 +334,7 @@ impl World {
             }
         }
         let effect = effect.expect("it was scheduled");
-        let event = perform(effect, &disk);
+        let event = Box::new(perform(effect, &disk));
         let delay = self.rng.below(40 * MICROSECOND);
         self.later(id, delay, NodeEvent::DiskDone { id: effect_id, event });
     }
