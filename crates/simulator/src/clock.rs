@@ -6,6 +6,9 @@ use mainstay_protocol::{Mono, Now, Timestamp};
 
 /// Fastest and slowest oscillator that the lease's margin must bear, in parts per million. Crystals stay under 100.
 pub const DRIFT_PPM_MAX: i64 = 200;
+/// Longest life of a process, nanoseconds: more than a year, so that drift can be reckoned in 64 bits.
+const PASSED_MAX: i64 = 1 << 55;
+const _: () = assert!(PASSED_MAX.checked_mul(DRIFT_PPM_MAX).is_some());
 /// Wall-clock time when every run begins: 2030-01-01.
 const EPOCH_SECONDS: i64 = 1_893_456_000;
 
@@ -35,20 +38,31 @@ impl Clock {
     }
 
     fn mono(&self, now: Time) -> Mono {
-        let passed = (now - self.since) as i128;
-        Mono((self.mono_base as i128 + passed + passed * self.drift_ppm as i128 / 1_000_000) as u64)
+        let passed = (now - self.since) as i64;
+        assert!(passed < PASSED_MAX);
+        Mono(self.mono_base.wrapping_add_signed(passed + passed * self.drift_ppm / 1_000_000))
     }
 
     fn wall(&self, now: Time) -> Timestamp {
-        Timestamp::from_nanos(EPOCH_SECONDS as i128 * SECOND as i128 + now as i128 + self.wall_offset_ns)
+        // In 128 bits this is one of the dearest things that a quiet simulation does.
+        match i64::try_from(self.wall_offset_ns).ok().and_then(|offset| offset.checked_add(now as i64)) {
+            Some(since) => Timestamp {
+                seconds: EPOCH_SECONDS + since.div_euclid(SECOND as i64),
+                nanos: since.rem_euclid(SECOND as i64) as u32,
+            },
+            None => Timestamp::from_nanos(EPOCH_SECONDS as i128 * SECOND as i128 + now as i128 + self.wall_offset_ns),
+        }
     }
 
     /// First simulated time at which this clock shows `mono` or more.
     pub fn when(&self, mono: Mono) -> Time {
         let Some(ahead) = mono.0.checked_sub(self.mono_base) else { return self.since };
         // Division rounds down twice; one microsecond more makes up for it.
-        let passed = ahead as i128 * 1_000_000 / (1_000_000 + self.drift_ppm as i128) + 1_000;
-        self.since.saturating_add(passed.min(u64::MAX as i128 / 2) as u64)
+        let passed = match ahead.checked_mul(1_000_000) {
+            Some(product) => product / (1_000_000 + self.drift_ppm) as u64 + 1_000,
+            None => (ahead as i128 * 1_000_000 / (1_000_000 + self.drift_ppm as i128) + 1_000).min(u64::MAX as i128 / 2) as u64,
+        };
+        self.since.saturating_add(passed)
     }
 
     pub fn wall_offset_ns(&self) -> i128 {

@@ -1,6 +1,6 @@
 //! What happens next: a heap ordered by simulated time, then by the order in which things were scheduled.
 
-use std::cmp::Ordering;
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 /// Nanoseconds since the run began: the time that no node can see.
@@ -10,40 +10,21 @@ pub const MICROSECOND: Time = 1_000;
 pub const MILLISECOND: Time = 1_000_000;
 pub const SECOND: Time = 1_000_000_000;
 
-struct Entry<E> {
-    at: Time,
-    sequence: u64,
-    event: E,
-}
-
-impl<E> PartialEq for Entry<E> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-impl<E> Eq for Entry<E> {}
-impl<E> PartialOrd for Entry<E> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl<E> Ord for Entry<E> {
-    // Reversed: the heap gives its greatest first, the simulation wants the earliest.
-    fn cmp(&self, other: &Self) -> Ordering {
-        (other.at, other.sequence).cmp(&(self.at, self.sequence))
-    }
-}
-
 /// The simulated clock and everything that is going to happen.
+///
+/// The heap holds times and places only: what happens lies still in its slot, whatever the heap does to stay ordered.
 pub struct Queue<E> {
     now: Time,
     sequence: u64,
-    heap: BinaryHeap<Entry<E>>,
+    /// Time, order of scheduling, slot; the heap gives its greatest first, the simulation wants the earliest.
+    heap: BinaryHeap<Reverse<(Time, u64, u32)>>,
+    slots: Vec<Option<E>>,
+    free: Vec<u32>,
 }
 
 impl<E> Default for Queue<E> {
     fn default() -> Self {
-        Queue { now: 0, sequence: 0, heap: BinaryHeap::new() }
+        Queue { now: 0, sequence: 0, heap: BinaryHeap::new(), slots: Vec::new(), free: Vec::new() }
     }
 }
 
@@ -55,7 +36,17 @@ impl<E> Queue<E> {
     /// Schedules `event`; a time that has passed means now.
     pub fn at(&mut self, at: Time, event: E) {
         self.sequence += 1;
-        self.heap.push(Entry { at: at.max(self.now), sequence: self.sequence, event });
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot as usize] = Some(event);
+                slot
+            }
+            None => {
+                self.slots.push(Some(event));
+                u32::try_from(self.slots.len() - 1).expect("memory ends before")
+            }
+        };
+        self.heap.push(Reverse((at.max(self.now), self.sequence, slot)));
     }
 
     pub fn after(&mut self, delay: Time, event: E) {
@@ -64,13 +55,14 @@ impl<E> Queue<E> {
 
     /// The next event, unless it lies after `until`; the clock moves to it.
     pub fn pop(&mut self, until: Time) -> Option<E> {
-        if self.heap.peek()?.at > until {
+        if self.heap.peek()?.0.0 > until {
             return None;
         }
-        let entry = self.heap.pop()?;
-        assert!(entry.at >= self.now, "time went back");
-        self.now = entry.at;
-        Some(entry.event)
+        let Reverse((at, _, slot)) = self.heap.pop()?;
+        assert!(at >= self.now, "time went back");
+        self.now = at;
+        self.free.push(slot);
+        self.slots[slot as usize].take()
     }
 
     pub fn len(&self) -> usize {

@@ -1,11 +1,15 @@
 //! One run: a scenario, a seed, a verdict.
 
+use crate::numbers::Numbers;
 use crate::queue::SECOND;
-use crate::scenario::Scenario;
+use crate::rng::Rng;
+use crate::scenario::{Plan, Scenario};
+use crate::timeline::Timeline;
 use crate::trace::Trace;
 use crate::world::{Stats, Violation, World};
 use mainstay_protocol::planted::Bug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 /// What is not part of the seed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -13,16 +17,21 @@ pub struct Options {
     pub trace: Trace,
     /// A bug to plant in every replica, to prove that it is found.
     pub bug: Option<Bug>,
+    /// Records what can be drawn. Changes nothing else.
+    pub timeline: bool,
 }
 
 /// What came of a run.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    pub scenario: &'static str,
+    pub scenario: Arc<str>,
     pub seed: u64,
     /// Equal for two runs of one seed.
     pub trace_hash: u64,
     pub stats: Stats,
+    pub numbers: Numbers,
+    /// With [`Options::timeline`].
+    pub timeline: Option<Timeline>,
     /// Empty: every property held.
     pub violations: Vec<Violation>,
 }
@@ -52,9 +61,23 @@ impl Outcome {
     }
 }
 
+/// The plan that a scenario makes of a seed: what [`run`] runs.
+pub fn plan(seed: u64, scenario: &Scenario) -> Plan {
+    // As `World::new` draws it.
+    (scenario.plan)(&mut Rng::new(seed).fork())
+}
+
 /// Runs a scenario from a seed: the script with its faults, then the phase in which everything must heal.
 pub fn run(seed: u64, scenario: &Scenario, options: Options) -> Outcome {
-    let mut world = World::new(seed, scenario.plan, options.trace, options.bug);
+    run_plan(seed, scenario.name, plan(seed, scenario), options)
+}
+
+/// As [`run`], with a plan of any origin. The seed decides everything that the plan leaves open.
+pub fn run_plan(seed: u64, name: &str, plan: Plan, options: Options) -> Outcome {
+    let mut world = World::new(seed, |_| plan, options.trace, options.bug);
+    if options.timeline {
+        world.record_timeline();
+    }
     // A panic is a finding like any other; the world is only read after it.
     let panicked = catch_unwind(AssertUnwindSafe(|| {
         let faults_end = world.plan.faults_end;
@@ -69,10 +92,12 @@ pub fn run(seed: u64, scenario: &Scenario, options: Options) -> Outcome {
     }
     world.stats.simulated = world.now();
     Outcome {
-        scenario: scenario.name,
+        scenario: name.into(),
         seed,
         trace_hash: world.hash.value(),
         stats: world.stats,
+        numbers: world.take_numbers(),
+        timeline: world.take_timeline(),
         violations: std::mem::take(&mut world.violations),
     }
 }

@@ -8,6 +8,7 @@ mod faults;
 mod healing;
 mod node;
 mod operators;
+mod record;
 mod shell;
 
 pub use clients::{Client, ClientEvent};
@@ -15,15 +16,17 @@ pub use node::{Node, NodeEvent, NodeState};
 
 use crate::checkers::Checkers;
 use crate::network::Network;
+use crate::numbers::Tally;
 use crate::queue::{Queue, SECOND, Time};
 use crate::rng::Rng;
 use crate::scenario::{A, Action, Approvals, B, NODES, Plan, W};
+use crate::timeline::MarkKind;
 use crate::trace::{Trace, TraceHash};
 use mainstay_cluster::{Actor, ClusterState, Command, ExportSettings, NodeKind, Policy, Settings, WithoutPrimary};
 use mainstay_coordination::model::{self, DeliveryKind, Model};
 use mainstay_protocol::planted::{self, Bug};
 use mainstay_protocol::{ClusterId, Incarnation, Mono, NodeId, Timestamp, VolumeId};
-use mainstay_replica::ProposeResult;
+use mainstay_replica::{Effect, ProposeResult};
 use mainstay_volume::{Options as VolumeOptions, Volume};
 use operators::Operators;
 use std::collections::{BTreeMap, BTreeSet};
@@ -105,6 +108,11 @@ pub struct World {
     /// Clients finish what they have and begin nothing new.
     closing: bool,
     marks: healing::Marks,
+    /// Of one poll; kept for its memory.
+    effects: Vec<Effect>,
+    tally: Tally,
+    /// Only when the timeline is wanted.
+    recording: Option<Box<record::Recording>>,
 }
 
 impl World {
@@ -134,6 +142,9 @@ impl World {
             healing: false,
             closing: false,
             marks: healing::Marks::default(),
+            effects: Vec::new(),
+            tally: Tally::default(),
+            recording: None,
             rng,
         };
         world.begin();
@@ -201,6 +212,9 @@ impl World {
                 self.act(action);
             }
         }
+        if self.recording.is_some() {
+            self.observe();
+        }
     }
 
     /// Text of what happens, made only when somebody reads it.
@@ -213,6 +227,7 @@ impl World {
 
     pub fn violate(&mut self, property: &'static str, text: String) {
         self.trace(Trace::Brief, || format!("VIOLATION {property}: {text}"));
+        self.mark_violation(property, &text);
         self.violations.push(Violation { property, at: self.queue.now(), text });
     }
 
@@ -245,11 +260,15 @@ impl World {
                 DeliveryKind::Decided(view) => NodeEvent::Decided(view),
                 DeliveryKind::Proposed { ticket, result } => NodeEvent::Proposed {
                     ticket,
-                    result: match result {
+                    result: Box::new(match result {
                         model::ProposeResult::Accepted(_) => ProposeResult::Accepted,
-                        model::ProposeResult::Refused(refusal) => ProposeResult::Refused(refusal),
+                        model::ProposeResult::Refused(refusal) => {
+                            self.tally.refused(refusal.rule);
+                            self.mark(node, MarkKind::Refusal, || refusal.message.clone());
+                            ProposeResult::Refused(refusal)
+                        }
                         model::ProposeResult::Unknown => ProposeResult::Unknown,
-                    },
+                    }),
                 },
             };
             let boot = self.nodes[&node].boot;
@@ -273,6 +292,7 @@ impl World {
             }
         }
         self.trace(Trace::Brief, || decision_text(&before, &newest));
+        self.note_decision(&before, &newest);
         self.checkers.decided(now, &before, &newest, &self.nodes, &mut self.violations);
     }
 

@@ -11,7 +11,7 @@ fn a_seed_replays_to_the_same_hash() {
     let outcomes = run_all(&chosen, 0..2, Options::default());
     assert_eq!(outcomes.len(), 6);
     for outcome in &outcomes {
-        let scenario = scenarios::named(outcome.scenario).expect("it just ran");
+        let scenario = scenarios::named(&outcome.scenario).expect("it just ran");
         let again = run(outcome.seed, scenario, Options::default());
         assert_eq!(again.trace_hash, outcome.trace_hash, "{} seed {}", outcome.scenario, outcome.seed);
         assert_eq!(again.stats, outcome.stats);

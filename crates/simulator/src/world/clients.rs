@@ -25,7 +25,7 @@ const PATIENCE: (Time, Time) = (400 * MILLISECOND, 4 * SECOND);
 
 pub enum ClientEvent {
     /// `current`: presented as current; otherwise marked as read without a primary (R15).
-    Answer { caller: Caller, result: FileResult, current: bool },
+    Answer { caller: Caller, result: Box<FileResult>, current: bool },
     /// The connection is gone.
     Reset { connection: u64 },
     /// A slot's own timer: time for an operation, or out of patience.
@@ -102,6 +102,10 @@ impl Client {
         (ClientRequest { caller: Credential::default(), identity, request }, None)
     }
 
+    pub(super) fn asks_for_change(&self, slot: usize) -> bool {
+        self.slots[slot].outstanding.as_ref().is_some_and(|outstanding| outstanding.request.request.changes())
+    }
+
     /// Everything asked is answered, and there is nothing more to ask.
     pub fn finished(&self) -> bool {
         self.id == AUDITOR || self.slots.iter().all(|slot| slot.outstanding.is_none() && slot.finished)
@@ -169,7 +173,7 @@ impl World {
                 }
             }
             ClientEvent::Reset { connection } => self.connection_lost(client, connection),
-            ClientEvent::Answer { caller, result, current } => self.client_answered(caller, result, current),
+            ClientEvent::Answer { caller, result, current } => self.client_answered(caller, *result, current),
         }
     }
 
@@ -191,6 +195,9 @@ impl World {
         };
         let patience = if soft && !healing { state.rng.range(2 * SECOND, 10 * SECOND) } else { Time::MAX - now };
         self.checkers.p6.asked(&request);
+        if client != AUDITOR {
+            self.tally.asked(now, request.changes(), write_bytes(&request));
+        }
         let (request, context) = state.identify(request);
         self.trace(Trace::Full, || format!("client {client}.{slot} asks {}", request_text(&request)));
         let state = &mut self.clients[client as usize];
@@ -222,12 +229,13 @@ impl World {
         let caller = Caller { client, connection: state.connection, slot, sequence: state.slots[slot].sequence };
         if outstanding_retries(state, slot) {
             self.stats.retries += 1;
+            self.note_retry(client, slot);
         }
         self.set_client_timer(client, slot, delay);
         let bytes = 200 + write_bytes(&request.request);
         let arrivals = self.network.send(now, End::Client(client), End::Node(target), bytes);
         if let Some(at) = arrivals.first {
-            self.queue.at(at, Event::Node { node: target, boot: 0, event: NodeEvent::Call { caller, request } });
+            self.queue.at(at, Event::Node { node: target, boot: 0, event: NodeEvent::Call { caller, request: Box::new(request) } });
         }
     }
 
@@ -304,6 +312,7 @@ impl World {
         self.trace(Trace::Full, || format!("client {client}.{slot} gives up"));
         let state = &mut self.clients[client as usize].slots[slot];
         let Some(outstanding) = state.outstanding.take() else { return };
+        let writes = outstanding.request.request.changes();
         match &mut state.job {
             Job::Files(worker) => worker.give_up(),
             Job::Registers(worker) => {
@@ -313,6 +322,7 @@ impl World {
             }
             Job::Audit(..) => unreachable!("the auditor never gives up"),
         }
+        self.note_given_up(client, slot, writes);
         self.late(outstanding.invoked);
         self.think(client, slot);
     }
@@ -352,9 +362,15 @@ impl World {
                 self.send_later(client, slot, 50 * MILLISECOND, 500 * MILLISECOND)
             }
             // A full disk refuses and loses nothing: the application deletes something, or tries again when there is room.
-            Err(failure) if failure.error == FileError::NoSpace && self.checkers.disk_was_full => self.try_later(client, slot),
+            Err(failure) if failure.error == FileError::NoSpace && self.checkers.disk_was_full => {
+                self.tally.failed();
+                self.try_later(client, slot)
+            }
             // Marked as read without a primary: no promise that it is current.
-            _ if !current => self.send_later(client, slot, 50 * MILLISECOND, 300 * MILLISECOND),
+            _ if !current => {
+                self.note_old_answer(client, slot);
+                self.send_later(client, slot, 50 * MILLISECOND, 300 * MILLISECOND)
+            }
             _ => self.accept(client, slot, result),
         }
     }
@@ -400,6 +416,9 @@ impl World {
         };
         if let Err(text) = judged {
             return self.violate("P2", format!("client {client}.{slot} (tries {}): {text}", outstanding.tries));
+        }
+        if client != AUDITOR {
+            self.note_answer(client, slot, outstanding.request.request.changes());
         }
         self.late(outstanding.invoked);
         self.think(client, slot);

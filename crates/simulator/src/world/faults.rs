@@ -6,6 +6,7 @@ use crate::disk::{Crash, DiskFaults, lock};
 use crate::network::{End, Quality};
 use crate::queue::{MILLISECOND, SECOND};
 use crate::scenario::{Action, NODES};
+use crate::timeline::MarkKind;
 use crate::trace::Trace;
 use mainstay_protocol::{Mono, NodeId};
 use mainstay_replica::{Event as ReplicaEvent, ServeMode};
@@ -51,7 +52,7 @@ impl World {
                 self.schedule_coordination();
             }
             Action::StallCoordination(node, time) => self.model.stall(node, Mono(self.queue.now() + time)),
-            Action::Note(_) => {}
+            Action::Note(text) => self.mark_operators(MarkKind::Note, || text.into()),
             other => self.act_on_disk(other),
         }
     }
@@ -125,6 +126,7 @@ impl World {
             return;
         }
         self.node_mut(id).state = NodeState::Running;
+        self.tally.returned(self.queue.now(), id);
         self.link_coordination(id);
         // Timers and sockets are noticed in any order.
         if self.rng.percent(50) {
@@ -175,7 +177,11 @@ impl World {
                 self.network.cut(End::Client(client), End::Node(from), false);
             }
         }
-        NODES.into_iter().for_each(|id| self.link_coordination(id));
+        let now = self.queue.now();
+        for id in NODES {
+            self.tally.returned(now, id);
+            self.link_coordination(id);
+        }
     }
 
     /// A process that gave up its copy (a failed write or sync) is started again, as its supervisor or an operator would.

@@ -63,6 +63,7 @@ impl World {
         if let Some(Err(text)) = self.plan.expect.moves_only_changes.map(|node| self.checkers.p6.check(node)) {
             self.violate("P6", text);
         }
+        self.end_story();
         self.compare_digests(until);
         self.compare_trees("on the primary");
         self.swap_primaries();

@@ -32,10 +32,11 @@ pub struct Caller {
 }
 
 pub enum NodeEvent {
-    Peer(Envelope),
+    // Large things are boxed: an event is moved several times on its way.
+    Peer(Box<Envelope>),
     Call {
         caller: Caller,
-        request: ClientRequest,
+        request: Box<ClientRequest>,
     },
     Poll,
     /// The timer that was set for this time.
@@ -44,13 +45,13 @@ pub enum NodeEvent {
     DiskRun(u64),
     DiskDone {
         id: u64,
-        event: DiskEvent,
+        event: Box<DiskEvent>,
     },
     PromiseStored(StoredPromise),
     Decided(Arc<ClusterState>),
     Proposed {
         ticket: u64,
-        result: ProposeResult,
+        result: Box<ProposeResult>,
     },
     /// Tell the cluster of this boot, until it knows.
     Announce,

@@ -8,6 +8,7 @@ use crate::disk::Crash;
 use crate::network::End;
 use crate::queue::{MICROSECOND, MILLISECOND, SECOND, Time};
 use crate::rng::Rng;
+use crate::timeline::MarkKind;
 use crate::trace::Trace;
 use mainstay_cluster::Command;
 use mainstay_protocol::peer::Envelope;
@@ -49,9 +50,9 @@ impl World {
         match event {
             NodeEvent::Peer(envelope) => {
                 self.hash.mix(envelope_word(&envelope));
-                self.peer(id, envelope)
+                self.peer(id, *envelope)
             }
-            NodeEvent::Call { caller, request } => self.call(id, caller, request),
+            NodeEvent::Call { caller, request } => self.call(id, caller, *request),
             NodeEvent::Poll => self.poll(id),
             NodeEvent::Wake(at) => {
                 let process = self.process(id);
@@ -63,7 +64,7 @@ impl World {
             NodeEvent::DiskRun(effect) => self.disk_run(id, effect),
             NodeEvent::DiskDone { id: effect, event } => {
                 self.disk_finished(id, effect);
-                self.step(id, ReplicaEvent::Disk(event));
+                self.step(id, ReplicaEvent::Disk(*event));
             }
             NodeEvent::PromiseStored(promise) => {
                 let node = self.nodes.get_mut(&id).expect("nodes never vanish");
@@ -76,7 +77,7 @@ impl World {
                 self.step(id, ReplicaEvent::Decided(view))
             }
             NodeEvent::Proposed { ticket: ANNOUNCE_TICKET, .. } => {}
-            NodeEvent::Proposed { ticket, result } => self.step(id, ReplicaEvent::Proposed { ticket, result }),
+            NodeEvent::Proposed { ticket, result } => self.step(id, ReplicaEvent::Proposed { ticket, result: *result }),
             NodeEvent::Announce => self.announce(id),
         }
     }
@@ -123,14 +124,15 @@ impl World {
         if !std::mem::take(&mut process.polling) {
             return;
         }
-        let mut effects = Vec::new();
+        let mut effects = std::mem::take(&mut self.effects);
         process.replica.poll(at, &mut effects);
-        for effect in effects {
+        for effect in effects.drain(..) {
             // The last one may have been that it stops.
             if self.nodes[&id].process.is_some() {
                 self.execute(id, effect);
             }
         }
+        self.effects = effects;
         self.set_timer(id);
     }
 
@@ -176,7 +178,10 @@ impl World {
     fn note(&mut self, id: NodeId, note: Note) {
         match &note {
             Note::ResyncByChange { .. } => self.stats.resyncs_by_change += 1,
-            Note::RolledBack { .. } => self.stats.roll_backs += 1,
+            Note::RolledBack { to, records, .. } => {
+                self.stats.roll_backs += 1;
+                self.mark(id, MarkKind::RollBack, || format!("{records} records above {to} are in quarantine"));
+            }
             _ => {}
         }
         self.trace(Trace::Brief, || format!("{id} notes {note:?}"));
@@ -197,8 +202,9 @@ impl World {
         let now = self.queue.now();
         self.checkers.sent(now, to, &envelope, &self.decided, &mut self.violations);
         self.trace(Trace::Full, || format!("{from} -> {to} {}", envelope_text(&envelope)));
+        self.mark_message(to, &envelope);
         let arrivals = self.network.send(now, End::Node(from), End::Node(to), MESSAGE_BYTES + payload);
-        let envelope = if self.rng.one_in(ENCODE_ONE_IN) { through_the_wire(envelope) } else { envelope };
+        let envelope = Box::new(if self.rng.one_in(ENCODE_ONE_IN) { through_the_wire(envelope) } else { envelope });
         if let Some(at) = arrivals.second {
             self.queue.at(at, Event::Node { node: to, boot: 0, event: NodeEvent::Peer(envelope.clone()) });
         }
@@ -232,7 +238,7 @@ impl World {
         let Some(caller) = process.callers.remove(&ticket) else { return };
         self.checkers.replied(now, (id, incarnation), mode, &result, &self.decided, &mut self.violations);
         self.trace(Trace::Full, || format!("{id} answers client {} {}", caller.client, result_text(&result)));
-        let event = ClientEvent::Answer { caller, result, current: mode == ServeMode::ReadWrite };
+        let event = ClientEvent::Answer { caller, result: Box::new(result), current: mode == ServeMode::ReadWrite };
         self.to_client(id, caller.client, event);
     }
 
@@ -328,7 +334,7 @@ impl World {
             }
         }
         let effect = effect.expect("it was scheduled");
-        let event = perform(effect, &disk);
+        let event = Box::new(perform(effect, &disk));
         let delay = self.rng.below(40 * MICROSECOND);
         self.later(id, delay, NodeEvent::DiskDone { id: effect_id, event });
     }
@@ -371,6 +377,9 @@ impl World {
         node.state = NodeState::Running;
         let incarnation = node.incarnation;
         self.trace(Trace::Brief, || format!("{id} boots as i{incarnation}"));
+        self.mark(id, MarkKind::Boot, || format!("boot {incarnation}"));
+        self.tally.returned(now, id);
+        self.weigh_copies();
         self.schedule_coordination();
         self.step(id, ReplicaEvent::Tick);
         self.announce(id);
@@ -404,11 +413,15 @@ impl World {
 
     fn stopped(&mut self, id: NodeId) {
         self.trace(Trace::Brief, || format!("{id} has stopped"));
-        self.crash(id, Crash::Process);
+        self.end_process(id, Crash::Process, true);
+    }
+
+    pub(super) fn crash(&mut self, id: NodeId, crash: Crash) {
+        self.end_process(id, crash, false);
     }
 
     /// The process is gone. What the disk was in the middle of is done in part.
-    pub(super) fn crash(&mut self, id: NodeId, crash: Crash) {
+    fn end_process(&mut self, id: NodeId, crash: Crash, asked: bool) {
         let now = self.queue.now();
         let node = self.nodes.get_mut(&id).expect("nodes never vanish");
         if node.state == NodeState::Off {
@@ -435,6 +448,8 @@ impl World {
         }
         self.model.stop(Mono(now), id);
         self.schedule_coordination();
+        self.mark_crash(id, crash, asked);
+        self.weigh_copies();
     }
 }
 
