@@ -6,6 +6,7 @@ use crate::trace::Trace;
 use crate::world::{Stats, Violation, World};
 use mainstay_replica::Bug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 /// What is not part of the seed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,7 +19,7 @@ pub struct Options {
 /// What came of a run.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    pub scenario: &'static str,
+    pub scenario: Arc<str>,
     pub seed: u64,
     /// Equal for two runs of one seed.
     pub trace_hash: u64,
@@ -43,7 +44,7 @@ impl Outcome {
                     text += &format!("{} violated at {seconds}.{rest:03} s: {}\n", violation.property, violation.text);
                 }
                 text += &format!(
-                    "replay: cargo run --release -p mainstay-simulator --example seeds -- --scenario {} --seed {} --trace",
+                    "replay: cargo run --release -p mainstay-simulator --example seeds -- --scenario \"{}\" --seed {} --trace",
                     self.scenario, self.seed
                 );
             }
@@ -54,7 +55,7 @@ impl Outcome {
 
 /// Runs a scenario from a seed: the script with its faults, then the phase in which everything must heal.
 pub fn run(seed: u64, scenario: &Scenario, options: Options) -> Outcome {
-    let mut world = World::new(seed, scenario.plan, options.trace, options.bug);
+    let mut world = World::new(seed, |rng| scenario.plan(rng), options.trace, options.bug);
     // A panic is a finding like any other; the world is only read after it.
     let panicked = catch_unwind(AssertUnwindSafe(|| {
         let faults_end = world.plan.faults_end;
@@ -69,7 +70,7 @@ pub fn run(seed: u64, scenario: &Scenario, options: Options) -> Outcome {
     }
     world.stats.simulated = world.now();
     Outcome {
-        scenario: scenario.name,
+        scenario: scenario.name.clone(),
         seed,
         trace_hash: world.hash.value(),
         stats: world.stats,
