@@ -5,7 +5,7 @@
 //! cargo run --release -p mainstay-simulator --example seeds -- --scenario random_mix --seed 17 --trace
 //! ```
 
-use mainstay_simulator::{Bug, Options, Outcome, Scenario, Stats, Trace, run, scenarios};
+use mainstay_simulator::{Bug, Options, Outcome, Scenario, Stats, Trace, run, scenarios, script};
 use std::ops::Range;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const USAGE: &str =
-    "usage: seeds [--scenario NAME|all] [--seeds FROM..TO | --seed N] [--trace | --trace-all] [--bug NAME] [--jobs N]
+    "usage: seeds [--scenario NAME|FILE|all] [--seeds FROM..TO | --seed N] [--trace | --trace-all] [--bug NAME] [--jobs N]
                 [--keep-going]";
 
 struct Arguments {
@@ -26,7 +26,7 @@ struct Arguments {
 
 fn arguments() -> Result<Arguments, String> {
     let jobs = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-    let scenarios = vec![scenarios::RANDOM_MIX];
+    let scenarios = scenarios_named("random_mix")?;
     let mut parsed = Arguments { scenarios, seeds: 0..100, options: Options::default(), jobs, keep_going: false };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -51,10 +51,13 @@ fn arguments() -> Result<Arguments, String> {
 
 fn scenarios_named(name: &str) -> Result<Vec<Scenario>, String> {
     if name == "all" {
-        return Ok(scenarios::ALL.to_vec());
+        return Ok(scenarios::all().to_vec());
     }
-    let known = || scenarios::ALL.iter().map(|scenario| scenario.name).collect::<Vec<_>>().join(", ");
-    scenarios::named(name).map(|scenario| vec![*scenario]).ok_or_else(|| format!("no scenario {name}; there are {}", known()))
+    if name.ends_with(".scenario") {
+        return script::load_file(name.as_ref()).map(|scenario| vec![scenario]).map_err(|error| error.to_string());
+    }
+    let known = || scenarios::all().iter().map(|scenario| scenario.name.to_string()).collect::<Vec<_>>().join(", ");
+    scenarios::named(name).map(|scenario| vec![scenario]).ok_or_else(|| format!("no scenario {name}; there are {}", known()))
 }
 
 fn bug_named(name: &str) -> Result<Bug, String> {

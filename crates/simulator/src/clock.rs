@@ -65,6 +65,13 @@ impl Clock {
         self.since.saturating_add(passed)
     }
 
+    /// The oscillator runs at another rate from now on.
+    pub fn set_drift(&mut self, now: Time, drift_ppm: i64) {
+        self.mono_base = self.mono(now).0;
+        self.since = now;
+        self.drift_ppm = drift_ppm;
+    }
+
     pub fn wall_offset_ns(&self) -> i128 {
         self.wall_offset_ns
     }
@@ -96,6 +103,11 @@ mod tests {
             assert!(clock.now(at).mono >= target);
             assert!(clock.now(at - 10_000).mono < target);
         }
+        let mut clock = Clock::boot(&mut rng, 0, 0, 0);
+        let shown = clock.now(7).mono;
+        clock.set_drift(7, -10_000);
+        assert_eq!(clock.now(7).mono, shown);
+        assert_eq!(clock.now(7 + 1_000).mono.0, shown.0 + 990);
         let mut clock = Clock::boot(&mut rng, 0, 0, 0);
         let before = clock.now(5).mono;
         clock.jump_wall(-10 * SECOND as i128);

@@ -1,7 +1,8 @@
 //! Many replicas and clients on a fake clock, network and disk, from one seed; checkers; the scenario library.
 //!
 //! ```no_run
-//! let outcome = mainstay_simulator::run(7, &mainstay_simulator::scenarios::RANDOM_MIX, Default::default());
+//! let scenario = mainstay_simulator::scenarios::named("random_mix").expect("it is in the library");
+//! let outcome = mainstay_simulator::run(7, &scenario, Default::default());
 //! assert!(outcome.violations.is_empty(), "{}", outcome.report());
 //! ```
 //!
@@ -24,6 +25,7 @@ pub mod rng;
 pub mod run;
 pub mod scenario;
 pub mod scenarios;
+pub mod script;
 pub mod timeline;
 pub mod trace;
 pub mod workload;
@@ -33,7 +35,8 @@ pub use mainstay_protocol::planted::Bug;
 pub use minimise::{Minimised, minimise};
 pub use numbers::Numbers;
 pub use run::{Options, Outcome, plan, run, run_plan};
-pub use scenario::{Plan, Scenario};
+pub use scenario::{Plan, Scenario, Source};
+pub use script::Script;
 pub use timeline::Timeline;
 pub use trace::Trace;
 pub use world::{Stats, Violation, World};

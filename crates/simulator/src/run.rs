@@ -52,7 +52,7 @@ impl Outcome {
                     text += &format!("{} violated at {seconds}.{rest:03} s: {}\n", violation.property, violation.text);
                 }
                 text += &format!(
-                    "replay: cargo run --release -p mainstay-simulator --example seeds -- --scenario {} --seed {} --trace",
+                    "replay: cargo run --release -p mainstay-simulator --example seeds -- --scenario \"{}\" --seed {} --trace",
                     self.scenario, self.seed
                 );
             }
@@ -64,12 +64,12 @@ impl Outcome {
 /// The plan that a scenario makes of a seed: what [`run`] runs.
 pub fn plan(seed: u64, scenario: &Scenario) -> Plan {
     // As `World::new` draws it.
-    (scenario.plan)(&mut Rng::new(seed).fork())
+    scenario.plan(&mut Rng::new(seed).fork())
 }
 
 /// Runs a scenario from a seed: the script with its faults, then the phase in which everything must heal.
 pub fn run(seed: u64, scenario: &Scenario, options: Options) -> Outcome {
-    run_plan(seed, scenario.name, plan(seed, scenario), options)
+    run_plan(seed, &scenario.name, plan(seed, scenario), options)
 }
 
 /// As [`run`], with a plan of any origin. The seed decides everything that the plan leaves open.

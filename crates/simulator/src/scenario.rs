@@ -1,11 +1,13 @@
-//! What a run consists of: the cluster, its clients and operators, and a script of faults. Scenarios are functions from a seed's
-//! chance to a [`Plan`], so that one scenario gives many schedules.
+//! What a run consists of: the cluster, its clients and operators, and a script of faults. A scenario makes a [`Plan`] from a
+//! seed's chance, so that one scenario gives many schedules.
 
 use crate::disk::{Crash, DiskFaults};
 use crate::network::Quality;
 use crate::queue::{MILLISECOND, SECOND, Time};
 use crate::rng::Rng;
+use crate::script::Script;
 use mainstay_protocol::NodeId;
+use std::sync::Arc;
 
 /// The two file servers and the witness of every run, by the letters of SCENARIOS.md.
 pub const A: NodeId = NodeId(1);
@@ -26,21 +28,35 @@ pub enum Action {
     Stop(NodeId),
     /// SIGSTOP, a frozen VM, a long garbage collection of the host.
     Pause(NodeId),
+    /// The whole machine sleeps: what is sent to it is lost, and its clocks go on (R13).
+    Suspend(NodeId),
+    /// Ends a pause or a sleep.
     Resume(NodeId),
     /// One direction.
     Cut(NodeId, NodeId),
     /// Both directions.
     CutBoth(NodeId, NodeId),
+    /// From all clients, both directions; nodes still hear it.
+    CutClients(NodeId),
     /// From everybody, clients too.
     Isolate(NodeId),
     /// All links open; their quality stays.
     HealLinks,
+    /// Both directions of one.
+    HealLink(NodeId, NodeId),
     Quality(Quality),
     LinkQuality(NodeId, NodeId, Quality),
+    /// One direction.
+    LinkQualityTo(NodeId, NodeId, Quality),
+    /// Sets the wall clock forward or back, milliseconds.
     JumpWall(NodeId, i64),
+    /// From now on the oscillator is this far off, parts per million.
+    Drift(NodeId, i64),
     DiskFaults(NodeId, DiskFaults),
     /// The disk does nothing for this long.
     DiskHang(NodeId, Time),
+    /// Everything takes so many times as long; 1: as usual.
+    DiskSlow(NodeId, u64),
     /// Leaves so many bytes free.
     DiskFull(NodeId, u64),
     DiskRoom(NodeId),
@@ -49,13 +65,27 @@ pub enum Action {
     DeposeLeader,
     StallCoordination(NodeId, Time),
     BeginMaintenance(NodeId),
+    /// Maintenance that ends after a while. Not `confirmed`: the operator does not know that the volume loses its primary by it,
+    /// if that is so.
+    PlanMaintenance {
+        node: NodeId,
+        lasts: Time,
+        confirmed: bool,
+    },
     EndMaintenance(NodeId),
+    /// A person, or a tool on a person's behalf, asks for this node to become the primary.
+    Promote(NodeId),
+    ResetBreaker,
+    /// A backup is made of what the witness has promised.
+    Remember(NodeId),
+    /// Its disk holds that backup again.
+    Restore(NodeId),
     /// Operators approve what is proposed (or stop doing so).
     Approvals(Approvals),
     /// Clients issue operations this often; zero stops them.
     Think(Time, Time),
     /// Does nothing.
-    Note(&'static str),
+    Note(String),
 }
 
 /// How operators treat proposals.
@@ -67,10 +97,14 @@ pub enum Approvals {
     After(Time, Time),
     /// As `After`, but some are denied, and some approvals name other evidence.
     Erratic(Time, Time),
+    /// They look at once and act after a while, whatever has changed since (R14).
+    Late(Time, Time),
+    /// Two people: one approves and one denies.
+    Opposite(Time, Time),
 }
 
 /// Everything that a run is made of.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     pub script: Vec<(Time, Action)>,
     /// When the faults end and the must-heal phase begins.
@@ -83,6 +117,8 @@ pub struct Plan {
     /// Pause of a worker between two operations.
     pub think: (Time, Time),
     pub large_writes: bool,
+    /// Mostly creates, renames and removes.
+    pub mass_changes: bool,
     /// Percent of the clients that give up on an operation after some seconds.
     pub soft_percent: u64,
     pub lease_ms: u64,
@@ -102,6 +138,8 @@ pub struct Plan {
 pub struct Expect {
     /// The primary never changes.
     pub no_role_change: bool,
+    /// P5: it changes at most so often until the faults end.
+    pub role_changes_max: Option<u32>,
     /// No client operation is refused, given up or waits longer than this.
     pub answered_within: Option<Time>,
     /// P6, exactly: everything that moves to this node is little more than what was written, counted once.
@@ -122,6 +160,7 @@ impl Plan {
             register_workers: 3,
             think: (5 * MILLISECOND, 60 * MILLISECOND),
             large_writes: false,
+            mass_changes: false,
             soft_percent: 30,
             lease_ms: 2_000,
             rough_coordination: false,
@@ -140,11 +179,80 @@ impl Plan {
 }
 
 /// A named way to make plans.
-#[derive(Clone, Copy)]
+#[derive(Clone, Debug)]
 pub struct Scenario {
-    /// As in SCENARIOS.md.
-    pub name: &'static str,
-    /// What happens, for people.
-    pub story: &'static str,
-    pub plan: fn(&mut Rng) -> Plan,
+    /// As in SCENARIOS.md, with `:variant` if only that one is run.
+    pub name: Arc<str>,
+    /// What happens and what must hold, for people.
+    pub story: Arc<str>,
+    /// Properties that it aims at (P1 to P9); all are checked in every run.
+    pub checks: Vec<String>,
+    /// Rules that it rehearses (R1 to R15).
+    pub rules: Vec<String>,
+    /// What it should check and does not yet.
+    pub unchecked: Option<Arc<str>>,
+    pub source: Source,
+}
+
+/// Where plans come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    Function(fn(&mut Rng) -> Plan),
+    Script(Arc<Script>),
+}
+
+impl Scenario {
+    /// A scenario that is code. It aims at everything.
+    pub fn function(name: &str, story: &str, plan: fn(&mut Rng) -> Plan) -> Scenario {
+        Scenario {
+            name: name.into(),
+            story: story.into(),
+            checks: vec![],
+            rules: vec![],
+            unchecked: None,
+            source: Source::Function(plan),
+        }
+    }
+
+    /// One schedule.
+    pub fn plan(&self, rng: &mut Rng) -> Plan {
+        match &self.source {
+            Source::Function(plan) => plan(rng),
+            Source::Script(script) => script.plan(rng),
+        }
+    }
+
+    /// Names of its variants; empty if it has none.
+    pub fn variants(&self) -> &[Arc<str>] {
+        match &self.source {
+            Source::Function(_) => &[],
+            Source::Script(script) => &script.variants,
+        }
+    }
+
+    /// The same with its variant fixed, if there is one of that name.
+    pub fn with_variant(&self, name: &str) -> Option<Scenario> {
+        match &self.source {
+            Source::Function(_) => None,
+            Source::Script(script) => script.with_variant(name).map(Scenario::from),
+        }
+    }
+
+    /// Whether somebody may call it so: by its whole name, its id (`S20`) or the name after it.
+    pub fn is_called(&self, name: &str) -> bool {
+        &*self.name == name || self.name.split(' ').any(|part| part == name)
+    }
+}
+
+impl From<Script> for Scenario {
+    fn from(script: Script) -> Scenario {
+        Scenario {
+            name: script.name.clone(),
+            story: script.story.clone(),
+            checks: script.checks.clone(),
+            rules: script.rules.clone(),
+            unchecked: script.unchecked.clone(),
+            source: Source::Script(Arc::new(script)),
+        }
+    }
 }

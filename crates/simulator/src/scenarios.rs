@@ -1,42 +1,37 @@
-//! The scenario library, by the names of SCENARIOS.md. Seeds vary the schedule, the story stays.
+//! The scenario library, by the names of SCENARIOS.md: files, and what is easier said in code. Seeds vary the schedule, the story
+//! stays.
 
 mod hunts;
-mod links;
-mod maintenance;
-mod nodes;
+mod library;
 mod random_mix;
-mod roles;
 
 use crate::scenario::Scenario;
+use crate::script;
+use std::sync::OnceLock;
 
-pub use hunts::{BACKLOG, HANGING_DISK, UNHEARD_MEMBER};
-pub use links::{ISOLATED_PRIMARY, ONE_WAY, PEER_LINK_CUT};
-pub use maintenance::{SLOW_BUT_MOVING, SYNC_INTERRUPTED, THE_INCIDENT};
-pub use nodes::{LYING_FSYNC, PAUSE, TORN_LOG};
-pub use random_mix::RANDOM_MIX;
-pub use roles::{DIVERGED, SEE_SAW, ZOMBIE_PRIMARY};
+/// All of them, the files first.
+pub fn all() -> &'static [Scenario] {
+    static ALL: OnceLock<Vec<Scenario>> = OnceLock::new();
+    ALL.get_or_init(|| {
+        let parsed = |(file, text): &(&str, &str)| match script::parse(file, text) {
+            Ok(script) => Scenario::from(script),
+            Err(error) => unreachable!("a scenario of the library is wrong: {error}"),
+        };
+        library::FILES.iter().map(parsed).chain(hunts::all()).chain([random_mix::random_mix()]).collect()
+    })
+}
 
-/// All of them.
-pub const ALL: &[Scenario] = &[
-    THE_INCIDENT,
-    SEE_SAW,
-    ZOMBIE_PRIMARY,
-    PEER_LINK_CUT,
-    ISOLATED_PRIMARY,
-    ONE_WAY,
-    PAUSE,
-    SLOW_BUT_MOVING,
-    SYNC_INTERRUPTED,
-    LYING_FSYNC,
-    TORN_LOG,
-    DIVERGED,
-    UNHEARD_MEMBER,
-    BACKLOG,
-    HANGING_DISK,
-    RANDOM_MIX,
-];
+/// By full name, by id (`S20`) or by the name after it; `the-incident:witness-blip` is one variant.
+pub fn named(name: &str) -> Option<Scenario> {
+    named_in(all(), name)
+}
 
-/// By full name or by id (`S20`).
-pub fn named(name: &str) -> Option<&'static Scenario> {
-    ALL.iter().find(|scenario| scenario.name == name || scenario.name.split(' ').next() == Some(name))
+/// The same among some scenarios, such as those of a directory.
+pub fn named_in(scenarios: &[Scenario], name: &str) -> Option<Scenario> {
+    let (name, variant) = name.split_once(':').map_or((name, None), |(name, variant)| (name, Some(variant)));
+    let scenario = scenarios.iter().find(|scenario| scenario.is_called(name))?;
+    match variant {
+        Some(variant) => scenario.with_variant(variant),
+        None => Some(scenario.clone()),
+    }
 }

@@ -40,6 +40,8 @@ pub struct FileWorker {
     current: Option<Op>,
     pub retired: Vec<Retired>,
     pub large_writes: bool,
+    /// Mostly creates, renames and removes.
+    pub mass_changes: bool,
 }
 
 impl FileWorker {
@@ -53,6 +55,7 @@ impl FileWorker {
             current: None,
             retired: Vec::new(),
             large_writes,
+            mass_changes: false,
         }
     }
 
@@ -69,6 +72,7 @@ impl FileWorker {
         let op = match self.queue.pop_front() {
             Some(op) => op,
             None if closing => Op::Commit { file: uncertain_files(tree).next()? },
+            None if self.mass_changes && self.rng.percent(80) => mass_op(tree, &mut self.rng),
             None => random_op(tree, &mut self.rng, self.large_writes, &mut self.queue),
         };
         let request = tree.request(&op);
@@ -214,6 +218,19 @@ fn random_op(tree: &Tree, rng: &mut Rng, large: bool, queue: &mut VecDeque<Op>) 
         97..100 => Op::SetMode { item: *rng.pick(&dirs), mode: rng.range(0o700, 0o777) as u16 },
         _ if full => Op::Remove { dir, name: name(rng) },
         _ => Op::Create { dir, name: name(rng), how: how(rng) },
+    }
+}
+
+/// What tidies, builds and unpacks do: many small changes of names.
+fn mass_op(tree: &Tree, rng: &mut Rng) -> Op {
+    let dirs = live(tree, is_directory);
+    let dir = *rng.pick(&dirs);
+    match rng.below(10) {
+        0..4 => Op::Rename { from: dir, from_name: name(rng), to: *rng.pick(&dirs), to_name: name(rng) },
+        4..7 => Op::Remove { dir, name: name(rng) },
+        7 => Op::RemoveDirectory { dir, name: name(rng) },
+        _ if tree.items.len() >= OBJECTS_MAX => Op::Remove { dir, name: name(rng) },
+        _ => make_op(tree, rng, dir),
     }
 }
 

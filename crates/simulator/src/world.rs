@@ -19,7 +19,7 @@ use crate::network::Network;
 use crate::numbers::Tally;
 use crate::queue::{Queue, SECOND, Time};
 use crate::rng::Rng;
-use crate::scenario::{A, Action, Approvals, B, NODES, Plan, W};
+use crate::scenario::{A, Approvals, B, NODES, Plan, W};
 use crate::timeline::MarkKind;
 use crate::trace::{Trace, TraceHash};
 use mainstay_cluster::{Actor, ClusterState, Command, ExportSettings, NodeKind, Policy, Settings, WithoutPrimary};
@@ -290,10 +290,20 @@ impl World {
             if self.plan.expect.no_role_change && !self.healing {
                 self.violate("P4", "the primary changed, which this scenario gives no reason for".into());
             }
+            self.check_budget();
         }
         self.trace(Trace::Brief, || decision_text(&before, &newest));
         self.note_decision(&before, &newest);
         self.checkers.decided(now, &before, &newest, &self.nodes, &mut self.violations);
+    }
+
+    /// P5, as far as the scenario sets a bound.
+    fn check_budget(&mut self) {
+        // The first grant, before the run, is not counted by anybody.
+        let (changes, most) = (self.stats.failovers, self.plan.expect.role_changes_max);
+        if let Some(most) = most.filter(|most| changes > *most as u64 && !self.healing) {
+            self.violate("P5", format!("the primary changed {changes} times, at most {most} are allowed in this scenario"));
+        }
     }
 
     /// The newest decision, which perhaps no node knows yet.
@@ -349,6 +359,8 @@ fn initial_state(plan: &Plan) -> ClusterState {
         lease_ms: plan.lease_ms,
         contact_lost_ms: plan.lease_ms,
         resync_bytes_per_second: plan.resync_bytes_per_second,
+        // The least that a long lease allows.
+        margin_ms: Settings::default().margin_ms.max(plan.lease_ms.div_ceil(50)),
         ..Settings::default()
     };
     let address = |name: &str| format!("{name}:1");
@@ -388,6 +400,3 @@ fn initial_state(plan: &Plan) -> ClusterState {
 
 /// Operators become helpful, whatever they were before.
 pub const HELPFUL: Approvals = Approvals::After(SECOND / 10, SECOND / 2);
-
-/// Kept here so that scenarios can name actions of every kind.
-pub type Script = Vec<(Time, Action)>;

@@ -9,7 +9,7 @@ const RUNS: u32 = 90;
 #[test]
 fn a_violated_mix_becomes_a_handful_of_faults() {
     let options = Options { bug: Some(Bug::AckBeforeSync), ..Options::default() };
-    let mix = &scenarios::RANDOM_MIX;
+    let mix = &scenarios::named("random_mix").expect("it is in the library");
     let many = |seed: &u64| plan(*seed, mix).script.len() > 12;
     let found = (0..60).filter(many).map(|seed| run(seed, mix, options)).find(|outcome| !outcome.ok());
     let found = found.expect("the bug is found in the mix, too");
@@ -28,6 +28,6 @@ fn a_violated_mix_becomes_a_handful_of_faults() {
 
 #[test]
 fn what_does_not_fail_is_not_minimised() {
-    let mix = &scenarios::RANDOM_MIX;
+    let mix = &scenarios::named("random_mix").expect("it is in the library");
     assert!(minimise_within(5, 0, mix.name, plan(0, mix), Options::default(), |outcome| !outcome.ok()).is_none());
 }

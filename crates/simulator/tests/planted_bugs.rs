@@ -3,47 +3,47 @@
 
 mod common;
 
-use common::run_all;
-use mainstay_simulator::{Bug, Options, Outcome, Scenario, scenarios};
+use common::{named, run_all};
+use mainstay_simulator::{Bug, Options, Outcome};
 
-fn must_be_found(bug: Bug, scenario: Scenario, within_seeds: u64) -> Outcome {
-    let outcomes = run_all(&[scenario], 0..within_seeds, Options { bug: Some(bug), ..Options::default() });
+fn must_be_found(bug: Bug, scenario: &str, within_seeds: u64) -> Outcome {
+    let outcomes = run_all(&[named(scenario)], 0..within_seeds, Options { bug: Some(bug), ..Options::default() });
     let found = outcomes.into_iter().find(|outcome| !outcome.ok());
-    found.unwrap_or_else(|| panic!("{bug:?} was not found in {within_seeds} seeds of {}", scenario.name))
+    found.unwrap_or_else(|| panic!("{bug:?} was not found in {within_seeds} seeds of {scenario}"))
 }
 
 #[test]
 fn acknowledging_before_sync_is_found() {
-    let outcome = must_be_found(Bug::AckBeforeSync, scenarios::LYING_FSYNC, 12);
+    let outcome = must_be_found(Bug::AckBeforeSync, "S27", 12);
     assert_eq!(outcome.violations[0].property, "P2");
 }
 
 #[test]
 fn going_on_without_a_member_before_the_shrink_is_found() {
-    must_be_found(Bug::SkipInSyncShrink, scenarios::UNHEARD_MEMBER, 24);
+    must_be_found(Bug::SkipInSyncShrink, "unheard-member", 24);
 }
 
 #[test]
 fn taking_records_of_an_older_epoch_is_found() {
-    let outcome = must_be_found(Bug::IgnoreEpochOnReceive, scenarios::BACKLOG, 32);
+    let outcome = must_be_found(Bug::IgnoreEpochOnReceive, "backlog", 32);
     assert_eq!(outcome.violations[0].property, "P1");
 }
 
 #[test]
 fn keeping_the_verifier_after_a_loss_is_found() {
-    let outcome = must_be_found(Bug::KeepVerifierAfterLoss, scenarios::LYING_FSYNC, 24);
+    let outcome = must_be_found(Bug::KeepVerifierAfterLoss, "S27", 24);
     assert_eq!(outcome.violations[0].property, "P2");
 }
 
 #[test]
 fn forgetting_the_duplicate_request_cache_is_found() {
-    let outcome = must_be_found(Bug::ForgetDuplicateCache, scenarios::ZOMBIE_PRIMARY, 8);
+    let outcome = must_be_found(Bug::ForgetDuplicateCache, "S04:cut-off", 8);
     assert_eq!(outcome.violations[0].property, "P2");
 }
 
 #[test]
 fn checkpointing_past_the_commit_point_is_found() {
-    must_be_found(Bug::CheckpointPastCommit, scenarios::HANGING_DISK, 8);
+    must_be_found(Bug::CheckpointPastCommit, "hanging-disk", 8);
 }
 
 #[test]

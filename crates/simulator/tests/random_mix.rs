@@ -3,12 +3,11 @@
 
 mod common;
 
-use common::{all_hold, seeds};
-use mainstay_simulator::scenarios;
+use common::{all_hold, named, seeds};
 
 #[test]
 fn random_mix() {
-    let outcomes = all_hold(&[scenarios::RANDOM_MIX], seeds(16));
+    let outcomes = all_hold(&[named("random_mix")], seeds(16));
     let sum = |count: fn(&mainstay_simulator::Stats) -> u64| outcomes.iter().map(|outcome| count(&outcome.stats)).sum::<u64>();
     // It must really be a mix: things failed, moved and were retried, and work was done.
     assert!(sum(|stats| stats.ops) > 10_000);

@@ -6,12 +6,16 @@ use crate::queue::{MILLISECOND, SECOND};
 use crate::rng::Rng;
 use crate::scenario::{A, Action, Approvals, B, Plan, Scenario, W};
 
-pub const UNHEARD_MEMBER: Scenario = Scenario {
-    name: "R4 unheard-member",
-    story: "A new primary does not hear the other member of its in-sync set, and dies before the set could shrink. Had it answered \
-            anybody on its own word, the answer would be lost with it.",
-    plan: unheard_member,
-};
+/// All of them.
+pub fn all() -> [Scenario; 3] {
+    [unheard_member_hunt(), backlog_hunt(), hanging_disk_hunt()]
+}
+
+fn unheard_member_hunt() -> Scenario {
+    let story = "A new primary does not hear the other member of its in-sync set, and dies before the set could shrink. Had it answered \
+            anybody on its own word, the answer would be lost with it.";
+    Scenario::function("R4 unheard-member", story, unheard_member)
+}
 
 fn unheard_member(rng: &mut Rng) -> Plan {
     let mut plan = Plan::calm(60 * SECOND);
@@ -39,12 +43,11 @@ fn unheard_member(rng: &mut Rng) -> Plan {
     plan
 }
 
-pub const BACKLOG: Scenario = Scenario {
-    name: "R2 backlog",
-    story: "The link between the copies is slow and holds seconds of records. The primary stops and hands the epoch back; the other has \
-            promised the next one while the old one's records still come in.",
-    plan: backlog,
-};
+fn backlog_hunt() -> Scenario {
+    let story = "The link between the copies is slow and holds seconds of records. The primary stops and hands the epoch back; the other has \
+            promised the next one while the old one's records still come in.";
+    Scenario::function("R2 backlog", story, backlog)
+}
 
 fn backlog(rng: &mut Rng) -> Plan {
     let mut plan = Plan::calm(60 * SECOND);
@@ -69,12 +72,11 @@ fn backlog(rng: &mut Rng) -> Plan {
     plan
 }
 
-pub const HANGING_DISK: Scenario = Scenario {
-    name: "R9 hanging-disk",
-    story: "The primary's disk hangs while its records go to the other copy, which writes them down. Then both die, and the primary, which \
-            has lost them, is promoted again. The other copy must be able to go back behind all that was not committed.",
-    plan: hanging_disk,
-};
+fn hanging_disk_hunt() -> Scenario {
+    let story = "The primary's disk hangs while its records go to the other copy, which writes them down. Then both die, and the primary, which \
+            has lost them, is promoted again. The other copy must be able to go back behind all that was not committed.";
+    Scenario::function("R9 hanging-disk", story, hanging_disk)
+}
 
 fn hanging_disk(rng: &mut Rng) -> Plan {
     let mut plan = Plan::calm(70 * SECOND);

@@ -7,11 +7,10 @@ use crate::rng::Rng;
 use crate::scenario::{A, Action, Approvals, B, NODES, Plan, Scenario};
 use mainstay_protocol::NodeId;
 
-pub const RANDOM_MIX: Scenario = Scenario {
-    name: "random_mix",
-    story: "Random faults of every kind on every node, random operators, for a simulated minute or so.",
-    plan,
-};
+pub fn random_mix() -> Scenario {
+    let story = "Random faults of every kind on every node, random operators, for a simulated minute or so.";
+    Scenario::function("random_mix", story, plan)
+}
 
 /// How much of each fault this run has: runs that mix everything hide what runs of one kind show.
 struct Mood {

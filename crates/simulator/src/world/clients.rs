@@ -7,7 +7,7 @@ use crate::network::End;
 use crate::nfs_client::Wire;
 use crate::queue::{MILLISECOND, SECOND, Time};
 use crate::rng::Rng;
-use crate::scenario::{A, B};
+use crate::scenario::{A, B, Plan};
 use crate::trace::Trace;
 use crate::workload::{FileWorker, RegisterOp, RegisterWorker};
 use mainstay_nfs::Context;
@@ -139,7 +139,7 @@ impl World {
         for id in 1..=plan.clients {
             let mut rng = self.rng.fork();
             let mut jobs: Vec<Job> = (0..plan.workers_per_client)
-                .map(|worker| Job::Files(Box::new(FileWorker::new(rng.fork(), format!("c{id}w{worker}"), plan.large_writes))))
+                .map(|worker| Job::Files(Box::new(file_worker(rng.fork(), format!("c{id}w{worker}"), &plan))))
                 .collect();
             if id <= plan.register_workers {
                 jobs.push(Job::Registers(RegisterWorker::new(rng.fork(), id as u64, REGISTERS)));
@@ -447,6 +447,12 @@ impl World {
     pub fn volume_state(&self) -> Option<&mainstay_cluster::VolumeState> {
         self.decided().volumes.get(&VOLUME)
     }
+}
+
+fn file_worker(rng: Rng, label: String, plan: &Plan) -> FileWorker {
+    let mut worker = FileWorker::new(rng, label, plan.large_writes);
+    worker.mass_changes = plan.mass_changes;
+    worker
 }
 
 fn outstanding_retries(client: &Client, slot: usize) -> bool {

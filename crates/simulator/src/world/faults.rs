@@ -4,12 +4,15 @@ use super::node::NodeState;
 use super::{Event, World};
 use crate::disk::{Crash, DiskFaults, lock};
 use crate::network::{End, Quality};
-use crate::queue::{MILLISECOND, SECOND};
+use crate::queue::{MILLISECOND, SECOND, Time};
 use crate::scenario::{Action, NODES};
 use crate::timeline::MarkKind;
 use crate::trace::Trace;
 use mainstay_protocol::{Mono, NodeId};
 use mainstay_replica::{Event as ReplicaEvent, ServeMode};
+
+/// How long maintenance is meant to last when nobody says.
+const HOUR: Time = 3_600 * SECOND;
 
 impl World {
     pub(super) fn act(&mut self, action: Action) {
@@ -29,30 +32,49 @@ impl World {
             Action::Start(node) => self.start(node),
             Action::Stop(node) => self.stop(node),
             Action::Pause(node) => self.pause(node),
+            Action::Suspend(node) => self.suspend(node),
             Action::Resume(node) => self.resume(node),
             Action::Cut(from, to) => self.cut(from, to),
             Action::CutBoth(a, b) => {
                 self.cut(a, b);
                 self.cut(b, a);
             }
+            Action::CutClients(node) => self.cut_clients(node),
             Action::Isolate(node) => self.isolate(node),
             Action::HealLinks => self.heal_links(),
+            Action::HealLink(a, b) => self.heal_link(a, b),
             Action::Quality(quality) => self.network.set_all(quality),
             Action::LinkQuality(a, b, quality) => {
                 self.network.set_quality(End::Node(a), End::Node(b), quality);
                 self.network.set_quality(End::Node(b), End::Node(a), quality);
             }
+            Action::LinkQualityTo(from, to, quality) => self.network.set_quality(End::Node(from), End::Node(to), quality),
             Action::JumpWall(node, ms) => self.node_mut(node).clock.jump_wall(ms as i128 * MILLISECOND as i128),
-            Action::BeginMaintenance(node) => self.begin_maintenance(node),
-            Action::EndMaintenance(node) => self.end_maintenance(node),
-            Action::Approvals(approvals) => self.operators.approvals = approvals,
+            Action::Drift(node, ppm) => self.drift(node, ppm),
             Action::Think(low, high) => self.plan.think = (low, high),
             Action::DeposeLeader => {
                 self.model.depose(Mono(self.queue.now()));
                 self.schedule_coordination();
             }
             Action::StallCoordination(node, time) => self.model.stall(node, Mono(self.queue.now() + time)),
-            Action::Note(text) => self.mark_operators(MarkKind::Note, || text.into()),
+            Action::Remember(node) => {
+                let node = self.node_mut(node);
+                node.remembered = Some(node.promise);
+            }
+            Action::Restore(node) => self.restore(node),
+            Action::Note(text) => self.mark_operators(MarkKind::Note, || text),
+            other => self.act_as_person(other),
+        }
+    }
+
+    fn act_as_person(&mut self, action: Action) {
+        match action {
+            Action::BeginMaintenance(node) => self.begin_maintenance(node, HOUR, true),
+            Action::PlanMaintenance { node, lasts, confirmed } => self.begin_maintenance(node, lasts, confirmed),
+            Action::EndMaintenance(node) => self.end_maintenance(node),
+            Action::Promote(node) => self.ask_to_promote(node),
+            Action::ResetBreaker => self.reset_breaker("somebody has looked at it"),
+            Action::Approvals(approvals) => self.operators.approvals = approvals,
             other => self.act_on_disk(other),
         }
     }
@@ -61,6 +83,10 @@ impl World {
         let now = self.queue.now();
         let node = match action {
             Action::DiskFaults(node, _) | Action::DiskHang(node, _) | Action::DiskFull(node, _) => node,
+            Action::DiskSlow(node, factor) => {
+                self.node_mut(node).slow = factor.max(1);
+                return;
+            }
             Action::DiskRoom(node) | Action::Rot(node) => node,
             _ => return,
         };
@@ -121,10 +147,36 @@ impl World {
         }
     }
 
+    fn suspend(&mut self, id: NodeId) {
+        if self.nodes[&id].state == NodeState::Running {
+            self.pause(id);
+            self.node_mut(id).asleep = true;
+        }
+    }
+
+    /// What the oscillator showed so far stays; timers that were set by the old rate fire a little early or late, and look again.
+    fn drift(&mut self, id: NodeId, ppm: i64) {
+        let now = self.queue.now();
+        let node = self.node_mut(id);
+        node.drift_ppm = ppm;
+        node.clock.set_drift(now, ppm);
+        if node.state == NodeState::Running {
+            self.step(id, ReplicaEvent::Tick);
+        }
+    }
+
+    /// The machine comes up with an old disk.
+    fn restore(&mut self, id: NodeId) {
+        self.crash(id, Crash::Power);
+        let node = self.node_mut(id);
+        node.promise = node.remembered.unwrap_or_default();
+    }
+
     pub(super) fn resume(&mut self, id: NodeId) {
         if self.nodes[&id].state != NodeState::Paused {
             return;
         }
+        self.node_mut(id).asleep = false;
         self.node_mut(id).state = NodeState::Running;
         self.tally.returned(self.queue.now(), id);
         self.link_coordination(id);
@@ -161,10 +213,20 @@ impl World {
             self.cut(id, other);
             self.cut(other, id);
         }
+        self.cut_clients(id);
+    }
+
+    fn cut_clients(&mut self, id: NodeId) {
         for client in 0..self.clients.len() as u32 {
             self.network.cut(End::Node(id), End::Client(client), true);
             self.network.cut(End::Client(client), End::Node(id), true);
         }
+    }
+
+    fn heal_link(&mut self, a: NodeId, b: NodeId) {
+        self.network.cut(End::Node(a), End::Node(b), false);
+        self.network.cut(End::Node(b), End::Node(a), false);
+        self.link_coordination(a);
     }
 
     fn heal_links(&mut self) {
@@ -207,6 +269,7 @@ impl World {
                 platter.capacity_bytes = super::DISK_BYTES;
             }
             self.node_mut(id).hang_until = 0;
+            self.node_mut(id).slow = 1;
             self.node_mut(id).clock.set_right();
             self.resume(id);
             self.start(id);

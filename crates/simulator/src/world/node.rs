@@ -88,7 +88,7 @@ pub struct Node {
     /// On disk; rises before a process starts.
     pub incarnation: u64,
     pub clock: Clock,
-    drift_ppm: i64,
+    pub drift_ppm: i64,
     pub platter: Option<Arc<Mutex<Platter>>>,
     pub promise: StoredPromise,
     pub promises_writing: Vec<StoredPromise>,
@@ -96,6 +96,12 @@ pub struct Node {
     /// What came while it was paused.
     pub inbox: VecDeque<(u64, NodeEvent)>,
     pub hang_until: Time,
+    /// Its disk takes so many times as long as usual.
+    pub slow: u64,
+    /// Paused as a machine: what is sent to it is lost.
+    pub asleep: bool,
+    /// A backup of its promise.
+    pub remembered: Option<StoredPromise>,
     pub rng: Rng,
 }
 
@@ -118,6 +124,9 @@ impl Node {
             process: None,
             inbox: VecDeque::new(),
             hang_until: 0,
+            slow: 1,
+            asleep: false,
+            remembered: None,
             rng,
         }
     }

@@ -19,11 +19,13 @@ pub struct Operators {
     pub approvals: Approvals,
     /// When each proposal that was seen will be decided on.
     pending: BTreeMap<ProposalId, Time>,
+    /// What somebody has looked at and will approve later, whatever becomes of it.
+    read: BTreeMap<ProposalId, Digest>,
 }
 
 impl Operators {
     pub fn new(rng: Rng, approvals: Approvals) -> Operators {
-        Operators { rng, approvals, pending: BTreeMap::new() }
+        Operators { rng, approvals, pending: BTreeMap::new(), read: BTreeMap::new() }
     }
 
     /// When to act on a proposal first seen now; `None`: nobody does.
@@ -31,6 +33,7 @@ impl Operators {
         match self.approvals {
             Approvals::None => None,
             Approvals::After(low, high) | Approvals::Erratic(low, high) => Some(self.rng.range(low, high)),
+            Approvals::Late(low, high) | Approvals::Opposite(low, high) => Some(self.rng.range(low, high)),
         }
     }
 }
@@ -46,6 +49,7 @@ impl World {
         if self.healing {
             self.tidy_up(through, &view);
         }
+        self.approve_late(through);
         if let Some((id, proposal)) = view.open_proposal(VOLUME) {
             match proposal.state {
                 ProposalState::Pending => self.consider(through, id, proposal),
@@ -59,15 +63,45 @@ impl World {
     fn consider(&mut self, through: NodeId, id: ProposalId, proposal: &Proposal) {
         let now = self.queue.now();
         let Some(due) = self.decision_time(id) else { return };
+        if matches!(self.operators.approvals, Approvals::Late(..)) {
+            self.operators.read.entry(id).or_insert(proposal.evidence_hash);
+            return;
+        }
         if now < due {
             return;
         }
         self.operators.pending.insert(id, now + 30 * SECOND);
+        if matches!(self.operators.approvals, Approvals::Opposite(..)) {
+            return self.decide_twice(through, id, proposal.evidence_hash);
+        }
         let erratic = matches!(self.operators.approvals, Approvals::Erratic(..));
         match self.operators.rng.below(10) {
             0 if erratic => self.deny(through, id, "not convinced"),
             1 if erratic => self.approve(through, id, Digest::of_value("other evidence", &id)),
             _ => self.approve(through, id, proposal.evidence_hash),
+        }
+    }
+
+    /// Approves what was read a while ago.
+    fn approve_late(&mut self, through: NodeId) {
+        let now = self.queue.now();
+        let due = |id: &ProposalId| self.operators.pending.get(id).is_some_and(|due| *due <= now);
+        let Some(id) = self.operators.read.keys().copied().find(due) else { return };
+        if let Some(evidence_hash) = self.operators.read.remove(&id) {
+            self.operators.pending.insert(id, now + 30 * SECOND);
+            self.approve(through, id, evidence_hash);
+        }
+    }
+
+    /// Two people at two nodes, at the same time.
+    fn decide_twice(&mut self, through: NodeId, id: ProposalId, evidence_hash: Digest) {
+        let other = self.anybody().unwrap_or(through);
+        if self.operators.rng.percent(50) {
+            self.approve(through, id, evidence_hash);
+            self.deny(other, id, "not today");
+        } else {
+            self.deny(other, id, "not today");
+            self.approve(through, id, evidence_hash);
         }
     }
 
@@ -107,8 +141,7 @@ impl World {
         let at = self.wall_of(through);
         let latched = |volume: &mainstay_cluster::VolumeState| volume.breaker != mainstay_cluster::Breaker::default();
         if view.volumes.get(&VOLUME).is_some_and(latched) && self.operators.rng.one_in(4) {
-            let reason = "the faults have ended".to_string();
-            self.propose(through, OPERATOR_TICKET, Command::ResetBreaker { volume: VOLUME, reason, actor: person("olga"), at });
+            self.reset_breaker("the faults have ended");
         }
         let active = view.maintenance.iter().find(|(_, maintenance)| maintenance.state == MaintenanceState::Active);
         if let Some((id, _)) = active {
@@ -117,15 +150,33 @@ impl World {
         }
     }
 
-    pub(super) fn begin_maintenance(&mut self, node: NodeId) {
+    pub(super) fn reset_breaker(&mut self, reason: &str) {
+        let Some(through) = self.anybody() else { return };
+        let (at, reason) = (self.wall_of(through), reason.to_string());
+        self.propose(through, OPERATOR_TICKET, Command::ResetBreaker { volume: VOLUME, reason, actor: person("olga"), at });
+    }
+
+    /// `mainstay promote`: a proposal with what the asked node has seen, whether or not it may be.
+    pub(super) fn ask_to_promote(&mut self, candidate: NodeId) {
+        let Some(through) = self.anybody() else { return };
+        let (now, view) = (self.nodes[&through].clock.now(self.queue.now()), self.model.view(through));
+        let Some(process) = self.nodes[&through].process.as_ref() else { return };
+        let Some(evidence) = view.evidence(candidate, VOLUME, &process.replica.observed(now)) else { return };
+        let Some(parent_epoch) = view.volumes.get(&VOLUME).map(|volume| volume.epoch) else { return };
+        let (evidence, proposer, at) = (Box::new(evidence), person("peter"), now.wall);
+        let command = Command::Propose { volume: VOLUME, candidate, parent_epoch, evidence, proposer, at };
+        self.propose(through, OPERATOR_TICKET, command);
+    }
+
+    pub(super) fn begin_maintenance(&mut self, node: NodeId, lasts: Time, confirmed: bool) {
         let Some(through) = self.anybody() else { return };
         let at = self.wall_of(through);
         let command = Command::BeginMaintenance {
             node,
             owner: "olga".into(),
             reason: "planned by the provider".into(),
-            ends_at: Timestamp::from_millis(at.as_millis() + 3_600_000),
-            allow_primary: true,
+            ends_at: Timestamp::from_millis(at.as_millis() + (lasts / MILLISECOND) as i64),
+            allow_primary: confirmed,
             actor: person("olga"),
             at,
         };

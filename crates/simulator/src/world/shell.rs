@@ -32,6 +32,8 @@ impl World {
         }
         match node.state {
             NodeState::Off | NodeState::Booting => self.nobody_home(id, event),
+            // A machine that sleeps hears nothing; what its own process waits for is still there when it wakes.
+            NodeState::Paused if node.asleep && matches!(event, NodeEvent::Peer(_) | NodeEvent::Call { .. }) => {}
             NodeState::Paused => node.inbox.push_back((boot, event)),
             NodeState::Running => self.deliver(id, event),
         }
@@ -296,7 +298,7 @@ impl World {
         let now = self.queue.now();
         let node = self.nodes.get_mut(&id).expect("nodes never vanish");
         let slow = if node.rng.one_in(200) { 40 } else { 1 };
-        node.hang_until.saturating_sub(now) + slow * node.rng.log_range(low, high)
+        node.hang_until.saturating_sub(now) + slow * node.slow * node.rng.log_range(low, high)
     }
 
     fn start_lanes(&mut self, id: NodeId) {
@@ -430,6 +432,7 @@ impl World {
         node.boot += 1;
         node.state = NodeState::Off;
         node.inbox.clear();
+        node.asleep = false;
         keep_some_promises(node);
         let process = node.process.take();
         let rng = &mut node.rng;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Runs `seeds` of every scenario, until one fails. Outcomes of all that ran, in no order.
 pub fn run_all(scenarios: &[Scenario], seeds: Range<u64>, options: Options) -> Vec<Outcome> {
-    let jobs: Vec<(Scenario, u64)> = seeds.flat_map(|seed| scenarios.iter().map(move |scenario| (*scenario, seed))).collect();
+    let jobs: Vec<(&Scenario, u64)> = seeds.flat_map(|seed| scenarios.iter().map(move |scenario| (scenario, seed))).collect();
     let (next, outcomes) = (AtomicU64::new(0), Mutex::new(Vec::<Outcome>::new()));
     let work = || {
         while let Some((scenario, seed)) = jobs.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
@@ -22,6 +22,12 @@ pub fn run_all(scenarios: &[Scenario], seeds: Range<u64>, options: Options) -> V
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     std::thread::scope(|scope| (0..threads).for_each(|_| _ = scope.spawn(work)));
     outcomes.into_inner().expect("workers do not panic")
+}
+
+/// Of the library.
+#[allow(dead_code)]
+pub fn named(name: &str) -> Scenario {
+    mainstay_simulator::scenarios::named(name).unwrap_or_else(|| panic!("no scenario {name}"))
 }
 
 /// Every property held in every run; otherwise says which seed to replay.
