@@ -27,10 +27,13 @@ pub mod workload;
 pub mod world;
 
 pub use mainstay_replica::Bug;
-pub use run::{Options, Outcome, run};
+pub use run::{Options, Outcome, drive, run};
 pub use scenario::{Plan, Scenario};
 pub use trace::Trace;
 pub use world::{Stats, Violation, World};
+
+/// Whether this build can plant bugs: the feature `planted-bugs`, which nothing that is shipped switches on.
+pub const CAN_PLANT_BUGS: bool = cfg!(feature = "planted-bugs");
 
 /// Every bug that can be planted.
 pub const BUGS: [Bug; 6] = [

@@ -73,6 +73,11 @@ impl<E> Queue<E> {
         Some(entry.event)
     }
 
+    /// Everything that waits, with its time, in no order.
+    pub fn waiting(&self) -> impl Iterator<Item = (Time, &E)> {
+        self.heap.iter().map(|entry| (entry.at, &entry.event))
+    }
+
     pub fn len(&self) -> usize {
         self.heap.len()
     }

@@ -55,6 +55,18 @@ impl Outcome {
 /// Runs a scenario from a seed: the script with its faults, then the phase in which everything must heal.
 pub fn run(seed: u64, scenario: &Scenario, options: Options) -> Outcome {
     let mut world = World::new(seed, scenario.plan, options.trace, options.bug);
+    drive(&mut world);
+    Outcome {
+        scenario: scenario.name,
+        seed,
+        trace_hash: world.hash.value(),
+        stats: world.stats,
+        violations: std::mem::take(&mut world.violations),
+    }
+}
+
+/// The script, then the healing, of a world that was just made. What goes wrong is in its `violations`.
+pub fn drive(world: &mut World) {
     // A panic is a finding like any other; the world is only read after it.
     let panicked = catch_unwind(AssertUnwindSafe(|| {
         let faults_end = world.plan.faults_end;
@@ -68,11 +80,4 @@ pub fn run(seed: u64, scenario: &Scenario, options: Options) -> Outcome {
         world.violate("panic", text.unwrap_or_default());
     }
     world.stats.simulated = world.now();
-    Outcome {
-        scenario: scenario.name,
-        seed,
-        trace_hash: world.hash.value(),
-        stats: world.stats,
-        violations: std::mem::take(&mut world.violations),
-    }
 }

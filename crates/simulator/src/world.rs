@@ -9,9 +9,11 @@ mod healing;
 mod node;
 mod operators;
 mod shell;
+mod watch;
 
 pub use clients::{Client, ClientEvent};
 pub use node::{Node, NodeEvent, NodeState};
+pub use watch::Watch;
 
 use crate::checkers::Checkers;
 use crate::network::Network;
@@ -26,6 +28,7 @@ use mainstay_replica::{Bug, ProposeResult};
 use mainstay_volume::{Options as VolumeOptions, Volume};
 use operators::Operators;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::sync::Arc;
 
 pub const CLUSTER: ClusterId = ClusterId(*b"simulated-world!");
@@ -105,6 +108,9 @@ pub struct World {
     /// Clients finish what they have and begin nothing new.
     closing: bool,
     marks: healing::Marks,
+    watch: Option<Watch>,
+    /// Whoever watched has seen enough.
+    stopped: bool,
 }
 
 impl World {
@@ -134,6 +140,8 @@ impl World {
             healing: false,
             closing: false,
             marks: healing::Marks::default(),
+            watch: None,
+            stopped: false,
             rng,
         };
         world.begin();
@@ -162,7 +170,7 @@ impl World {
 
     /// Runs until `until`, or until something is wrong.
     pub fn run_until(&mut self, until: Time) {
-        while self.violations.is_empty() {
+        while self.goes_on() {
             let Some(event) = self.queue.pop(until) else { break };
             self.happen(event);
         }
@@ -171,7 +179,7 @@ impl World {
 
     /// Runs until `done`, at most until `until`. False: it was not done in time.
     pub fn run_while(&mut self, until: Time, mut done: impl FnMut(&World) -> bool) -> bool {
-        while self.violations.is_empty() {
+        while self.goes_on() {
             if done(self) {
                 return true;
             }
@@ -185,7 +193,14 @@ impl World {
         self.queue.now()
     }
 
+    fn goes_on(&self) -> bool {
+        self.violations.is_empty() && !self.stopped
+    }
+
     fn happen(&mut self, event: Event) {
+        if self.watch.is_some() && !self.shown(&event) {
+            return;
+        }
         self.stats.events += 1;
         self.hash.mix(self.queue.now());
         match event {
@@ -207,7 +222,8 @@ impl World {
     pub fn trace(&self, level: Trace, text: impl FnOnce() -> String) {
         if self.trace != Trace::Off && (level == Trace::Brief || self.trace == Trace::Full) {
             let now = self.queue.now();
-            println!("{:>4}.{:06} {}", now / SECOND, now % SECOND / 1_000, text());
+            // A reader that went away (`| head`) is no finding.
+            let _ = writeln!(std::io::stdout(), "{:>4}.{:06} {}", now / SECOND, now % SECOND / 1_000, text());
         }
     }
 
