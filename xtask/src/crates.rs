@@ -42,6 +42,22 @@ pub fn check(root: &Path, problems: &mut Problems) {
         problems.add(format!("crates/{stranger}: in the tree or in xtask's table, not in both"));
     }
     ROWS.iter().for_each(|row| check_row(root, row, problems));
+    found.iter().for_each(|name| check_planted_bugs(root, name, problems));
+}
+
+/// Features are united over a whole build: one dependency that switched the planted bugs on would put them into the daemon. They
+/// may be asked for by a feature of the same name, and by tests.
+fn check_planted_bugs(root: &Path, name: &str, problems: &mut Problems) {
+    const FEATURE: &str = "planted-bugs";
+    let text = std::fs::read_to_string(root.join("crates").join(name).join("Cargo.toml")).unwrap_or_default();
+    let mut manifest: toml::Table = text.parse().unwrap_or_default();
+    manifest.remove("dev-dependencies");
+    if let Some(features) = manifest.get_mut("features").and_then(|features| features.as_table_mut()) {
+        features.remove(FEATURE);
+    }
+    if manifest.to_string().contains(FEATURE) {
+        problems.add(format!("crates/{name}: switches {FEATURE} on in builds that are shipped"));
+    }
 }
 
 fn check_row(root: &Path, row: &Row, problems: &mut Problems) {

@@ -31,10 +31,10 @@ pub mod trace;
 pub mod workload;
 pub mod world;
 
-pub use mainstay_protocol::planted::Bug;
+pub use mainstay_protocol::planted::{AVAILABLE as CAN_PLANT_BUGS, Bug};
 pub use minimise::{Minimised, minimise};
 pub use numbers::Numbers;
-pub use run::{Options, Outcome, plan, run, run_plan};
+pub use run::{Options, Outcome, drive, plan, run, run_plan};
 pub use scenario::{Plan, Scenario, Source};
 pub use script::Script;
 pub use timeline::Timeline;

@@ -65,6 +65,11 @@ impl<E> Queue<E> {
         self.slots[slot as usize].take()
     }
 
+    /// Everything that waits, with its time, in no order.
+    pub fn waiting(&self) -> impl Iterator<Item = (Time, &E)> {
+        self.heap.iter().filter_map(|Reverse((at, _, slot))| Some((*at, self.slots[*slot as usize].as_ref()?)))
+    }
+
     pub fn len(&self) -> usize {
         self.heap.len()
     }

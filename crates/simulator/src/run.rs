@@ -78,6 +78,20 @@ pub fn run_plan(seed: u64, name: &str, plan: Plan, options: Options) -> Outcome 
     if options.timeline {
         world.record_timeline();
     }
+    drive(&mut world);
+    Outcome {
+        scenario: name.into(),
+        seed,
+        trace_hash: world.hash.value(),
+        stats: world.stats,
+        numbers: world.take_numbers(),
+        timeline: world.take_timeline(),
+        violations: std::mem::take(&mut world.violations),
+    }
+}
+
+/// The script, then the healing, of a world that was just made. What goes wrong is in its `violations`.
+pub fn drive(world: &mut World) {
     // A panic is a finding like any other; the world is only read after it.
     let panicked = catch_unwind(AssertUnwindSafe(|| {
         let faults_end = world.plan.faults_end;
@@ -91,13 +105,4 @@ pub fn run_plan(seed: u64, name: &str, plan: Plan, options: Options) -> Outcome 
         world.violate("panic", text.unwrap_or_default());
     }
     world.stats.simulated = world.now();
-    Outcome {
-        scenario: name.into(),
-        seed,
-        trace_hash: world.hash.value(),
-        stats: world.stats,
-        numbers: world.take_numbers(),
-        timeline: world.take_timeline(),
-        violations: std::mem::take(&mut world.violations),
-    }
 }

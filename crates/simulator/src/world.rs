@@ -10,9 +10,11 @@ mod node;
 mod operators;
 mod record;
 mod shell;
+mod watch;
 
 pub use clients::{Client, ClientEvent};
 pub use node::{Node, NodeEvent, NodeState};
+pub use watch::Watch;
 
 use crate::checkers::Checkers;
 use crate::network::Network;
@@ -30,6 +32,7 @@ use mainstay_replica::{Effect, ProposeResult};
 use mainstay_volume::{Options as VolumeOptions, Volume};
 use operators::Operators;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::sync::Arc;
 
 pub const CLUSTER: ClusterId = ClusterId(*b"simulated-world!");
@@ -113,10 +116,15 @@ pub struct World {
     tally: Tally,
     /// Only when the timeline is wanted.
     recording: Option<Box<record::Recording>>,
+    watch: Option<Watch>,
+    /// Whoever watched has seen enough.
+    stopped: bool,
 }
 
 impl World {
     pub fn new(seed: u64, plan: impl FnOnce(&mut Rng) -> Plan, trace: Trace, bug: Option<Bug>) -> World {
+        // A run that was to show a bug and cannot must not look like one in which all is well.
+        assert!(bug.is_none() || planted::AVAILABLE, "this build cannot plant bugs");
         planted::plant(bug.as_slice());
         let mut rng = Rng::new(seed);
         let plan = plan(&mut rng.fork());
@@ -145,6 +153,8 @@ impl World {
             effects: Vec::new(),
             tally: Tally::default(),
             recording: None,
+            watch: None,
+            stopped: false,
             rng,
         };
         world.begin();
@@ -173,7 +183,7 @@ impl World {
 
     /// Runs until `until`, or until something is wrong.
     pub fn run_until(&mut self, until: Time) {
-        while self.violations.is_empty() {
+        while self.goes_on() {
             let Some(event) = self.queue.pop(until) else { break };
             self.happen(event);
         }
@@ -182,7 +192,7 @@ impl World {
 
     /// Runs until `done`, at most until `until`. False: it was not done in time.
     pub fn run_while(&mut self, until: Time, mut done: impl FnMut(&World) -> bool) -> bool {
-        while self.violations.is_empty() {
+        while self.goes_on() {
             if done(self) {
                 return true;
             }
@@ -196,7 +206,14 @@ impl World {
         self.queue.now()
     }
 
+    fn goes_on(&self) -> bool {
+        self.violations.is_empty() && !self.stopped
+    }
+
     fn happen(&mut self, event: Event) {
+        if self.watch.is_some() && !self.shown(&event) {
+            return;
+        }
         self.stats.events += 1;
         self.hash.mix(self.queue.now());
         match event {
@@ -221,7 +238,8 @@ impl World {
     pub fn trace(&self, level: Trace, text: impl FnOnce() -> String) {
         if self.trace != Trace::Off && (level == Trace::Brief || self.trace == Trace::Full) {
             let now = self.queue.now();
-            println!("{:>4}.{:06} {}", now / SECOND, now % SECOND / 1_000, text());
+            // A reader that went away (`| head`) is no finding.
+            let _ = writeln!(std::io::stdout(), "{:>4}.{:06} {}", now / SECOND, now % SECOND / 1_000, text());
         }
     }
 

@@ -14,20 +14,20 @@ fn a_violated_mix_becomes_a_handful_of_faults() {
     let found = (0..60).filter(many).map(|seed| run(seed, mix, options)).find(|outcome| !outcome.ok());
     let found = found.expect("the bug is found in the mix, too");
     let small =
-        minimise_within(RUNS, found.seed, mix.name, plan(found.seed, mix), options, same_property(&found)).expect("it fails");
+        minimise_within(RUNS, found.seed, &mix.name, plan(found.seed, mix), options, same_property(&found)).expect("it fails");
     assert_eq!(small.from_actions, plan(found.seed, mix).script.len());
     assert!(small.runs <= RUNS && small.to_actions <= 6, "{} of {} actions are left", small.to_actions, small.from_actions);
     assert_eq!(small.plan.script.len(), small.to_actions);
     // It replays, and without the bug it holds: what is left shows the bug and nothing else.
-    let again = run_plan(small.seed, mix.name, small.plan.clone(), options);
+    let again = run_plan(small.seed, &mix.name, small.plan.clone(), options);
     assert_eq!(again.violations, small.outcome.violations);
     assert_eq!(again.violations[0].property, found.violations[0].property);
-    let sound = run_plan(small.seed, mix.name, small.plan, Options::default());
+    let sound = run_plan(small.seed, &mix.name, small.plan, Options::default());
     assert!(sound.ok(), "{}", sound.report());
 }
 
 #[test]
 fn what_does_not_fail_is_not_minimised() {
     let mix = &scenarios::named("random_mix").expect("it is in the library");
-    assert!(minimise_within(5, 0, mix.name, plan(0, mix), Options::default(), |outcome| !outcome.ok()).is_none());
+    assert!(minimise_within(5, 0, &mix.name, plan(0, mix), Options::default(), |outcome| !outcome.ok()).is_none());
 }

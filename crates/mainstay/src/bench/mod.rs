@@ -12,7 +12,7 @@ mod histogram;
 mod nfs;
 mod operation;
 mod phase;
-mod progress;
+pub(crate) mod progress;
 mod report;
 mod session;
 

@@ -12,7 +12,7 @@ use std::path::PathBuf;
     disable_help_subcommand = true
 )]
 #[command(
-    after_help = "Exit codes: 0 ok, 1 error, 2 replicas differ, 3 refused by a rule, 4 approval pending, 5 unknown outcome, 64 usage."
+    after_help = "Exit codes: 0 ok, 1 error, 2 replicas differ or a property is violated, 3 refused by a rule, 4 approval pending, 5 unknown outcome, 64 usage."
 )]
 pub struct Cli {
     /// For `init`, `join`, `node`, `credentials`: node.toml. For all others: admin.toml, with endpoints and credentials
@@ -30,6 +30,8 @@ pub struct Cli {
 pub enum Format {
     Table,
     Json,
+    /// One self-contained page (drills)
+    Html,
 }
 
 #[derive(Debug, Subcommand)]
@@ -93,6 +95,9 @@ pub enum Command {
     Bench(crate::bench::BenchArgs),
     /// A whole cluster on this machine: to mount, to break and to watch, or to play a story unattended
     Demo(crate::demo::DemoArgs),
+    /// Rehearse failures and maintenance in a simulator that runs this same program's core
+    #[command(subcommand)]
+    Drill(crate::drill::args::Drill),
 }
 
 /// Written into node.toml when the file is not there yet.

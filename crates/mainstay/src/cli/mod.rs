@@ -1,10 +1,10 @@
 //! `mainstay`: data on standard output, messages on standard error, exit codes as in [`exit`].
 
-mod args;
+pub(crate) mod args;
 mod change;
 pub mod exit;
 mod local;
-mod output;
+pub(crate) mod output;
 mod show;
 mod status;
 
@@ -73,6 +73,9 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<u8, CliError> {
     let config = |name: &str| config_path(cli.config.as_deref(), name);
     let format = cli.output;
+    if format == args::Format::Html && !matches!(cli.command, Command::Drill(_)) {
+        return Err(CliError::Usage("-o html: only drills make a page".into()));
+    }
     match cli.command {
         Command::Init(init) => local::init(&config("node.toml"), &init, format),
         Command::Join(join) => local::join(&config("node.toml"), &join, format),
@@ -83,6 +86,7 @@ fn run(cli: Cli) -> Result<u8, CliError> {
         }
         Command::Credentials(credentials) => local::credentials(&config("node.toml"), &credentials),
         Command::Demo(demo) => Ok(crate::demo::run(demo)),
+        Command::Drill(drill) => crate::drill::main(&drill, cli.config.as_deref(), format),
         remote => {
             let client = AdminClient::new(&AdminConfig::load(&config("admin.toml"))?)?;
             runtime()?.block_on(ask(&client, remote, format))
@@ -96,7 +100,7 @@ fn config_path(given: Option<&Path>, name: &str) -> PathBuf {
 }
 
 /// For commands that only ask; the daemon has its own.
-fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| CliError::Failed(format!("cannot start: {error}")))
 }
@@ -121,7 +125,13 @@ async fn ask(client: &AdminClient, command: Command, format: args::Format) -> Re
             change::begin_maintenance(client, node, reason, minutes, allow_primary, format).await
         }
         Command::Maintenance(Maintenance::End { id }) => change::end_maintenance(client, id).await,
-        Command::Init(_) | Command::Join(_) | Command::Node(_) | Command::Credentials(_) | Command::Demo(_) | Command::Bench(_) => {
+        Command::Init(_)
+        | Command::Join(_)
+        | Command::Node(_)
+        | Command::Credentials(_)
+        | Command::Demo(_)
+        | Command::Drill(_)
+        | Command::Bench(_) => {
             unreachable!("`run` has handled what needs no cluster")
         }
     }

@@ -12,7 +12,8 @@ pub fn print(text: &str) {
 pub fn show<T: Serialize>(format: Format, value: &T, table: impl FnOnce(&T) -> String) {
     match format {
         Format::Json => print(&json(value)),
-        Format::Table => print(&table(value)),
+        // Only drills make pages, and they make their own.
+        Format::Table | Format::Html => print(&table(value)),
     }
 }
 

@@ -148,7 +148,9 @@ pub async fn events(client: &AdminClient, mut after: u64, follow: bool, format: 
 fn event_line(event: &AuditEvent, format: Format) -> String {
     match format {
         Format::Json => serde_json::to_string(event).map_or_else(|_| json(&event.number), |line| line + "\n"),
-        Format::Table => format!("{:>6}  {}  {}  {}\n", event.number, instant(event.at), event.hash.short(), event.text),
+        Format::Table | Format::Html => {
+            format!("{:>6}  {}  {}  {}\n", event.number, instant(event.at), event.hash.short(), event.text)
+        }
     }
 }
 

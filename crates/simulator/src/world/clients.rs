@@ -106,6 +106,16 @@ impl Client {
         self.slots[slot].outstanding.as_ref().is_some_and(|outstanding| outstanding.request.request.changes())
     }
 
+    /// Operations that have no answer yet.
+    pub fn waiting(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.outstanding.is_some()).count()
+    }
+
+    /// The node that it talks to.
+    pub fn target(&self) -> Option<NodeId> {
+        self.target
+    }
+
     /// Everything asked is answered, and there is nothing more to ask.
     pub fn finished(&self) -> bool {
         self.id == AUDITOR || self.slots.iter().all(|slot| slot.outstanding.is_none() && slot.finished)

@@ -71,7 +71,7 @@ impl World {
     }
 
     fn not_healed(&mut self, what: &str) {
-        if self.violations.is_empty() {
+        if self.goes_on() {
             let seconds = self.plan.heal_within / SECOND;
             let state = self.describe();
             self.violate("P7", format!("not {what} within {seconds} s after the faults ended: {state}"));
@@ -152,7 +152,7 @@ impl World {
         let Some(primary) = self.primary().filter(|_| self.violations.is_empty()) else { return };
         let patience = until.max(self.now() + 30 * SECOND);
         // A replica that is writing a checkpoint cannot digest this mark, but the next.
-        while self.violations.is_empty() && self.marks.pair().is_none() && self.now() < patience {
+        while self.goes_on() && self.marks.pair().is_none() && self.now() < patience {
             self.marks.position = None;
             self.step(primary, ReplicaEvent::Mark { ticket: 1 });
             let next = self.now() + 3 * SECOND;

@@ -1,0 +1,91 @@
+//! How far the runs are, on stderr and only where somebody can see it.
+
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+const BAR_CELLS: usize = 24;
+/// How often it is drawn.
+pub const TICK: Duration = Duration::from_millis(100);
+
+/// What there is to do, if it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    Runs(u64),
+    Time(Duration),
+}
+
+pub struct Progress {
+    shown: bool,
+    goal: Goal,
+    started: Instant,
+    drawn: Option<Instant>,
+    runs: u64,
+    simulated_ns: u128,
+}
+
+impl Progress {
+    pub fn new(goal: Goal) -> Progress {
+        let shown = std::io::stderr().is_terminal();
+        Progress { shown, goal, started: Instant::now(), drawn: None, runs: 0, simulated_ns: 0 }
+    }
+
+    pub fn add(&mut self, simulated_ns: u64) {
+        self.runs += 1;
+        self.simulated_ns += simulated_ns as u128;
+    }
+
+    pub fn tick(&mut self) {
+        let now = Instant::now();
+        if self.shown && self.drawn.is_none_or(|last| now >= last + TICK) {
+            self.drawn = Some(now);
+            let line = line(self.goal, self.runs, self.simulated_ns, now - self.started);
+            eprint!("\r\x1b[2K{line}");
+            // Nothing depends on whether the bar can be seen.
+            let _ = std::io::stderr().flush();
+        }
+    }
+
+    /// For the last line: runs, and how fast they were.
+    pub fn summary(&self) -> String {
+        format!("{} runs, {}", self.runs, rates(self.runs, self.simulated_ns, self.started.elapsed()))
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.drawn.is_some() {
+            eprint!("\r\x1b[2K");
+        }
+    }
+}
+
+fn rates(runs: u64, simulated_ns: u128, elapsed: Duration) -> String {
+    let seconds = elapsed.as_secs_f64().max(0.001);
+    let simulated = simulated_ns as f64 / 1e9;
+    // Simulated hours per hour are simulated seconds per second.
+    format!("{:.1} seeds/s, {:.1} h simulated, {:.0} h per hour", runs as f64 / seconds, simulated / 3600.0, simulated / seconds)
+}
+
+fn line(goal: Goal, runs: u64, simulated_ns: u128, elapsed: Duration) -> String {
+    let (done, of) = match goal {
+        Goal::Runs(all) => (runs as f64 / all.max(1) as f64, format!("{runs}/{all} runs")),
+        Goal::Time(all) => (elapsed.as_secs_f64() / all.as_secs_f64().max(0.001), format!("{runs} runs")),
+    };
+    let done = done.min(1.0);
+    let full = (done * BAR_CELLS as f64) as usize;
+    let bar: String = (0..BAR_CELLS).map(|cell| if cell < full { '#' } else { '.' }).collect();
+    format!("[{bar}] {:3.0} %  {of}  {}", done * 100.0, rates(runs, simulated_ns, elapsed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_how_far_and_how_fast() {
+        let text = line(Goal::Runs(40), 10, 3_600_000_000_000, Duration::from_secs(2));
+        assert_eq!(text, "[######..................]  25 %  10/40 runs  5.0 seeds/s, 1.0 h simulated, 1800 h per hour");
+        let text = line(Goal::Time(Duration::from_secs(4)), 3, 0, Duration::from_secs(8));
+        assert!(text.starts_with("[########################] 100 %  3 runs"), "{text}");
+    }
+}

@@ -1,0 +1,110 @@
+//! `drill run`: some seeds of one scenario, or of all.
+
+use super::args;
+use super::library::{self, Card};
+use super::one::{self, Options, Run};
+use super::out::{Clock, Out};
+use super::progress::{Goal, Progress};
+use super::report::{self, Drill, Report, Setting};
+use super::spec::{self, Spec};
+use super::{pool, verdict_code};
+use crate::bench::progress::interrupts;
+use crate::cli::CliError;
+use crate::cli::args::Format;
+use mainstay_simulator::Trace;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Seeds of each scenario when nobody says: enough for an answer at once, the same every time.
+const SEEDS: u64 = 3;
+
+/// # Errors
+/// Bad input, and output that cannot be written.
+pub fn run(args: &args::Run, config: Option<&Path>, format: Format) -> Result<u8, CliError> {
+    let clock = Clock::start();
+    let cards = library::named(&args.name)?;
+    let seeds = seeds(args)?;
+    let jobs = pool::jobs(args.jobs)?;
+    let spec = args.spec.as_deref().map(Spec::load).transpose()?.unwrap_or_default();
+    let sizing = args.sizing.over(spec.sizing()).map_err(CliError::Usage)?;
+    let setting = Setting { sizing, bug: args.plant.bug()? };
+    let out = Out::new(args.out.as_deref(), format)?;
+    let cluster = config.map(spec::ask).transpose()?;
+    let ended = interrupts().map_err(|error| CliError::Failed(error.to_string()))?;
+
+    let runs = all(&cards, &seeds, jobs, (setting, out.wants_timelines()), &ended);
+    let drills = drills(&cards, runs, (setting, out.wants_timelines()));
+    let mut meta = clock.meta(ended.load(Ordering::Relaxed));
+    meta.notes = notes(args, &seeds, cards.len());
+    meta.notes.extend(one::note(sizing));
+    meta.sizing = report::sizing_flags(sizing);
+    meta.cluster = cluster.or(spec.name);
+    let report = Report { version: report::VERSION, meta, drills };
+    out.write(&report)?;
+    Ok(verdict_code(report.held(), ended.load(Ordering::Relaxed)))
+}
+
+fn seeds(args: &args::Run) -> Result<Range<u64>, CliError> {
+    let first = args.seed.unwrap_or(0);
+    let count = args.seeds.unwrap_or(if args.seed.is_some() { 1 } else { SEEDS });
+    let end =
+        first.checked_add(count).ok_or_else(|| CliError::Usage(format!("--seed {first}: there are not so many seeds after it")))?;
+    Ok(first..end)
+}
+
+fn notes(args: &args::Run, seeds: &Range<u64>, cards: usize) -> Vec<String> {
+    let mut notes = Vec::new();
+    if args.seed.is_none() && args.seeds.is_none() {
+        let each = if cards > 1 { " of each scenario" } else { "" };
+        notes.push(format!("seeds {} to {}{each}, as always when neither --seed nor --seeds is given", seeds.start, seeds.end - 1));
+    }
+    notes
+}
+
+/// Every seed of every scenario, with the scenario's place in `cards`.
+fn all(
+    cards: &[Card],
+    seeds: &Range<u64>,
+    jobs: usize,
+    (setting, timelines): (Setting, bool),
+    ended: &AtomicBool,
+) -> Vec<(usize, Run)> {
+    let count = cards.len() as u64;
+    let total = count.saturating_mul(seeds.end - seeds.start);
+    let work = |n: u64| {
+        let (which, seed) = ((n % count) as usize, seeds.start + n / count);
+        // One timeline of each scenario is shown; a violated run is recorded when it is known.
+        let timeline = timelines && seed == seeds.start;
+        (n < total).then(|| (which, once(&cards[which], seed, setting, timeline)))
+    };
+    let mut progress = Progress::new(Goal::Runs(total));
+    let mut runs = Vec::new();
+    pool::run(jobs, &|| ended.load(Ordering::Relaxed), &work, &mut progress, |(which, run), progress| {
+        progress.add(run.numbers.simulated_ns);
+        runs.push((which, run));
+        true
+    });
+    runs
+}
+
+/// One run, silent.
+pub fn once(card: &Card, seed: u64, setting: Setting, timeline: bool) -> Run {
+    one::run(seed, &card.scenario, Options { trace: Trace::Off, bug: setting.bug, timeline })
+}
+
+/// In the order of `cards`; scenarios that were never run are left out.
+fn drills(cards: &[Card], runs: Vec<(usize, Run)>, (setting, timelines): (Setting, bool)) -> Vec<Drill> {
+    let mut of_card: Vec<Vec<Run>> = cards.iter().map(|_| Vec::new()).collect();
+    runs.into_iter().for_each(|(which, run)| of_card[which].push(run));
+    let with_runs = cards.iter().zip(of_card).filter(|(_, runs)| !runs.is_empty());
+    with_runs
+        .map(|(card, runs)| {
+            let mut drill = Drill::of(card, runs, setting);
+            if timelines && drill.timeline.is_none() {
+                drill.timeline = once(card, drill.shown_seed, setting, true).timeline;
+            }
+            drill
+        })
+        .collect()
+}
