@@ -69,7 +69,7 @@ function figures(drill) {
 function why(section, drill) {
   for (const verdict of drill.verdicts.filter((verdict) => !verdict.held)) {
     const where = verdict.seed == null ? "" : ` at ${instant(verdict.at_ns)} of seed ${verdict.seed}`;
-    add(section, "p", { class: "why" }, make("b", {}, `${verdict.property} is violated${where}. `), `${sentence(verdict.text)} It demands: ${verdict.meaning}.`);
+    add(section, "p", { class: "why" }, make("b", {}, `${verdict.property} is violated${where}. `), `It demands: ${verdict.meaning}. `, make("span", { class: "found" }, sentence(verdict.text)));
   }
 }
 
