@@ -51,6 +51,22 @@ fn a_table_says_the_verdict_the_numbers_and_how_to_see_it_again() {
     assert!(text.contains("2 scenarios, 2 runs: 1 scenarios are violated") && text.contains("P4 is violated"), "{text}");
 }
 
+#[test]
+fn the_list_has_two_lines_for_each_scenario() {
+    let mut card = library::one("the-incident").unwrap();
+    card.story = "B leaves. It comes back.".into();
+    card.properties = vec!["P3".into(), "P4".into()];
+    card.rules = vec!["R7".into()];
+    let text = table::list(&[card.clone()]);
+    assert_eq!(text, "ID   NAME          PROPERTIES  RULES\nS01  the-incident  P3 P4       R7\n      B leaves.\n");
+    let json = serde_json::to_value(&card).unwrap();
+    let wanted = json!({
+        "id": "S01", "name": "the-incident", "story": "B leaves. It comes back.", "properties": ["P3", "P4"], "rules": ["R7"],
+        "unchecked": null
+    });
+    assert_eq!(json, wanted);
+}
+
 /// Every key with the type of its value; of lists, the first member.
 fn shape(value: &Value) -> Value {
     match value {

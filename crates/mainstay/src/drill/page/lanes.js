@@ -16,7 +16,7 @@ const ROLES = ["primary", "secondary", "voter"];
 /** Draws one lane into `plot`, whose x runs through `scale`. */
 function drawLane(plot, lane, top, scale) {
   const spans = lane.spans.filter((span) => scale.sees(span.from_ns, span.to_ns));
-  const of = (...kinds) => spans.filter((span) => kinds.includes(span.kind));
+  const of = (...kinds) => kinds.flatMap((kind) => thinned(spans.filter((span) => span.kind === kind), scale));
   if (lane.kind === "node") {
     of("role").forEach((span) => drawRole(plot, span, top, scale));
     of("lease").forEach((span) => bar(plot, span, top + NODE.role + NODE.roleHigh - 4, 2, "lease", scale, 0));
@@ -45,9 +45,21 @@ function drawLane(plot, lane, top, scale) {
   }
 }
 
+/** Without what would lie on one and the same pixel: a long run has tens of thousands. */
+function thinned(spans, scale) {
+  let last = -Infinity;
+  return spans.filter((span) => {
+    const [x, end] = [scale.x(span.from_ns ?? span.at_ns), scale.x(span.to_ns ?? span.at_ns)];
+    if (end < last + 0.7) return false;
+    last = Math.max(end, x);
+    return true;
+  });
+}
+
 function bar(plot, span, y, height, kind, scale, radius) {
   const [x, width] = scale.extent(span.from_ns, span.to_ns);
-  return draw(plot, "rect", { class: kind, x, y, width, height, rx: Math.min(radius, width / 2) });
+  // An edge would be all that is left of a narrow one.
+  return draw(plot, "rect", { class: width < 3 ? `${kind} thin` : kind, x, y, width, height, rx: Math.min(radius, width / 2) });
 }
 
 /** Where it fits; never cut off. */
@@ -120,7 +132,7 @@ const ABREAST = 3;
 function drawMarks(plot, lane, top, scale) {
   const y = top + shape(lane).marks;
   const seen = lane.marks.filter((mark) => scale.sees(mark.at_ns, mark.at_ns));
-  for (const mark of seen.filter((mark) => mark.kind === "message")) draw(plot, "circle", { class: "dot", cx: scale.x(mark.at_ns), cy: y, r: 2.2 });
+  for (const mark of thinned(seen.filter((mark) => mark.kind === "message"), scale)) draw(plot, "circle", { class: "dot", cx: scale.x(mark.at_ns), cy: y, r: 2.2 });
   const signs = seen.filter((mark) => mark.kind !== "message").sort((a, b) => a.at_ns - b.at_ns);
   let groups = signs.map((mark) => ({ marks: [mark], middle: scale.x(mark.at_ns) }));
   for (let before = 0; before !== groups.length; ) {
@@ -130,7 +142,8 @@ function drawMarks(plot, lane, top, scale) {
   groups.forEach((group) => drawGroup(plot, group, y));
 }
 
-const half = (group) => ((group.marks.length > ABREAST ? 1 : group.marks.length) * ROOM) / 2;
+const pill = (marks) => 10 + 7 * String(marks.length).length;
+const half = ({ marks }) => (marks.length > ABREAST ? pill(marks) + 2 : marks.length * ROOM) / 2;
 
 function merge(done, group) {
   const last = done.at(-1);
@@ -148,7 +161,7 @@ function drawGroup(plot, { marks, middle }, y) {
   if (marks.length <= ABREAST) return marks.forEach((mark, index) => drawSign(plot, mark.kind, left + index * ROOM, y));
   const worst = ["bad", "asks", "ok"].find((name) => marks.some((mark) => markClass(mark.kind) === name)) || "";
   const box = draw(plot, "g", { class: `mark ${worst}`, transform: `translate(${middle} ${y})` });
-  draw(box, "circle", { r: 8 });
+  draw(box, "rect", { class: "pill", x: -pill(marks) / 2, y: -8, width: pill(marks), height: 16, rx: 8 });
   draw(box, "text", { y: 4 }, String(marks.length));
 }
 

@@ -69,7 +69,7 @@ function figures(drill) {
 function why(section, drill) {
   for (const verdict of drill.verdicts.filter((verdict) => !verdict.held)) {
     const where = verdict.seed == null ? "" : ` at ${instant(verdict.at_ns)} of seed ${verdict.seed}`;
-    add(section, "p", { class: "why" }, make("b", {}, `${verdict.property} is violated${where}. `), `${sentence(verdict.text)} It demands: ${verdict.meaning}.`);
+    add(section, "p", { class: "why" }, make("b", {}, `${verdict.property} is violated${where}. `), `It demands: ${verdict.meaning}. `, make("span", { class: "found" }, sentence(verdict.text)));
   }
 }
 
@@ -105,6 +105,9 @@ async function copyText(text, button) {
   setTimeout(() => (button.textContent = "Copy"), 1600);
 }
 
+/** More rows than this help nobody, and stop a phone. */
+const ROWS_MAX = 2000;
+
 function events(section, timeline) {
   const rows = timeline.lanes.flatMap((lane) => lane.marks.map((mark) => [mark.at_ns, lane.name, markText(mark)]));
   const spans = timeline.lanes.flatMap((lane) =>
@@ -112,13 +115,13 @@ function events(section, timeline) {
   );
   const all = [...rows, ...spans].sort((a, b) => a[0] - b[0]);
   if (!all.length) return;
-  const details = add(section, "details", {}, make("summary", {}, `${plural(all.length, "event")} as a table`));
+  const details = add(section, "details", {}, make("summary", {}, `${all.length > ROWS_MAX ? `The first ${count(ROWS_MAX)} of ` : ""}${plural(all.length, "event")} as a table`));
   const table = add(add(details, "div", { class: "scroll tall", tabindex: 0 }), "table");
   add(add(table, "thead"), "tr", {}, make("th", { class: "number", scope: "col" }, "Time"), make("th", { scope: "col" }, "Lane"), make("th", { scope: "col" }, "Event"));
   const body = add(table, "tbody");
   // Built when it is opened: a long run has thousands.
   details.addEventListener("toggle", () => {
-    if (!body.childElementCount) all.forEach(([at, lane, text]) => add(body, "tr", {}, make("td", { class: "number" }, instant(at, 1e6, timeline.end_ns >= 120e9)), make("td", {}, lane), make("td", { class: "why-cell" }, text)));
+    if (!body.childElementCount) all.slice(0, ROWS_MAX).forEach(([at, lane, text]) => add(body, "tr", {}, make("td", { class: "number" }, instant(at, 1e6, timeline.end_ns >= 120e9)), make("td", {}, lane), make("td", { class: "why-cell" }, text)));
   });
 }
 

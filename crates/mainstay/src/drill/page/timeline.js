@@ -157,8 +157,9 @@ class Timeline {
       const x = scale.x(mark.at_ns);
       draw(plot, "line", { class: "violation-line", x1: x, x2: x, y1: AXIS - 4, y2: this.high - 10 });
       const name = (mark.text.match(/^[PR]\d+/) || ["!"])[0];
-      draw(plot, "rect", { class: "flag", x: x - 13, y: AXIS - 6, width: 26, height: 15, rx: 3 });
-      draw(plot, "text", { class: "on-flag", x, y: AXIS + 5.5 }, name);
+      const middle = x > this.width - 60 ? Math.min(x, this.width - 20) : x;
+      draw(plot, "rect", { class: "flag", x: middle - 13, y: AXIS - 6, width: 26, height: 15, rx: 3 });
+      draw(plot, "text", { class: "on-flag", x: middle, y: AXIS + 5.5 }, name);
     }
   }
 
