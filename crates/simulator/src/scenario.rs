@@ -5,6 +5,7 @@ use crate::disk::{Crash, DiskFaults};
 use crate::network::Quality;
 use crate::queue::{MILLISECOND, SECOND, Time};
 use crate::rng::Rng;
+use crate::sizing::Scaled;
 use mainstay_protocol::NodeId;
 
 /// The two file servers and the witness of every run, by the letters of SCENARIOS.md.
@@ -95,6 +96,8 @@ pub struct Plan {
     /// Throttle of resync by change.
     pub resync_bytes_per_second: u64,
     pub expect: Expect,
+    /// Made by [`crate::Sizing::fit`]: the run stands for a larger one.
+    pub sized: Option<Scaled>,
 }
 
 /// What a scenario demands beyond the properties.
@@ -130,6 +133,7 @@ impl Plan {
             nfs_percent: 30,
             resync_bytes_per_second: 200_000_000,
             expect: Expect::default(),
+            sized: None,
         }
     }
 
