@@ -18,12 +18,8 @@ const MINUTE: Time = 60 * SECOND;
 const SHORTEST: Time = 4 * MINUTE;
 const LONGEST: Time = 90 * MINUTE;
 /// Pauses of a worker between two operations, while there is much to do.
-const RUSHES: [(Time, Time); 4] = [
-    (MILLISECOND, 20 * MILLISECOND),
-    (5 * MILLISECOND, 80 * MILLISECOND),
-    (20 * MILLISECOND, 200 * MILLISECOND),
-    (40 * MILLISECOND, 400 * MILLISECOND),
-];
+const RUSHES: [(Time, Time); 3] =
+    [(MILLISECOND, 20 * MILLISECOND), (5 * MILLISECOND, 80 * MILLISECOND), (20 * MILLISECOND, 200 * MILLISECOND)];
 
 /// How much of each fault this run has: runs that mix everything hide what runs of one kind show.
 struct Mood {
