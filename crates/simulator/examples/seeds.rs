@@ -101,17 +101,18 @@ fn add(totals: &mut Totals, outcome: Outcome) {
     }
 }
 
-fn summary(totals: &Totals, took: Duration) -> String {
+fn summary(totals: &Totals, took: Duration, jobs: usize) -> String {
     let Stats { ops, retries, given_up, failovers, boots, bytes_moved, resyncs_by_change, roll_backs, simulated, events, .. } =
         totals.stats;
     format!(
         "{} runs, {} failed, {:.1} s; {ops} operations ({retries} retries, {given_up} given up), {failovers} failovers, {boots} boots, \
-         {} MiB moved, {resyncs_by_change} resyncs by change, {roll_backs} roll-backs, {} simulated minutes, {events} events",
+         {} MiB moved, {resyncs_by_change} resyncs by change, {roll_backs} roll-backs, {} simulated minutes, {events} events; {:.0} cluster-hours per hour and job",
         totals.runs,
         totals.failed.len(),
         took.as_secs_f64(),
         bytes_moved >> 20,
         simulated / 60_000_000_000,
+        simulated as f64 / 1e9 / took.as_secs_f64() / jobs as f64,
     )
 }
 
@@ -132,13 +133,13 @@ fn run_all(arguments: &Arguments) -> Totals {
             let Ok(mut totals) = totals.lock() else { return };
             add(&mut totals, outcome);
             if totals.runs.is_multiple_of(50) {
-                eprintln!("{}", summary(&totals, began.elapsed()));
+                eprintln!("{}", summary(&totals, began.elapsed(), arguments.jobs));
             }
         }
     };
     std::thread::scope(|scope| (0..arguments.jobs.max(1)).for_each(|_| _ = scope.spawn(work)));
     let totals = totals.into_inner().expect("workers do not panic");
-    eprintln!("{}", summary(&totals, began.elapsed()));
+    eprintln!("{}", summary(&totals, began.elapsed(), arguments.jobs));
     totals
 }
 

@@ -74,12 +74,11 @@ impl Checkers {
         }
     }
 
-    pub fn sent(&mut self, now: Time, to: NodeId, envelope: &Envelope, decided: &ClusterState, violations: &mut Vec<Violation>) {
+    pub fn sent(&mut self, now: Time, envelope: &Envelope, decided: &ClusterState, violations: &mut Vec<Violation>) {
         if let Err(text) = self.p1.sent(envelope) {
             violations.push(Violation { property: "P1", at: now, text });
         }
         self.p3.sent(envelope, decided);
-        self.p6.sent(to, envelope);
     }
 
     pub fn replied(

@@ -38,6 +38,11 @@ impl SimDisk {
         lock(&self.platter).die_after(operations);
     }
 
+    /// Bytes of file data that were written, in pieces that a sized run scales.
+    pub fn bulk_written(&self) -> u64 {
+        lock(&self.platter).bulk_written
+    }
+
     fn platter(&self) -> io::Result<MutexGuard<'_, Platter>> {
         let platter = lock(&self.platter);
         if platter.session() == self.session { Ok(platter) } else { Err(io::Error::other("simulated: this process is dead")) }

@@ -99,9 +99,9 @@ impl Tally {
         if writes { &mut self.writes } else { &mut self.reads }
     }
 
-    pub fn asked(&mut self, now: Time, writes: bool, bytes: usize) {
+    pub fn asked(&mut self, now: Time, writes: bool, bytes: u64) {
         if !self.ended {
-            self.numbers.bytes_changed += bytes as u64;
+            self.numbers.bytes_changed += bytes;
             self.silence(writes).asked(now);
         }
     }

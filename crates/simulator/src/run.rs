@@ -4,6 +4,7 @@ use crate::numbers::Numbers;
 use crate::queue::SECOND;
 use crate::rng::Rng;
 use crate::scenario::{Plan, Scenario};
+use crate::sizing::Sizing;
 use crate::timeline::Timeline;
 use crate::trace::Trace;
 use crate::world::{Stats, Violation, World};
@@ -19,6 +20,8 @@ pub struct Options {
     pub bug: Option<Bug>,
     /// Records what can be drawn. Changes nothing else.
     pub timeline: bool,
+    /// Rehearses at this size, which [`Sizing::check`] has accepted; figures are in real bytes.
+    pub sizing: Option<Sizing>,
 }
 
 /// What came of a run.
@@ -74,6 +77,10 @@ pub fn run(seed: u64, scenario: &Scenario, options: Options) -> Outcome {
 
 /// As [`run`], with a plan of any origin. The seed decides everything that the plan leaves open.
 pub fn run_plan(seed: u64, name: &str, plan: Plan, options: Options) -> Outcome {
+    let plan = match &options.sizing {
+        Some(sizing) => sizing.fit(plan),
+        None => plan,
+    };
     let mut world = World::new(seed, |_| plan, options.trace, options.bug);
     if options.timeline {
         world.record_timeline();

@@ -6,6 +6,7 @@ use crate::network::Quality;
 use crate::queue::{MILLISECOND, SECOND, Time};
 use crate::rng::Rng;
 use crate::script::Script;
+use crate::sizing::Scaled;
 use mainstay_protocol::NodeId;
 use std::sync::Arc;
 
@@ -131,6 +132,8 @@ pub struct Plan {
     /// Throttle of resync by change.
     pub resync_bytes_per_second: u64,
     pub expect: Expect,
+    /// Made by [`crate::Sizing::fit`]: the run stands for a larger one.
+    pub sized: Option<Scaled>,
 }
 
 /// What a scenario demands beyond the properties.
@@ -169,6 +172,7 @@ impl Plan {
             nfs_percent: 30,
             resync_bytes_per_second: 200_000_000,
             expect: Expect::default(),
+            sized: None,
         }
     }
 

@@ -3,9 +3,11 @@
 use crate::files::content::Content;
 use crate::files::op::{How, Op};
 use crate::files::tree::{Key, Learned, Object, Tree};
+use crate::queue::Time;
 use crate::rng::Rng;
+use crate::sizing::{Bulk, FILE_BYTES};
 use bytes::Bytes;
-use mainstay_protocol::file::SetAttributes;
+use mainstay_protocol::file::{CreateHow, SetAttributes};
 use mainstay_protocol::{FileId, FileOk, FileRequest, FileResult, Stability};
 use std::collections::VecDeque;
 
@@ -297,6 +299,53 @@ fn data_op(tree: &Tree, rng: &mut Rng, file: Key, large: bool, queue: &mut VecDe
             queue.push_back(Op::SetSize { file, size: rng.below((size + 2000).min(size_max)) });
             Op::Commit { file }
         }
+    }
+}
+
+/// Writes what changes in a run that stands for a larger one: one stretch of files, each byte once.
+pub struct BulkWorker {
+    bulk: Bulk,
+    asked: u64,
+    file: Option<FileId>,
+}
+
+impl BulkWorker {
+    pub const DIRECTORY_NAMES: &str = "bulk-";
+
+    pub fn new(bulk: Bulk) -> BulkWorker {
+        BulkWorker { bulk, asked: 0, file: None }
+    }
+
+    /// Pause between two writes.
+    pub fn interval(&self) -> Time {
+        self.bulk.interval
+    }
+
+    pub fn next(&mut self, closing: bool) -> Option<FileRequest> {
+        if closing || self.asked >= self.bulk.bytes {
+            return None;
+        }
+        let offset = self.asked % FILE_BYTES;
+        let Some(file) = self.file else {
+            let name = Bytes::from(format!("{}{}", Self::DIRECTORY_NAMES, self.asked / FILE_BYTES));
+            let how = CreateHow::Unchecked(SetAttributes { mode: Some(0o666), ..SetAttributes::default() });
+            return Some(FileRequest::Create { dir: FileId::ROOT, name, how });
+        };
+        let len = self.bulk.chunk_bytes.min(self.bulk.bytes - self.asked).min(FILE_BYTES - offset);
+        let data = Bytes::from(vec![(self.asked >> 13) as u8 | 1; len as usize]);
+        Some(FileRequest::Write { file, offset, data, stability: Stability::Unstable })
+    }
+
+    pub fn answered(&mut self, result: &FileResult) -> Result<(), String> {
+        match result {
+            Ok(FileOk::Made { attributes, .. }) => self.file = Some(attributes.file),
+            Ok(FileOk::Written { count, .. }) => {
+                self.asked += *count as u64;
+                self.file = self.file.filter(|_| !self.asked.is_multiple_of(FILE_BYTES));
+            }
+            other => return Err(format!("bulk writing was answered with {other:?}")),
+        }
+        Ok(())
     }
 }
 

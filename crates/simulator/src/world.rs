@@ -19,7 +19,7 @@ pub use watch::Watch;
 use crate::checkers::Checkers;
 use crate::network::Network;
 use crate::numbers::Tally;
-use crate::queue::{Queue, SECOND, Time};
+use crate::queue::{MILLISECOND, Queue, SECOND, Time};
 use crate::rng::Rng;
 use crate::scenario::{A, Approvals, B, NODES, Plan, W};
 use crate::timeline::MarkKind;
@@ -37,6 +37,8 @@ use std::sync::Arc;
 
 pub const CLUSTER: ClusterId = ClusterId(*b"simulated-world!");
 pub const VOLUME: VolumeId = VolumeId(1);
+/// Passes of the scrub over everything in one run, about.
+const SCRUBS: Time = 3;
 /// Disk of each file server.
 const DISK_BYTES: u64 = 1 << 30;
 
@@ -113,6 +115,8 @@ pub struct World {
     marks: healing::Marks,
     /// Of one poll; kept for its memory.
     effects: Vec<Effect>,
+    /// Bytes between nodes that stand for more, in a sized run.
+    bulk_moved: u64,
     tally: Tally,
     /// Only when the timeline is wanted.
     recording: Option<Box<record::Recording>>,
@@ -151,6 +155,7 @@ impl World {
             closing: false,
             marks: healing::Marks::default(),
             effects: Vec::new(),
+            bulk_moved: 0,
             tally: Tally::default(),
             recording: None,
             watch: None,
@@ -164,7 +169,7 @@ impl World {
     fn begin(&mut self) {
         for node in [A, B] {
             let disk = self.nodes[&node].disk().expect("a file server");
-            Volume::create(Arc::new(disk), CLUSTER, VOLUME, volume_options()).expect("a new volume on an empty disk");
+            Volume::create(Arc::new(disk), CLUSTER, VOLUME, volume_options(&self.plan)).expect("a new volume on an empty disk");
         }
         let newest = self.model.newest();
         self.checkers.decided(0, &ClusterState::default(), &newest, &self.nodes, &mut self.violations);
@@ -175,6 +180,7 @@ impl World {
             self.queue.after(delay, Event::Boot { node, boot });
         }
         self.add_clients();
+        self.set_sized_links();
         for index in 0..self.plan.script.len() {
             self.queue.at(self.plan.script[index].0, Event::Script(index));
         }
@@ -349,9 +355,10 @@ fn decision_text(before: &ClusterState, after: &ClusterState) -> String {
     )
 }
 
-/// Small enough that rotation, checkpoints, compaction and resync by change all happen within a simulated minute.
-pub fn volume_options() -> VolumeOptions {
-    VolumeOptions {
+/// Small enough that rotation, checkpoints, compaction and resync by change all happen within a simulated minute. Everything is
+/// scrubbed a few times in a run of any length: in a quiet hour that would otherwise be most of the work.
+pub fn volume_options(plan: &Plan) -> VolumeOptions {
+    let options = VolumeOptions {
         segment_bytes: 2 << 20,
         retain_bytes: 4 << 20,
         reserve_bytes: 6 << 20,
@@ -361,8 +368,18 @@ pub fn volume_options() -> VolumeOptions {
         checkpoint_ms: 3_000,
         compact_bytes_per_s: 8 << 20,
         scrub_bytes_per_s: 1 << 20,
-        scrub_pause_ms: 20_000,
+        scrub_pause_ms: (plan.faults_end / MILLISECOND / SCRUBS).max(20_000),
         ..VolumeOptions::default()
+    };
+    match &plan.sized {
+        // At this scale the scrub and compaction would be most of what the disk does.
+        Some(sized) => VolumeOptions {
+            retain_bytes: sized.retain_bytes.max(options.retain_bytes),
+            scrub_bytes_per_s: 0,
+            compact_bytes_per_s: (options.compact_bytes_per_s / sized.scale).max(4096),
+            ..options
+        },
+        None => options,
     }
 }
 
@@ -376,7 +393,6 @@ fn initial_state(plan: &Plan) -> ClusterState {
     let settings = Settings {
         lease_ms: plan.lease_ms,
         contact_lost_ms: plan.lease_ms,
-        resync_bytes_per_second: plan.resync_bytes_per_second,
         // The least that a long lease allows.
         margin_ms: Settings::default().margin_ms.max(plan.lease_ms.div_ceil(50)),
         ..Settings::default()
@@ -413,6 +429,8 @@ fn initial_state(plan: &Plan) -> ClusterState {
     for command in &commands {
         state.apply(command).expect("the first commands are lawful");
     }
+    // Scaled, it may be less than anybody may set.
+    state.settings.resync_bytes_per_second = plan.resync_bytes_per_second;
     state
 }
 

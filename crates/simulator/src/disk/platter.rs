@@ -4,6 +4,7 @@
 //! back, then puts each one back, tears it or leaves it out.
 
 use crate::rng::Rng;
+use crate::sizing::BULK_BYTES_MIN;
 use std::collections::BTreeMap;
 use std::io;
 
@@ -82,6 +83,8 @@ pub struct Platter {
     budget: Option<u64>,
     rng: Rng,
     pub writes: u64,
+    /// Of log and fragments, in pieces of [`BULK_BYTES_MIN`] and more.
+    pub bulk_written: u64,
     pub syncs: u64,
 }
 
@@ -107,6 +110,7 @@ impl Platter {
             budget: None,
             rng,
             writes: 0,
+            bulk_written: 0,
             syncs: 0,
         }
     }
@@ -281,6 +285,7 @@ impl Platter {
 
     pub fn write(&mut self, id: u64, offset: u64, data: &[u8]) -> io::Result<()> {
         self.writes += 1;
+        self.bulk_written += if data.len() >= BULK_BYTES_MIN { data.len() as u64 } else { 0 };
         if !self.spend() {
             // The part of it that reached the page cache.
             let part = self.rng.below(data.len() as u64 + 1) as usize;

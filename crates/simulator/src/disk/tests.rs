@@ -123,7 +123,8 @@ fn a_volume_does_not_believe_what_a_failed_sync_left_in_the_cache() {
     use mainstay_protocol::file::CreateHow;
     use mainstay_protocol::{Caller, ClientRequest, ClusterId, Epoch, FileId, FileRequest, Timestamp, VolumeId};
     use mainstay_volume::{Outcome, Volume, perform};
-    let (cluster, id, options) = (ClusterId([9; 16]), VolumeId(1), crate::world::volume_options());
+    let (cluster, id, options) =
+        (ClusterId([9; 16]), VolumeId(1), crate::world::volume_options(&crate::Plan::calm(60 * crate::queue::SECOND)));
     for seed in 0..40 {
         let platter = Arc::new(Mutex::new(Platter::new(Rng::new(seed), 64 << 20)));
         let work = |disk: &SimDisk, volume: &mut Volume| {

@@ -8,9 +8,18 @@ use crate::scenario::{A, Action, Approvals, B, NODES, Plan, Scenario};
 use mainstay_protocol::NodeId;
 
 pub fn random_mix() -> Scenario {
-    let story = "Random faults of every kind on every node, random operators, for a simulated minute or so.";
+    let story = "Hours as a cluster has them: long quiet stretches, and between them rushes of work in which faults of every kind \
+                 come thick and fast on every node, with operators who are sometimes wrong. Afterwards everything must come together \
+                 again.";
     Scenario::function("random_mix", story, plan)
 }
+
+const MINUTE: Time = 60 * SECOND;
+const SHORTEST: Time = 4 * MINUTE;
+const LONGEST: Time = 90 * MINUTE;
+/// Pauses of a worker between two operations, while there is much to do.
+const RUSHES: [(Time, Time); 3] =
+    [(MILLISECOND, 20 * MILLISECOND), (5 * MILLISECOND, 80 * MILLISECOND), (20 * MILLISECOND, 200 * MILLISECOND)];
 
 /// How much of each fault this run has: runs that mix everything hide what runs of one kind show.
 struct Mood {
@@ -23,8 +32,12 @@ struct Mood {
 }
 
 fn plan(rng: &mut Rng) -> Plan {
-    let mut plan = Plan::calm(rng.range(20, 60) * SECOND);
-    plan.lease_ms = *rng.pick(&[500, 1_000, 2_000]);
+    let mut plan = Plan::calm(rng.log_range(SHORTEST, LONGEST));
+    plan.clients = 8;
+    plan.workers_per_client = 1;
+    // Heartbeats are most of what happens in a quiet hour: short leases are for short runs.
+    let leases: &[u64] = if plan.faults_end < 8 * MINUTE { &[500, 1_000, 2_000] } else { &[1_000, 2_000, 3_000] };
+    plan.lease_ms = *rng.pick(leases);
     plan.rough_coordination = rng.percent(50);
     plan.approvals = *rng.pick(&[
         Approvals::After(SECOND / 2, 3 * SECOND),
@@ -32,7 +45,6 @@ fn plan(rng: &mut Rng) -> Plan {
         Approvals::Erratic(SECOND / 2, 5 * SECOND),
     ]);
     plan.large_writes = rng.percent(30);
-    plan.think = *rng.pick(&[(MILLISECOND, 20 * MILLISECOND), (5 * MILLISECOND, 80 * MILLISECOND)]);
     plan.soft_percent = *rng.pick(&[0, 30, 100]);
     if rng.percent(50) {
         plan.at(0, Action::Quality(weather(rng)));
@@ -41,10 +53,31 @@ fn plan(rng: &mut Rng) -> Plan {
     let mood = Mood { crashes: level() + 1, pauses: level(), cuts: level(), disks: level(), clocks: level(), operators: level() };
     let mut at = 2 * SECOND;
     while at < plan.faults_end {
-        fault(rng, &mut plan, &mood, at);
+        let end = rush(rng, &mut plan, &mood, at);
+        at = end + quiet(rng, &mut plan, end);
+    }
+    plan.think = RUSHES[1];
+    plan
+}
+
+/// Some seconds of load with faults. Returns when it is over.
+fn rush(rng: &mut Rng, plan: &mut Plan, mood: &Mood, begins: Time) -> Time {
+    let (low, high) = *rng.pick(&RUSHES);
+    plan.at(begins, Action::Think(low, high));
+    let ends = begins + rng.range(8 * SECOND, 30 * SECOND);
+    let mut at = begins + rng.log_range(200 * MILLISECOND, 2 * SECOND);
+    while at < ends {
+        fault(rng, plan, mood, at);
         at += rng.log_range(200 * MILLISECOND, 12 * SECOND);
     }
-    plan
+    ends + rng.range(0, 5 * SECOND)
+}
+
+/// Little or nothing is asked; what a fault has left behind goes on. Returns how long.
+fn quiet(rng: &mut Rng, plan: &mut Plan, begins: Time) -> Time {
+    let (low, high) = *rng.pick(&[(MINUTE, 20 * MINUTE), (20 * SECOND, 4 * MINUTE)]);
+    plan.at(begins, Action::Think(low, high));
+    rng.log_range(MINUTE, 90 * MINUTE)
 }
 
 fn weather(rng: &mut Rng) -> Quality {

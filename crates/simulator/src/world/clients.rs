@@ -9,7 +9,7 @@ use crate::queue::{MILLISECOND, SECOND, Time};
 use crate::rng::Rng;
 use crate::scenario::{A, B, Plan};
 use crate::trace::Trace;
-use crate::workload::{FileWorker, RegisterOp, RegisterWorker};
+use crate::workload::{BulkWorker, FileWorker, RegisterOp, RegisterWorker};
 use mainstay_nfs::Context;
 use mainstay_protocol::{Caller as Credential, ClientRequest, FileError, FileRequest, FileResult, NodeId, RequestId};
 use std::collections::BTreeSet;
@@ -35,6 +35,8 @@ pub enum ClientEvent {
 pub enum Job {
     Files(Box<FileWorker>),
     Registers(RegisterWorker),
+    /// Of a run that stands for a larger one.
+    Bulk(BulkWorker),
     /// Asks what it is told to, for the final walk.
     Audit(Option<FileRequest>, Option<FileResult>),
 }
@@ -162,6 +164,15 @@ impl World {
                 self.set_client_timer(id, slot, delay);
             }
         }
+        self.add_bulk_client();
+    }
+
+    /// What writes the change of a run that stands for a larger one.
+    fn add_bulk_client(&mut self) {
+        let Some(bulk) = self.plan.sized.map(|sized| sized.bulk) else { return };
+        let (id, rng) = (self.clients.len() as u32, self.rng.fork());
+        self.clients.push(Client::new(id, rng, false, None, vec![Job::Bulk(BulkWorker::new(bulk))]));
+        self.set_client_timer(id, 0, bulk.begins);
     }
 
     fn set_client_timer(&mut self, client: u32, slot: usize, delay: Time) {
@@ -197,6 +208,7 @@ impl World {
         let (request, leaves_a_record) = match &mut state.slots[slot].job {
             Job::Files(worker) => (worker.next(closing), worker.leaves_a_record()),
             Job::Registers(worker) => (worker.next(closing), worker.current().1.is_some()),
+            Job::Bulk(worker) => (worker.next(closing), false),
             Job::Audit(request, _) => (request.take(), false),
         };
         let Some(request) = request else {
@@ -206,8 +218,9 @@ impl World {
         let patience = if soft && !healing { state.rng.range(2 * SECOND, 10 * SECOND) } else { Time::MAX - now };
         self.checkers.p6.asked(&request);
         if client != AUDITOR {
-            self.tally.asked(now, request.changes(), write_bytes(&request));
+            self.note_question(&request);
         }
+        let state = &mut self.clients[client as usize];
         let (request, context) = state.identify(request);
         self.trace(Trace::Full, || format!("client {client}.{slot} asks {}", request_text(&request)));
         let state = &mut self.clients[client as usize];
@@ -330,15 +343,32 @@ impl World {
                     self.checkers.registers[register].write(value, outstanding.invoked, None);
                 }
             }
-            Job::Audit(..) => unreachable!("the auditor never gives up"),
+            Job::Bulk(_) | Job::Audit(..) => unreachable!("these never give up"),
         }
         self.note_given_up(client, slot, writes);
         self.late(outstanding.invoked);
         self.think(client, slot);
     }
 
+    /// Who sleeps longer than the new pause is woken within it: a rush begins at once.
+    pub(super) fn set_think(&mut self, think: (Time, Time)) {
+        let sooner = think.1 < self.plan.think.1;
+        self.plan.think = think;
+        let idle = |client: &Client, slot: usize| client.slots[slot].outstanding.is_none() && !client.slots[slot].finished;
+        for client in (0..self.clients.len() as u32).filter(|client| sooner && *client != AUDITOR) {
+            for slot in 0..self.clients[client as usize].slots.len() {
+                if idle(&self.clients[client as usize], slot) {
+                    self.think(client, slot);
+                }
+            }
+        }
+    }
+
     fn think(&mut self, client: u32, slot: usize) {
-        let (low, high) = self.plan.think;
+        let (low, high) = match &self.clients[client as usize].slots[slot].job {
+            Job::Bulk(worker) => (worker.interval(), worker.interval()),
+            _ => self.plan.think,
+        };
         let delay = if self.closing { MILLISECOND } else { self.clients[client as usize].rng.range(low, high.max(low)) };
         self.set_client_timer(client, slot, delay);
     }
@@ -419,6 +449,7 @@ impl World {
                 }
                 (_, None) => {}
             }),
+            Job::Bulk(worker) => worker.answered(&result),
             Job::Audit(_, answer) => {
                 *answer = Some(result);
                 Ok(())

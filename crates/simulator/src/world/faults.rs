@@ -5,7 +5,7 @@ use super::{Event, World};
 use crate::disk::{Crash, DiskFaults, lock};
 use crate::network::{End, Quality};
 use crate::queue::{MILLISECOND, SECOND, Time};
-use crate::scenario::{Action, NODES};
+use crate::scenario::{A, Action, B, NODES};
 use crate::timeline::MarkKind;
 use crate::trace::Trace;
 use mainstay_protocol::{Mono, NodeId};
@@ -51,7 +51,7 @@ impl World {
             Action::LinkQualityTo(from, to, quality) => self.network.set_quality(End::Node(from), End::Node(to), quality),
             Action::JumpWall(node, ms) => self.node_mut(node).clock.jump_wall(ms as i128 * MILLISECOND as i128),
             Action::Drift(node, ppm) => self.drift(node, ppm),
-            Action::Think(low, high) => self.plan.think = (low, high),
+            Action::Think(low, high) => self.set_think((low, high)),
             Action::DeposeLeader => {
                 self.model.depose(Mono(self.queue.now()));
                 self.schedule_coordination();
@@ -110,6 +110,15 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// Links between the file servers are what the sizing says, also when everything else is good.
+    pub(super) fn set_sized_links(&mut self) {
+        let Some(link) = self.plan.sized.map(|sized| sized.link) else { return };
+        let delays = Quality { bytes_per_second: 0, ..link };
+        self.network.set_all(delays);
+        self.network.set_quality(End::Node(A), End::Node(B), link);
+        self.network.set_quality(End::Node(B), End::Node(A), link);
     }
 
     fn node_mut(&mut self, id: NodeId) -> &mut super::Node {
@@ -230,6 +239,8 @@ impl World {
     }
 
     fn heal_links(&mut self) {
+        let cut = |from: NodeId, to: NodeId| self.network.is_cut(End::Node(from), End::Node(to));
+        let unreached = NODES.map(|id| (id, NODES.iter().any(|other| cut(id, *other) || cut(*other, id))));
         for from in NODES {
             for to in NODES {
                 self.network.cut(End::Node(from), End::Node(to), false);
@@ -240,8 +251,10 @@ impl World {
             }
         }
         let now = self.queue.now();
-        for id in NODES {
-            self.tally.returned(now, id);
+        for (id, unreached) in unreached {
+            if unreached {
+                self.tally.returned(now, id);
+            }
             self.link_coordination(id);
         }
     }
@@ -262,6 +275,7 @@ impl World {
     pub(super) fn end_faults(&mut self) {
         self.heal_links();
         self.network.set_all(Quality::GOOD);
+        self.set_sized_links();
         for id in NODES {
             if let Some(platter) = self.nodes[&id].platter.as_ref() {
                 let mut platter = lock(platter);

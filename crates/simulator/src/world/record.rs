@@ -7,10 +7,11 @@ use crate::network::End;
 use crate::numbers::{Numbers, Standing};
 use crate::queue::{MILLISECOND, SECOND, Time};
 use crate::scenario::{A, B, NODES};
+use crate::sizing::Scaled;
 use crate::timeline::{LaneId, LaneKind, MarkKind, Recorder, SpanKind, Timeline};
 use mainstay_cluster::{ClusterState, MaintenanceState, NodeKind, ProposalState};
 use mainstay_protocol::peer::Envelope;
-use mainstay_protocol::{Epoch, Incarnation, NodeId, PeerMessage};
+use mainstay_protocol::{Epoch, FileRequest, Incarnation, NodeId, PeerMessage};
 use mainstay_replica::ServeMode;
 use std::fmt::Write as _;
 
@@ -178,6 +179,18 @@ impl World {
 
     // ---- clients ---------------------------------------------------------------------------------------------------------
 
+    /// A client other than the auditor asks for something.
+    pub(super) fn note_question(&mut self, request: &FileRequest) {
+        let bytes = match request {
+            FileRequest::Write { data, .. } => {
+                let sized = self.plan.sized.as_ref();
+                sized.map_or(data.len() as u64, |sized| sized.real(data.len() as u64, Scaled::bulk([data])))
+            }
+            _ => 0,
+        };
+        self.tally.asked(self.queue.now(), request.changes(), bytes);
+    }
+
     pub(super) fn note_answer(&mut self, client: u32, slot: usize, writes: bool) {
         let now = self.queue.now();
         let silence = self.tally.answered(now, writes);
@@ -322,7 +335,9 @@ impl World {
     /// Everything is whole again, or something was violated: figures and spans end here.
     pub(super) fn end_story(&mut self) {
         let now = self.queue.now();
-        self.tally.end(now, self.stats.bytes_moved);
+        let moved = self.stats.bytes_moved;
+        let real = self.plan.sized.map_or(moved, |sized| sized.real(moved, self.bulk_moved));
+        self.tally.end(now, real);
         if let Some(recording) = self.recording.as_mut() {
             recording.recorder.end(now);
         }

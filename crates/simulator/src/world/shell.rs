@@ -8,6 +8,7 @@ use crate::disk::Crash;
 use crate::network::End;
 use crate::queue::{MICROSECOND, MILLISECOND, SECOND, Time};
 use crate::rng::Rng;
+use crate::sizing::{BULK_BYTES_MIN, Scaled};
 use crate::timeline::MarkKind;
 use crate::trace::Trace;
 use mainstay_cluster::Command;
@@ -197,15 +198,17 @@ impl World {
 
     // ---- peers ---------------------------------------------------------------------------------------------------------
 
-    fn send(&mut self, from: NodeId, to: NodeId, envelope: Envelope) {
-        let payload = envelope.payload_len();
+    fn send(&mut self, from: NodeId, to: NodeId, mut envelope: Envelope) {
+        if let Some(sized) = &self.plan.sized {
+            scale_request(&mut envelope, sized);
+        }
         self.stats.messages += 1;
-        self.stats.bytes_moved += payload as u64;
         let now = self.queue.now();
-        self.checkers.sent(now, to, &envelope, &self.decided, &mut self.violations);
+        self.checkers.sent(now, &envelope, &self.decided, &mut self.violations);
         self.trace(Trace::Full, || format!("{from} -> {to} {}", envelope_text(&envelope)));
         self.mark_message(to, &envelope);
-        let arrivals = self.network.send(now, End::Node(from), End::Node(to), MESSAGE_BYTES + payload);
+        let bytes = self.weigh_message(to, &envelope);
+        let arrivals = self.network.send(now, End::Node(from), End::Node(to), bytes);
         let envelope = Box::new(if self.rng.one_in(ENCODE_ONE_IN) { through_the_wire(envelope) } else { envelope });
         if let Some(at) = arrivals.second {
             self.queue.at(at, Event::Node { node: to, boot: 0, event: NodeEvent::Peer(envelope.clone()) });
@@ -213,6 +216,19 @@ impl World {
         if let Some(at) = arrivals.first {
             self.queue.at(at, Event::Node { node: to, boot: 0, event: NodeEvent::Peer(envelope) });
         }
+    }
+
+    /// Bytes that a message takes on the wire, after counting them. Where nobody runs there is no connection: nothing moves.
+    fn weigh_message(&mut self, to: NodeId, envelope: &Envelope) -> usize {
+        let payload = envelope.payload_len();
+        let bulk = self.plan.sized.map(|_| Scaled::bulk(&envelope.payload));
+        if !self.nodes[&to].up() {
+            return if bulk.is_some() { 0 } else { MESSAGE_BYTES + payload };
+        }
+        self.stats.bytes_moved += payload as u64;
+        self.checkers.p6.sent(to, envelope);
+        self.bulk_moved += bulk.unwrap_or(0);
+        bulk.map_or(MESSAGE_BYTES + payload, |bulk| bulk as usize)
     }
 
     // ---- clients' side of the node ---------------------------------------------------------------------------------------
@@ -336,8 +352,10 @@ impl World {
             }
         }
         let effect = effect.expect("it was scheduled");
+        let (read, wrote) = (read_bytes(&effect), disk.bulk_written());
         let event = Box::new(perform(effect, &disk));
-        let delay = self.rng.below(40 * MICROSECOND);
+        let busy = self.plan.sized.as_ref().map_or(0, |sized| sized.disk_time(read + disk.bulk_written() - wrote));
+        let delay = busy + self.rng.below(40 * MICROSECOND);
         self.later(id, delay, NodeEvent::DiskDone { id: effect_id, event });
     }
 
@@ -362,7 +380,8 @@ impl World {
         }
         node.incarnation += 1;
         node.restart_clock(now);
-        let volume = match node.disk().map(|disk| Volume::open(Arc::new(disk), CLUSTER, VOLUME, volume_options())).transpose() {
+        let options = volume_options(&self.plan);
+        let volume = match node.disk().map(|disk| Volume::open(Arc::new(disk), CLUSTER, VOLUME, options)).transpose() {
             Ok(volume) => volume,
             Err(error) => return self.open_failed(id, error.to_string()),
         };
@@ -486,6 +505,21 @@ fn die_in_the_middle(process: &mut Process, disk: Option<crate::disk::SimDisk>, 
             disk.die_after(operations);
             let _ = perform(effect, &disk);
         }
+    }
+}
+
+/// One simulated byte stands for many, so what is asked for at a time is less by as much.
+fn scale_request(envelope: &mut Envelope, sized: &Scaled) {
+    if let PeerMessage::ChangesRequest { bytes_max, .. } = &mut envelope.message {
+        *bytes_max = (*bytes_max).min(sized.batch_bytes);
+    }
+}
+
+/// File data that an effect reads, if it is part of what is scaled.
+fn read_bytes(effect: &DiskEffect) -> u64 {
+    match effect {
+        DiskEffect::Read(job) if job.bytes() >= BULK_BYTES_MIN as u64 => job.bytes(),
+        _ => 0,
     }
 }
 

@@ -1,0 +1,205 @@
+//! Rehearsing volumes of many terabytes without storing them.
+//!
+//! One simulated byte of what changes stands for `scale` real ones, chosen so that all of it fits [`STORED_BYTES`]. Everything
+//! that moves such bytes is slower by the same factor (link, disk, throttle, the size of one batch), times stay what they are: so
+//! the code under test takes the same decisions, waits as long and reports the same progress. What did not change is not stored
+//! at all: nothing ever reads it, which is what is rehearsed. The clients that measure how long somebody waits write a few bytes
+//! each, which are what they are and cost nothing; so do messages and metadata. What is scaled is told by its size
+//! ([`BULK_BYTES_MIN`]).
+//!
+//! What this cannot see: the walk over the inodes that did not change.
+
+use crate::disk::Crash;
+use crate::network::Quality;
+use crate::queue::{MILLISECOND, SECOND, Time};
+use crate::scenario::{A, Action, B, Plan};
+use bytes::Bytes;
+use mainstay_protocol::NodeId;
+use std::fmt;
+
+/// Simulated bytes that what changes becomes.
+pub const STORED_BYTES: u64 = 64 << 20;
+/// Largest volume that can be rehearsed: an exbibyte.
+pub const VOLUME_BYTES_MAX: u64 = 1 << 60;
+/// Longest time that one part of a rehearsal may take: writing the change, or moving it.
+pub const LONGEST: Time = 30 * 24 * 3_600 * SECOND;
+/// One write of what changes. Small, so that on a slow simulated disk other clients do not wait behind it.
+const CHUNK_BYTES: u64 = 8 << 10;
+/// Pieces of data from this length on are part of what changes.
+pub const BULK_BYTES_MIN: usize = CHUNK_BYTES as usize / 2;
+/// Of one file of what changes.
+pub const FILE_BYTES: u64 = 1 << 20;
+/// Smallest batch of a resync: enough for any row of metadata.
+const BATCH_BYTES_MIN: u64 = 8 << 10;
+/// The disk is kept this busy by the change, in percent.
+const BUSY_PERCENT: u64 = 50;
+
+/// Sizes and rates of a real cluster, as measured or as planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizing {
+    pub volume_bytes: u64,
+    /// What clients write while a node is away.
+    pub changed_bytes: u64,
+    /// Between the two file servers.
+    pub link_bytes_per_s: u64,
+    /// Of each file server.
+    pub disk_bytes_per_s: u64,
+    /// Between any two machines.
+    pub rtt_ns: Time,
+}
+
+/// Why something cannot be rehearsed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SizingError {
+    VolumeTooLarge,
+    ChangedMoreThanVolume,
+    NothingChanged,
+    NoLink,
+    NoDisk,
+    /// It would take longer than [`LONGEST`].
+    TooSlow,
+}
+
+impl fmt::Display for SizingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SizingError::VolumeTooLarge => "the volume is larger than 1 EiB",
+            SizingError::ChangedMoreThanVolume => "more changes than the volume holds",
+            SizingError::NothingChanged => "nothing changes",
+            SizingError::NoLink => "the link carries nothing",
+            SizingError::NoDisk => "the disk writes nothing",
+            SizingError::TooSlow => "writing or moving what changes would take more than 30 days",
+        })
+    }
+}
+
+impl std::error::Error for SizingError {}
+
+/// A plan's share of a [`Sizing`], in simulated bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scaled {
+    /// Real bytes of one simulated byte.
+    pub scale: u64,
+    pub link: Quality,
+    pub disk_bytes_per_s: u64,
+    /// Most file data in one batch of a resync.
+    pub batch_bytes: u32,
+    /// Most log kept for a secondary that comes back.
+    pub retain_bytes: u64,
+    pub bulk: Bulk,
+}
+
+/// What writes the change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bulk {
+    pub begins: Time,
+    /// Between two writes.
+    pub interval: Time,
+    pub bytes: u64,
+    pub chunk_bytes: u64,
+}
+
+fn time_of(bytes: u64, per_second: u64) -> Time {
+    let ns = bytes as u128 * SECOND as u128 / per_second.max(1) as u128;
+    Time::try_from(ns).unwrap_or(Time::MAX)
+}
+
+impl Sizing {
+    /// Refuses what cannot be rehearsed; to be called before [`Sizing::fit`].
+    pub fn check(&self) -> Result<(), SizingError> {
+        let slowest = self.slowest(u64::MAX).min(self.disk_bytes_per_s * BUSY_PERCENT / 100);
+        match self {
+            _ if self.volume_bytes > VOLUME_BYTES_MAX => Err(SizingError::VolumeTooLarge),
+            _ if self.changed_bytes > self.volume_bytes => Err(SizingError::ChangedMoreThanVolume),
+            _ if self.changed_bytes == 0 => Err(SizingError::NothingChanged),
+            _ if self.link_bytes_per_s == 0 => Err(SizingError::NoLink),
+            _ if self.disk_bytes_per_s == 0 => Err(SizingError::NoDisk),
+            _ if time_of(self.changed_bytes, slowest) > LONGEST => Err(SizingError::TooSlow),
+            _ => Ok(()),
+        }
+    }
+
+    /// Real bytes that one simulated byte stands for.
+    pub fn scale(&self) -> u64 {
+        self.changed_bytes.div_ceil(STORED_BYTES).max(1)
+    }
+
+    fn slowest(&self, throttle: u64) -> u64 {
+        self.link_bytes_per_s.min(self.disk_bytes_per_s).min(throttle).max(1)
+    }
+
+    /// How long moving the change takes at least, nanoseconds.
+    pub fn moves_within(&self, throttle_bytes_per_s: u64) -> Time {
+        time_of(self.changed_bytes, self.slowest(throttle_bytes_per_s))
+    }
+
+    /// The plan at this size. A node that is away stays away until the change is written, and everything after its return comes
+    /// as much later; a plan in which nobody leaves gets the change in its first half.
+    pub fn fit(&self, mut plan: Plan) -> Plan {
+        let scale = self.scale();
+        let writes = (self.changed_bytes / scale).div_ceil(CHUNK_BYTES).max(1);
+        let busy = (self.disk_bytes_per_s / 100).saturating_mul(BUSY_PERCENT).max(1);
+        let needed = time_of(self.changed_bytes, busy).min(LONGEST);
+        let (from, to) = away(&plan).unwrap_or((SECOND, plan.faults_end / 2));
+        let to = stretch(&mut plan, from, to, needed);
+        let begins = from + (to - from) / 20;
+        let interval = (to - begins) * 9 / 10 / writes;
+        // What else clients do is to measure with.
+        (plan.workers_per_client, plan.register_workers) = (0, plan.clients);
+        plan.think = (200 * MILLISECOND, SECOND);
+        plan.script.retain(|(_, action)| !matches!(action, Action::Think(..)));
+        let moving = self.moves_within(plan.resync_bytes_per_second).min(LONGEST);
+        plan.heal_within = plan.heal_within.saturating_add(moving * 3);
+        plan.resync_bytes_per_second = (plan.resync_bytes_per_second / scale).max(1);
+        plan.sized = Some(Scaled {
+            scale,
+            link: Quality {
+                delay: self.rtt_ns / 2,
+                jitter: self.rtt_ns / 10,
+                bytes_per_second: (self.link_bytes_per_s / scale).max(1),
+                ..Quality::GOOD
+            },
+            disk_bytes_per_s: (self.disk_bytes_per_s / scale).max(1),
+            batch_bytes: ((1 << 20) / scale).max(BATCH_BYTES_MIN) as u32,
+            retain_bytes: (1 << 30) / scale,
+            bulk: Bulk { begins, interval, bytes: self.changed_bytes / scale, chunk_bytes: CHUNK_BYTES },
+        });
+        plan
+    }
+}
+
+impl Scaled {
+    /// Bytes of these pieces that stand for more.
+    pub fn bulk<'a>(pieces: impl IntoIterator<Item = &'a Bytes>) -> u64 {
+        pieces.into_iter().map(Bytes::len).filter(|len| *len >= BULK_BYTES_MIN).map(|len| len as u64).sum()
+    }
+
+    /// Real bytes of so many simulated ones, of which `bulk` stand for more.
+    pub fn real(&self, bytes: u64, bulk: u64) -> u64 {
+        bytes.saturating_sub(bulk).saturating_add(bulk.saturating_mul(self.scale))
+    }
+
+    /// How long the disk is busy with so many simulated bytes.
+    pub fn disk_time(&self, bytes: u64) -> Time {
+        time_of(bytes, self.disk_bytes_per_s)
+    }
+}
+
+/// The first absence of a file server that ends by its start.
+fn away(plan: &Plan) -> Option<(Time, Time)> {
+    let leaves = |action: &Action| match action {
+        Action::Stop(node) | Action::Crash(node, Crash::Process | Crash::Power) if [A, B].contains(node) => Some(*node),
+        _ => None,
+    };
+    let (from, node) = plan.script.iter().find_map(|(at, action)| Some((*at, leaves(action)?)))?;
+    let back = |node: NodeId| plan.script.iter().find(|(at, action)| *at > from && *action == Action::Start(node));
+    Some((from, back(node)?.0))
+}
+
+/// Makes `from..to` at least `needed` long; what comes at its end or later comes as much later. Returns the new end.
+fn stretch(plan: &mut Plan, from: Time, to: Time, needed: Time) -> Time {
+    let more = (needed + 2 * SECOND).saturating_sub(to - from).next_multiple_of(MILLISECOND);
+    plan.script.iter_mut().filter(|(at, _)| *at >= to).for_each(|(at, _)| *at += more);
+    plan.faults_end += more;
+    to + more
+}
