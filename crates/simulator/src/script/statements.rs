@@ -157,6 +157,9 @@ fn body(cursor: Cursor, line: &Line, names: &mut Names, place: Place) -> Result<
 fn open_body(mut cursor: Cursor, line: &Line, names: &mut Names, place: Place) -> Result<Vec<Item>, Fault> {
     let colon = cursor.take(":");
     let end = cursor.at();
+    if colon && cursor.is("one") {
+        return Ok(vec![choice(cursor, line, names, place)?]);
+    }
     let mut items = Vec::new();
     if colon && !cursor.ended() {
         items = sequence(&mut cursor, names, place)?;

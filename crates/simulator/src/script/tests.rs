@@ -171,6 +171,13 @@ fn chance_stays_inside_of_its_bounds_and_reaches_all_of_them() {
 }
 
 #[test]
+fn a_choice_may_follow_a_colon_and_go_on_below() {
+    let text = "scenario x\nat 9s: one of crash w | stop w\n  all of\n    heal\n    heal a b\n  nothing\n";
+    let lengths: std::collections::BTreeSet<usize> = (0..50).map(|seed| script_plan(text, seed).script.len()).collect();
+    assert_eq!(lengths, [0, 1, 2].into());
+}
+
+#[test]
 fn a_repeat_that_asks_for_too_much_ends() {
     let text = "scenario x\nlasts 1h\nrepeat every 1ms\n  repeat 10000 times\n    repeat 10000 times: heal\n";
     assert!(plan(text).script.len() <= super::draw::STEPS_MAX);

@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 
 /// How often somebody looks at the panel.
 const LOOK: Time = 250 * MILLISECOND;
+/// A second person decides at most so much later than the first.
+const SECOND_THOUGHT: Time = 3 * SECOND;
 /// Tickets of operators' commands; nobody waits for their answers.
 const OPERATOR_TICKET: u64 = super::shell::ANNOUNCE_TICKET;
 
@@ -21,11 +23,13 @@ pub struct Operators {
     pending: BTreeMap<ProposalId, Time>,
     /// What somebody has looked at and will approve later, whatever becomes of it.
     read: BTreeMap<ProposalId, Digest>,
+    /// What a second person will say: when, whether to approve, and what.
+    second: BTreeMap<ProposalId, (Time, bool, Digest)>,
 }
 
 impl Operators {
     pub fn new(rng: Rng, approvals: Approvals) -> Operators {
-        Operators { rng, approvals, pending: BTreeMap::new(), read: BTreeMap::new() }
+        Operators { rng, approvals, pending: BTreeMap::new(), read: BTreeMap::new(), second: BTreeMap::new() }
     }
 
     /// When to act on a proposal first seen now; `None`: nobody does.
@@ -50,6 +54,7 @@ impl World {
             self.tidy_up(through, &view);
         }
         self.approve_late(through);
+        self.decide_second(through);
         if let Some((id, proposal)) = view.open_proposal(VOLUME) {
             match proposal.state {
                 ProposalState::Pending => self.consider(through, id, proposal),
@@ -72,7 +77,7 @@ impl World {
         }
         self.operators.pending.insert(id, now + 30 * SECOND);
         if matches!(self.operators.approvals, Approvals::Opposite(..)) {
-            return self.decide_twice(through, id, proposal.evidence_hash);
+            return self.decide_first(through, id, proposal.evidence_hash);
         }
         let erratic = matches!(self.operators.approvals, Approvals::Erratic(..));
         match self.operators.rng.below(10) {
@@ -93,16 +98,24 @@ impl World {
         }
     }
 
-    /// Two people at two nodes, at the same time.
-    fn decide_twice(&mut self, through: NodeId, id: ProposalId, evidence_hash: Digest) {
-        let other = self.anybody().unwrap_or(through);
-        if self.operators.rng.percent(50) {
-            self.approve(through, id, evidence_hash);
-            self.deny(other, id, "not today");
-        } else {
-            self.deny(other, id, "not today");
-            self.approve(through, id, evidence_hash);
+    /// One of two people decides; the other, who read the same, will say the opposite a little later, whatever becomes of it.
+    fn decide_first(&mut self, through: NodeId, id: ProposalId, evidence_hash: Digest) {
+        let approves = self.operators.rng.percent(50);
+        let due = self.queue.now() + self.operators.rng.below(SECOND_THOUGHT);
+        self.operators.second.insert(id, (due, !approves, evidence_hash));
+        self.decide(through, id, approves, evidence_hash);
+    }
+
+    fn decide_second(&mut self, through: NodeId) {
+        let now = self.queue.now();
+        let Some(id) = self.operators.second.iter().find(|(_, (due, ..))| *due <= now).map(|(id, _)| *id) else { return };
+        if let Some((_, approves, evidence_hash)) = self.operators.second.remove(&id) {
+            self.decide(through, id, approves, evidence_hash);
         }
+    }
+
+    fn decide(&mut self, through: NodeId, id: ProposalId, approves: bool, evidence_hash: Digest) {
+        if approves { self.approve(through, id, evidence_hash) } else { self.deny(through, id, "not today") }
     }
 
     fn decision_time(&mut self, id: ProposalId) -> Option<Time> {
