@@ -23,7 +23,11 @@ fn close(found: u64, wanted: u64, percent: u64) -> bool {
 #[test]
 fn the_incident_with_twenty_tebibytes_moves_what_changed_and_nobody_notices() {
     for seed in 0..2 {
-        let outcome = run(seed, &scenarios::named("the-incident").expect("it is in the library"), Options { sizing: Some(LARGE), ..Options::default() });
+        let outcome = run(
+            seed,
+            &scenarios::named("the-incident").expect("it is in the library"),
+            Options { sizing: Some(LARGE), ..Options::default() },
+        );
         assert!(outcome.ok(), "{}", outcome.report());
         let numbers = &outcome.numbers;
         assert!(outcome.stats.resyncs_by_change > 0, "the log of a gibibyte cannot hold what changed");
@@ -41,7 +45,11 @@ fn the_incident_with_twenty_tebibytes_moves_what_changed_and_nobody_notices() {
 fn twice_the_link_is_half_the_time_up_to_the_throttle() {
     let after = |link_bytes_per_s| {
         let sizing = Sizing { changed_bytes: 50 * GIB, link_bytes_per_s, ..LARGE };
-        let outcome = run(1, &scenarios::named("the-incident").expect("it is in the library"), Options { sizing: Some(sizing), ..Options::default() });
+        let outcome = run(
+            1,
+            &scenarios::named("the-incident").expect("it is in the library"),
+            Options { sizing: Some(sizing), ..Options::default() },
+        );
         assert!(outcome.ok(), "{}", outcome.report());
         outcome.numbers.in_sync_after_ns
     };

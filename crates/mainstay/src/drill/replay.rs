@@ -17,6 +17,7 @@ pub fn replay(args: &args::Replay, format: Format) -> Result<u8, CliError> {
     let clock = Clock::start();
     let (card, seed) = what(&args.what, &args.scenario)?;
     let sizing = args.sizing.over(Sizing::default()).map_err(CliError::Usage)?;
+    sizing.map(Sizing::whole).transpose()?;
     let setting = Setting { sizing, bug: args.plant.bug()? };
     if args.step && format != Format::Table {
         return Err(CliError::Usage("--step is for a terminal; -o does not go with it".into()));
@@ -31,7 +32,7 @@ pub fn replay(args: &args::Replay, format: Format) -> Result<u8, CliError> {
         // The transcript would stand in the middle of the document.
         _ => Trace::Off,
     };
-    let run = one::run(seed, &card.scenario, Options { trace, bug: setting.bug, timeline: out.wants_timelines() });
+    let run = one::run(seed, &card.scenario, Options { trace, bug: setting.bug, timeline: out.wants_timelines(), sizing });
     let hash = run.outcome.trace_hash;
     let drill = Drill::of(&card, vec![run], setting);
     let mut meta = clock.meta(false);
