@@ -57,6 +57,7 @@ fn the_list_has_two_lines_for_each_scenario() {
     card.story = "B leaves. It comes back.".into();
     card.properties = vec!["P3".into(), "P4".into()];
     card.rules = vec!["R7".into()];
+    card.unchecked = None;
     let text = table::list(&[card.clone()]);
     assert_eq!(text, "ID   NAME          PROPERTIES  RULES\nS01  the-incident  P3 P4       R7\n      B leaves.\n");
     let json = serde_json::to_value(&card).unwrap();
