@@ -46,23 +46,58 @@ fn checkpointing_past_the_commit_point_is_found() {
     must_be_found(Bug::CheckpointPastCommit, "hanging-disk", 8);
 }
 
+/// Each has a test of its own above.
+const ALONE: [Bug; 6] = [
+    Bug::AckBeforeSync,
+    Bug::SkipInSyncShrink,
+    Bug::IgnoreEpochOnReceive,
+    Bug::KeepVerifierAfterLoss,
+    Bug::ForgetDuplicateCache,
+    Bug::CheckpointPastCommit,
+];
+
 /// Found by the random mix, in a few seeds each.
+const IN_THE_MIX: [Bug; 11] = [
+    Bug::ServeAfterLease,
+    Bug::TryLaterToRepeated,
+    Bug::PromoteOnReturn,
+    Bug::SyncDeadline,
+    Bug::RetryForever,
+    Bug::ApproveUnseen,
+    Bug::SkipSync,
+    Bug::RecycleLive,
+    Bug::TruncateKeepsTail,
+    Bug::ResyncForgetsRemovals,
+    Bug::ListingSkipsEntry,
+];
+
+/// Nothing has been shown to find these yet: a debt, and no proof that they would go unnoticed.
+const NOT_SHOWN: [Bug; 13] = [
+    Bug::LateRollBack,
+    Bug::GrowEarly,
+    Bug::JoinUncounted,
+    Bug::PromiseInMemory,
+    Bug::NoQuietTime,
+    Bug::IgnoreMaintenance,
+    Bug::GrantWithoutMajority,
+    Bug::PromoteOverLivePrimary,
+    Bug::TrustCacheAfterFailedSync,
+    Bug::UnverifiedReads,
+    Bug::DurableDuringHold,
+    Bug::ResyncFromZero,
+    Bug::CommitLies,
+];
+
 #[test]
-fn the_random_mix_finds_these() {
-    let bugs = [
-        Bug::ServeAfterLease,
-        Bug::TryLaterToRepeated,
-        Bug::PromoteOnReturn,
-        Bug::SyncDeadline,
-        Bug::RetryForever,
-        Bug::ApproveUnseen,
-        Bug::SkipSync,
-        Bug::RecycleLive,
-        Bug::TruncateKeepsTail,
-        Bug::ResyncForgetsRemovals,
-        Bug::ListingSkipsEntry,
-    ];
-    for bug in bugs {
+fn the_random_mix_finds_its_share() {
+    for bug in IN_THE_MIX {
         must_be_found(bug, "random_mix", 24);
     }
+}
+
+#[test]
+fn every_bug_has_its_test_or_is_named_as_a_debt() {
+    let mut listed: Vec<Bug> = ALONE.into_iter().chain(IN_THE_MIX).chain(NOT_SHOWN).collect();
+    listed.sort_unstable();
+    assert_eq!(listed, Bug::ALL);
 }

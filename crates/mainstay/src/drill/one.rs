@@ -3,11 +3,11 @@
 use crate::cli::CliError;
 use crate::cli::output::bytes;
 use mainstay_simulator::minimise::{minimise, same_property};
-use mainstay_simulator::{Bug, Minimised, Outcome, Scenario, Trace, plan, script};
-pub use mainstay_simulator::{Numbers, Timeline};
+use mainstay_simulator::{Bug, Minimised, Outcome, Scenario, plan, script};
+pub use mainstay_simulator::{Numbers, Options, Timeline};
 use std::path::Path;
 
-/// Bytes, bytes per second and nanoseconds; `None`: as the scenario has it.
+/// As flags and a spec give it: bytes, bytes per second and nanoseconds; `None`: not said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sizing {
     pub volume_bytes: Option<u64>,
@@ -37,14 +37,6 @@ impl Sizing {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Options {
-    pub trace: Trace,
-    pub bug: Option<Bug>,
-    pub timeline: bool,
-    pub sizing: Option<Sizing>,
-}
-
 pub struct Run {
     pub outcome: Outcome,
     pub timeline: Option<Timeline>,
@@ -52,16 +44,13 @@ pub struct Run {
 }
 
 pub fn run(seed: u64, scenario: &Scenario, options: Options) -> Run {
-    let Options { trace, bug, timeline, sizing } = options;
-    // Checked when the command began.
-    let sizing = sizing.and_then(|sizing| sizing.whole().ok());
-    let mut outcome = mainstay_simulator::run(seed, scenario, mainstay_simulator::Options { trace, bug, timeline, sizing });
+    let mut outcome = mainstay_simulator::run(seed, scenario, options);
     Run { timeline: outcome.timeline.take(), numbers: outcome.numbers.clone(), outcome }
 }
 
 /// The violated run with as little as it needs to fail in the same way, as a scenario file. `None`: it violates nothing.
 pub fn smaller(seed: u64, scenario: &Scenario, bug: Option<Bug>) -> Option<String> {
-    let options = mainstay_simulator::Options { bug, ..Default::default() };
+    let options = Options { bug, ..Options::default() };
     let first = mainstay_simulator::run(seed, scenario, options);
     let found = minimise(seed, &scenario.name, plan(seed, scenario), options, same_property(&first))?;
     Some(file(&found, &first))
@@ -70,12 +59,14 @@ pub fn smaller(seed: u64, scenario: &Scenario, bug: Option<Bug>) -> Option<Strin
 /// The seed stands in a comment: it decides what a schedule leaves open.
 fn file(found: &Minimised, first: &Outcome) -> String {
     let Minimised { plan, seed, outcome, from_actions, to_actions, .. } = found;
-    let why = outcome.violations.first().map(|violation| format!("# {}: {}\n", violation.property, violation.text));
+    // On one line, or the rest of it would be read as part of the schedule.
+    let one_line = |text: &str| text.lines().collect::<Vec<_>>().join(" ");
+    let why = outcome.violations.first().map(|violation| format!("# {}: {}\n", violation.property, one_line(&violation.text)));
     format!(
         "# mainstay drill replay FILE\n{SEED} {seed}\n# {to_actions} of the {from_actions} actions of {} seed {}\n{}{}",
         first.scenario,
         first.seed,
-        why.unwrap_or_default().replace("\n#", " "),
+        why.unwrap_or_default(),
         script::print(plan)
     )
 }
@@ -98,8 +89,8 @@ pub fn load(path: &Path) -> Result<(Scenario, u64), CliError> {
 }
 
 /// What a reader must know of a rehearsal by size and rate.
-pub fn note(sizing: Option<Sizing>) -> Option<String> {
-    let sizing = sizing?.whole().ok()?;
+pub fn note(sizing: Option<mainstay_simulator::Sizing>) -> Option<String> {
+    let sizing = sizing?;
     Some(format!(
         "by size and rate: a volume of {}, {} of it changed while a node is away, link {}/s, disk {}/s; what did not change is not stored",
         bytes(sizing.volume_bytes),
@@ -107,4 +98,27 @@ pub fn note(sizing: Option<Sizing>) -> Option<String> {
         bytes(sizing.link_bytes_per_s),
         bytes(sizing.disk_bytes_per_s)
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mainstay_simulator::{Violation, scenarios};
+
+    /// What is kept must replay whatever the violation says of itself.
+    #[test]
+    fn a_kept_file_is_read_back_as_the_run_that_it_was() {
+        let scenario = scenarios::named("see-saw").unwrap();
+        let mut outcome = mainstay_simulator::run(4, &scenario, Options::default());
+        assert!(outcome.ok());
+        let text = "left\nright\nat 1s\n  crash a";
+        outcome.violations.push(Violation { property: "P2", at: 1, text: text.into() });
+        let plan = plan(4, &scenario);
+        let (from_actions, to_actions) = (plan.script.len(), plan.script.len());
+        let found = Minimised { plan: plan.clone(), seed: 4, outcome: outcome.clone(), runs: 1, from_actions, to_actions };
+        let kept = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(kept.path(), file(&found, &outcome)).unwrap();
+        let (loaded, seed) = load(kept.path()).unwrap();
+        assert_eq!((mainstay_simulator::plan(seed, &loaded).script, seed), (plan.script, 4));
+    }
 }

@@ -16,8 +16,7 @@ use std::path::Path;
 pub fn replay(args: &args::Replay, format: Format) -> Result<u8, CliError> {
     let clock = Clock::start();
     let (card, seed) = what(&args.what, &args.scenario)?;
-    let sizing = args.sizing.over(Sizing::default()).map_err(CliError::Usage)?;
-    sizing.map(Sizing::whole).transpose()?;
+    let sizing = args.sizing.over(Sizing::default()).map_err(CliError::Usage)?.map(Sizing::whole).transpose()?;
     let setting = Setting { sizing, bug: args.plant.bug()? };
     if args.step && format != Format::Table {
         return Err(CliError::Usage("--step is for a terminal; -o does not go with it".into()));

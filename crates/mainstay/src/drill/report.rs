@@ -1,10 +1,10 @@
 //! What came of a command: what the table, the journal and the page are all made of.
 
 use super::library::{self, Card};
-use super::one::{Numbers, Run, Sizing, Timeline};
+use super::one::{Numbers, Run, Timeline};
 use super::units;
 use crate::cli::output::bytes;
-use mainstay_simulator::{Bug, Violation};
+use mainstay_simulator::{Bug, Sizing, Violation};
 use serde::Serialize;
 
 /// Changes when a field changes its meaning; fields may be added without.
@@ -196,16 +196,15 @@ fn worse(a: Numbers, b: &Numbers) -> Numbers {
 
 /// Flags and their values, as they can be given again.
 pub fn sizing_flags(sizing: Option<Sizing>) -> Vec<(String, String)> {
-    let sizing = sizing.unwrap_or_default();
-    let flag = |name: &str, value: Option<u64>, unit: &str| value.map(|value| (format!("--{name}"), format!("{value}{unit}")));
-    let flags = [
+    let Some(sizing) = sizing else { return Vec::new() };
+    let flag = |name: &str, value: u64, unit: &str| (format!("--{name}"), format!("{value}{unit}"));
+    vec![
         flag("volume-size", sizing.volume_bytes, "B"),
         flag("changed", sizing.changed_bytes, "B"),
-        flag("link", sizing.link_bytes_per_second, "B/s"),
-        flag("disk", sizing.disk_bytes_per_second, "B/s"),
+        flag("link", sizing.link_bytes_per_s, "B/s"),
+        flag("disk", sizing.disk_bytes_per_s, "B/s"),
         flag("rtt", sizing.rtt_ns, "ns"),
-    ];
-    flags.into_iter().flatten().collect()
+    ]
 }
 
 /// The command that shows this run again.

@@ -27,8 +27,7 @@ pub fn run(args: &args::Run, config: Option<&Path>, format: Format) -> Result<u8
     let seeds = seeds(args)?;
     let jobs = pool::jobs(args.jobs)?;
     let spec = args.spec.as_deref().map(Spec::load).transpose()?.unwrap_or_default();
-    let sizing = args.sizing.over(spec.sizing()).map_err(CliError::Usage)?;
-    sizing.map(one::Sizing::whole).transpose()?;
+    let sizing = args.sizing.over(spec.sizing()).map_err(CliError::Usage)?.map(one::Sizing::whole).transpose()?;
     let setting = Setting { sizing, bug: args.plant.bug()? };
     let out = Out::new(args.out.as_deref(), format)?;
     let cluster = config.map(spec::ask).transpose()?;
