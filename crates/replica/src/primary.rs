@@ -5,14 +5,12 @@ use crate::event::{Effect, Note, PeerStatus, ServeMode};
 use crate::lease::Lease;
 use crate::secondary::Inherited;
 use crate::source::Source;
-use crate::stream::{Joining, Peer, State, WINDOW_BYTES_MAX};
+use crate::stream::{Joining, Peer, State};
 use crate::waiting::{Answer, Waiting};
 use mainstay_cluster::{Command, ReignState};
-use mainstay_protocol::peer::{EpochStart, ResyncCursor};
+use mainstay_protocol::peer::{EpochStart, ResyncCursor, StreamId};
 use mainstay_protocol::planted::{Bug, planted};
-use mainstay_protocol::{
-    ClientRequest, Epoch, FileResult, Incarnation, LogPoint, Mono, NodeId, Now, PeerMessage, Position, Record,
-};
+use mainstay_protocol::{ClientRequest, Epoch, FileResult, LogPoint, Mono, NodeId, Now, PeerMessage, Position, Record};
 use mainstay_volume::{Outcome, RecordsAfter};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -202,11 +200,8 @@ impl Primary {
 
     /// Back-pressure: nothing new while an in-sync secondary has a full window or too many answers wait.
     fn may_execute(&self, core: &Core, now: Now) -> bool {
-        let in_sync = core.state().map(|state| &state.in_sync);
-        let full = self
-            .peers
-            .iter()
-            .any(|(node, peer)| in_sync.is_some_and(|set| set.contains_key(node)) && peer.flight_bytes() >= WINDOW_BYTES_MAX);
+        let (in_sync, last) = (core.state().map(|state| &state.in_sync), core.last_position());
+        let full = self.peers.iter().any(|(node, peer)| peer.is_behind(last) && in_sync.is_some_and(|set| set.contains_key(node)));
         self.stage == Stage::Serving && self.holds_lease(now) && !full && self.waiting.len() < WAITING_MAX
     }
 
@@ -264,22 +259,27 @@ impl Primary {
         &mut self,
         core: &mut Core,
         from: NodeId,
-        incarnation: Incarnation,
+        stream: StreamId,
         (last, durable): (LogPoint, Position),
         lineage: &[EpochStart],
         resync: Option<ResyncCursor>,
     ) {
         let Some(volume) = core.volume.as_ref() else { return };
         let Some(peer) = self.peers.get_mut(&from) else { return };
+        // Said again because the stream is slow to arrive: what is under way must not be sent twice (R11). If it was lost, the next
+        // heartbeat shows the gap, and a new number comes.
+        if stream < peer.stream || (stream == peer.stream && peer.state == State::Streaming) {
+            return;
+        }
         let common = common_position(volume.lineage(), volume.last().position, lineage, last);
         if let Some(cursor) = resync {
             // It goes on from its cursor if the log is still kept from its base on; the volume there judges whether it can.
             let kept = cursor.base.position.next() >= volume.log_start() && volume.point(cursor.base.position) == Some(cursor.base);
             let base = if kept { cursor.base } else { volume.resync_base() };
-            peer.restart(State::Resyncing, incarnation);
+            peer.restart(State::Resyncing, stream);
             core.send(from, PeerMessage::ResyncByChange { epoch: self.epoch, base, lineage: volume.lineage().to_vec() });
         } else if common < last.position || !same_history(volume.point(common), last, common) {
-            peer.restart(State::RollingBack, incarnation);
+            peer.restart(State::RollingBack, stream);
             let to = volume.point(common).unwrap_or(LogPoint {
                 epoch: epoch_at(volume.lineage(), common),
                 position: common,
@@ -287,29 +287,22 @@ impl Primary {
             });
             core.send(from, PeerMessage::RollBack { epoch: self.epoch, answers: last, to });
         } else if common.next() < volume.log_start() {
-            peer.restart(State::Resyncing, incarnation);
+            peer.restart(State::Resyncing, stream);
             let offer =
                 PeerMessage::ResyncByChange { epoch: self.epoch, base: volume.resync_base(), lineage: volume.lineage().to_vec() };
             core.send(from, offer);
         } else {
-            peer.start(last, durable, incarnation);
+            peer.start(last, durable, stream);
         }
     }
 
-    pub fn on_acknowledge(
-        &mut self,
-        from: NodeId,
-        incarnation: Incarnation,
-        received: Position,
-        durable: Position,
-        applied: Position,
-    ) {
-        let Some(peer) = self.peers.get_mut(&from).filter(|peer| peer.state == State::Streaming) else { return };
-        if peer.incarnation == Some(incarnation) {
-            peer.acknowledged(received, durable, applied);
-        } else if peer.incarnation < Some(incarnation) {
-            // It restarted and its Hello was lost: what this boot holds is not known. Without Appends it says Hello again.
-            peer.restart(State::Unknown, incarnation);
+    pub fn on_acknowledge(&mut self, from: NodeId, stream: StreamId, held: (Position, Position, Position), now: Now) {
+        // Of another run it tells nothing about this one; after a restart what the node holds is not known until its Hello.
+        if let Some(peer) = self.peers.get_mut(&from)
+            && peer.state == State::Streaming
+            && peer.stream == stream
+        {
+            peer.acknowledged(held, now.mono);
         }
     }
 
@@ -327,13 +320,14 @@ impl Primary {
         if peer.state != State::Streaming {
             return false;
         }
-        if peer.sent.position >= volume.last().position || !peer.room() {
+        let room_bytes = peer.room_bytes().min(APPEND_BYTES_MAX as u64) as usize;
+        if peer.sent.position >= volume.last().position || room_bytes == 0 {
             if peer.poke {
                 self.append(core, node, &[], now);
             }
             return false;
         }
-        match volume.records_after(peer.sent.position, APPEND_BYTES_MAX) {
+        match volume.records_after(peer.sent.position, room_bytes) {
             RecordsAfter::Ready(records) => {
                 let more = !records.is_empty();
                 self.append(core, node, &records, now);
@@ -350,7 +344,7 @@ impl Primary {
                     base: volume.resync_base(),
                     lineage: volume.lineage().to_vec(),
                 };
-                peer.restart(State::Resyncing, peer.incarnation.unwrap_or_default());
+                peer.restart(State::Resyncing, peer.stream);
                 core.send(node, offer);
                 false
             }
@@ -361,6 +355,7 @@ impl Primary {
         let Some(peer) = self.peers.get_mut(&node) else { return };
         let message = PeerMessage::Append {
             epoch: self.epoch,
+            stream: peer.stream,
             after: peer.sent,
             count: records.len() as u32,
             commit: self.commit,

@@ -176,11 +176,13 @@ impl Replica {
     ) {
         match message {
             PeerMessage::LeasePromise { epoch, sent } => primary.on_promise(core, from, epoch, sent, now),
-            PeerMessage::Hello { epoch, last, durable, lineage, resync } if epoch == primary.epoch => {
-                primary.on_hello(core, from, incarnation, (last, durable), &lineage, resync)
+            PeerMessage::Hello { epoch, stream, last, durable, lineage, resync }
+                if epoch == primary.epoch && stream.incarnation == incarnation =>
+            {
+                primary.on_hello(core, from, stream, (last, durable), &lineage, resync)
             }
-            PeerMessage::Acknowledge { epoch, received, durable, applied } if epoch == primary.epoch => {
-                primary.on_acknowledge(from, incarnation, received, durable, applied)
+            PeerMessage::Acknowledge { epoch, stream, received, durable, applied } if epoch == primary.epoch => {
+                primary.on_acknowledge(from, stream, (received, durable, applied), now)
             }
             PeerMessage::ChangesRequest { epoch, cursor, bytes_max } if epoch == primary.epoch => {
                 primary.source.request(core, from, cursor, bytes_max)
@@ -198,12 +200,13 @@ impl Replica {
 
     fn at_secondary(secondary: &mut Secondary, core: &mut Core, from: NodeId, message: PeerMessage, payload: Vec<Bytes>, now: Now) {
         match message {
-            PeerMessage::Append { epoch, after, count, commit, commit_durable, sync_to } => {
-                secondary.on_append(core, from, Append { epoch, after, count, commit, commit_durable, sync_to }, payload, now)
+            PeerMessage::Append { epoch, stream, after, count, commit, commit_durable, sync_to } => {
+                let append = Append { epoch, stream, after, count, commit, commit_durable, sync_to };
+                secondary.on_append(core, from, append, payload, now)
             }
             PeerMessage::RollBack { epoch, answers, to } => secondary.on_roll_back(core, from, epoch, (answers, to)),
             PeerMessage::ResyncByChange { epoch, base, lineage } => secondary.on_resync_offer(core, from, epoch, base, lineage),
-            PeerMessage::Changes { epoch, batch } => secondary.on_changes(core, from, epoch, batch, one(payload)),
+            PeerMessage::Changes { epoch, batch } => secondary.on_changes(core, from, epoch, (batch, one(payload)), now),
             PeerMessage::List { query, items, done, .. } => secondary.on_list(core, from, query, items, done),
             _ => {}
         }

@@ -1,10 +1,18 @@
 //! The primary's account of one secondary: how far the stream of records has gone out and come back.
 
+use mainstay_protocol::peer::StreamId;
 use mainstay_protocol::{Incarnation, LogPoint, Mono, Position};
 use std::collections::VecDeque;
 
-/// Bytes of records that may be out to one secondary without an acknowledgement.
+/// Bytes of records that may be out to one secondary without an acknowledgement, at most.
 pub const WINDOW_BYTES_MAX: u64 = 16 << 20;
+/// The window of a stream that begins, bytes. It doubles with every round trip while that is what holds it back.
+pub const WINDOW_BYTES_START: u64 = 1 << 20;
+/// The window of the slowest wire, bytes.
+pub const WINDOW_BYTES_MIN: u64 = 64 << 10;
+/// Records should not be under way for longer than this, milliseconds: what is in flight when a wire breaks is moved in vain (R11),
+/// and what clients wait for queues behind it.
+pub const FLIGHT_MS_MAX: u64 = 1_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -28,12 +36,24 @@ pub enum Joining {
     },
 }
 
+/// An Append under way.
+#[derive(Clone, Copy, Debug)]
+struct Flying {
+    end: Position,
+    bytes: u64,
+    at: Mono,
+    /// Bytes under way when it left, itself included.
+    ahead_bytes: u64,
+}
+
 #[derive(Debug)]
 pub struct Peer {
     /// When this reign began to count on hearing from it.
     pub since: Mono,
     pub state: State,
     pub incarnation: Option<Incarnation>,
+    /// The run of the stream that its last Hello began.
+    pub stream: StreamId,
     /// End of what was sent.
     pub sent: LogPoint,
     pub received: Position,
@@ -48,9 +68,10 @@ pub struct Peer {
     /// Send even without records: a heartbeat, or news of the commit point or of a wanted sync.
     pub poke: bool,
     pub last_sent: Mono,
-    /// (end position, bytes) of each Append that is not acknowledged.
-    flight: VecDeque<(Position, u64)>,
+    /// Appends that are not acknowledged.
+    flight: VecDeque<Flying>,
     flight_bytes: u64,
+    window_bytes: u64,
     pub reported_in_step: bool,
 }
 
@@ -60,6 +81,7 @@ impl Peer {
             since: now,
             state: State::Unknown,
             incarnation: None,
+            stream: StreamId::default(),
             sent: LogPoint::default(),
             received: Position(0),
             durable: Position(0),
@@ -71,13 +93,14 @@ impl Peer {
             last_sent: Mono::ZERO,
             flight: VecDeque::new(),
             flight_bytes: 0,
+            window_bytes: WINDOW_BYTES_START,
             reported_in_step: false,
         }
     }
 
     /// Starts (again) behind `from`, which the secondary holds in memory, `durable` of it on disk.
-    pub fn start(&mut self, from: LogPoint, durable: Position, incarnation: Incarnation) {
-        self.restart(State::Streaming, incarnation);
+    pub fn start(&mut self, from: LogPoint, durable: Position, stream: StreamId) {
+        self.restart(State::Streaming, stream);
         self.sent = from;
         self.received = from.position;
         self.durable = durable.min(from.position);
@@ -85,9 +108,9 @@ impl Peer {
     }
 
     /// Not streaming: what it held counts for nothing until it says Hello again.
-    pub fn restart(&mut self, state: State, incarnation: Incarnation) {
-        let growth_asked = self.growth_asked;
-        *self = Peer { state, incarnation: Some(incarnation), last_sent: self.last_sent, growth_asked, ..Peer::new(self.since) };
+    pub fn restart(&mut self, state: State, stream: StreamId) {
+        let (incarnation, growth_asked) = (Some(stream.incarnation), self.growth_asked);
+        *self = Peer { state, incarnation, stream, last_sent: self.last_sent, growth_asked, ..Peer::new(self.since) };
     }
 
     /// Whether commits wait for it although it may not be in the set.
@@ -97,28 +120,54 @@ impl Peer {
 
     pub fn flew(&mut self, to: LogPoint, bytes: u64, now: Mono) {
         if to.position > self.sent.position {
-            self.flight.push_back((to.position, bytes));
             self.flight_bytes += bytes;
+            self.flight.push_back(Flying { end: to.position, bytes, at: now, ahead_bytes: self.flight_bytes });
         }
         self.sent = to;
         self.poke = false;
         self.last_sent = now;
     }
 
-    pub fn acknowledged(&mut self, received: Position, durable: Position, applied: Position) {
+    pub fn acknowledged(&mut self, (received, durable, applied): (Position, Position, Position), now: Mono) {
         // What was never sent cannot have been received: a wrong acknowledgement must not commit anything.
         let received = received.min(self.sent.position);
         self.received = self.received.max(received);
         self.durable = self.durable.max(durable.min(received));
         self.applied = self.applied.max(applied.min(received));
-        while self.flight.front().is_some_and(|(end, _)| *end <= self.received) {
-            let (_, bytes) = self.flight.pop_front().expect("just seen");
-            self.flight_bytes -= bytes;
+        let (mut landed_bytes, mut newest) = (0, None);
+        while let Some(flying) = self.flight.pop_front_if(|flying| flying.end <= self.received) {
+            landed_bytes += flying.bytes;
+            newest = Some(flying);
+        }
+        self.flight_bytes -= landed_bytes;
+        if let Some(newest) = newest {
+            self.measure_window(newest, landed_bytes, now);
         }
     }
 
-    pub fn room(&self) -> bool {
-        self.state == State::Streaming && self.loading.is_none() && self.flight_bytes < WINDOW_BYTES_MAX
+    /// The window holds what the way to the secondary's memory and back carries within [`FLIGHT_MS_MAX`].
+    fn measure_window(&mut self, landed: Flying, landed_bytes: u64, now: Mono) {
+        let flight_ms = now.ms_since(landed.at);
+        self.window_bytes = if flight_ms > FLIGHT_MS_MAX {
+            self.window_bytes.min((landed.ahead_bytes * FLIGHT_MS_MAX / flight_ms).max(WINDOW_BYTES_MIN))
+        } else if 2 * landed.ahead_bytes >= self.window_bytes {
+            (self.window_bytes + landed_bytes).min(WINDOW_BYTES_MAX)
+        } else {
+            self.window_bytes
+        };
+    }
+
+    /// Bytes of records that may leave now. One record may always leave when nothing is under way.
+    pub fn room_bytes(&self) -> u64 {
+        match self.state == State::Streaming && self.loading.is_none() {
+            true => self.window_bytes.saturating_sub(self.flight_bytes),
+            false => 0,
+        }
+    }
+
+    /// There are records that it was not sent, because it has too many already that it did not acknowledge.
+    pub fn is_behind(&self, last: Position) -> bool {
+        self.state == State::Streaming && self.sent.position < last && self.flight_bytes >= self.window_bytes
     }
 
     pub fn flight_bytes(&self) -> u64 {
@@ -138,10 +187,10 @@ mod tests {
     #[test]
     fn an_acknowledgement_of_what_was_never_sent_counts_for_nothing() {
         let mut peer = Peer::new(Mono(0));
-        peer.start(point(10), Position(99), Incarnation(1));
+        peer.start(point(10), Position(99), StreamId::default());
         assert_eq!(peer.durable, Position(10));
         peer.flew(point(12), 100, Mono(1));
-        peer.acknowledged(Position(50), Position(50), Position(50));
+        peer.acknowledged((Position(50), Position(50), Position(50)), Mono(2));
         assert_eq!((peer.received, peer.durable), (Position(12), Position(12)));
         assert_eq!(peer.flight_bytes(), 0);
     }
@@ -149,11 +198,40 @@ mod tests {
     #[test]
     fn the_window_closes_and_opens() {
         let mut peer = Peer::new(Mono(0));
-        assert!(!peer.room());
-        peer.start(point(0), Position(0), Incarnation(1));
-        peer.flew(point(1), WINDOW_BYTES_MAX, Mono(1));
-        assert!(!peer.room());
-        peer.acknowledged(Position(1), Position(0), Position(1));
-        assert!(peer.room());
+        assert_eq!(peer.room_bytes(), 0);
+        peer.start(point(0), Position(0), StreamId::default());
+        peer.flew(point(1), WINDOW_BYTES_START, Mono(1));
+        assert_eq!(peer.room_bytes(), 0);
+        peer.acknowledged((Position(1), Position(0), Position(1)), Mono(2));
+        assert_eq!(peer.room_bytes(), 2 * WINDOW_BYTES_START, "a quick answer doubles it");
+    }
+
+    /// A wire of 100 kB/s: what is under way is soon no more than it carries in a second, and grows again when it is quick again.
+    #[test]
+    fn the_window_is_what_the_wire_carries() {
+        let mut peer = Peer::new(Mono(0));
+        peer.start(point(0), Position(0), StreamId::default());
+        let (mut now, mut position) = (Mono(0), 0);
+        let mut exchange = |peer: &mut Peer, bytes_per_second: u64| {
+            let bytes = peer.room_bytes();
+            position += 1;
+            peer.flew(point(position), bytes, now);
+            now = now.after_ms(bytes * 1_000 / bytes_per_second);
+            peer.acknowledged((Position(position), Position(0), Position(0)), now);
+            bytes
+        };
+        assert_eq!(exchange(&mut peer, 100_000), WINDOW_BYTES_START);
+        assert!((90_000..=110_000).contains(&exchange(&mut peer, 100_000)));
+        for _ in 0..20 {
+            assert!(exchange(&mut peer, 100_000) <= 220_000);
+        }
+        for _ in 0..10 {
+            exchange(&mut peer, 1 << 30);
+        }
+        assert_eq!(exchange(&mut peer, 1 << 30), WINDOW_BYTES_MAX);
+        for _ in 0..2 {
+            exchange(&mut peer, 1);
+        }
+        assert_eq!(peer.room_bytes(), WINDOW_BYTES_MIN, "never less");
     }
 }

@@ -3,7 +3,7 @@
 
 use super::node::{Caller, NodeEvent, NodeState};
 use super::{Event, VOLUME, World};
-use crate::network::End;
+use crate::network::{Class, End};
 use crate::nfs_client::Wire;
 use crate::queue::{MILLISECOND, SECOND, Time};
 use crate::rng::Rng;
@@ -256,7 +256,7 @@ impl World {
         }
         self.set_client_timer(client, slot, delay);
         let bytes = 200 + write_bytes(&request.request);
-        let arrivals = self.network.send(now, End::Client(client), End::Node(target), bytes);
+        let arrivals = self.network.send(now, (End::Client(client), End::Node(target)), Class::Control, bytes);
         if let Some(at) = arrivals.first {
             self.queue.at(at, Event::Node { node: target, boot: 0, event: NodeEvent::Call { caller, request: Box::new(request) } });
         }

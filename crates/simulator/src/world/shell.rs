@@ -5,7 +5,7 @@ use super::node::{Caller, Lane, Node, NodeEvent, NodeState, Process};
 use super::{CLUSTER, Event, VOLUME, World, volume_options};
 use crate::checkers::r2_promises;
 use crate::disk::Crash;
-use crate::network::End;
+use crate::network::{Class, End};
 use crate::queue::{MICROSECOND, MILLISECOND, SECOND, Time};
 use crate::rng::Rng;
 use crate::sizing::{BULK_BYTES_MIN, Scaled};
@@ -208,7 +208,8 @@ impl World {
         self.trace(Trace::Full, || format!("{from} -> {to} {}", envelope_text(&envelope)));
         self.mark_message(to, &envelope);
         let bytes = self.weigh_message(to, &envelope);
-        let arrivals = self.network.send(now, End::Node(from), End::Node(to), bytes);
+        let class = if envelope.message.is_control() { Class::Control } else { Class::Bulk };
+        let arrivals = self.network.send(now, (End::Node(from), End::Node(to)), class, bytes);
         let envelope = Box::new(if self.rng.one_in(ENCODE_ONE_IN) { through_the_wire(envelope) } else { envelope });
         if let Some(at) = arrivals.second {
             self.queue.at(at, Event::Node { node: to, boot: 0, event: NodeEvent::Peer(envelope.clone()) });
@@ -267,7 +268,7 @@ impl World {
     #[allow(clippy::wrong_self_convention, reason = "sends to a client, converts nothing")]
     fn to_client(&mut self, from: NodeId, client: u32, event: ClientEvent) {
         let now = self.queue.now();
-        let arrivals = self.network.send(now, End::Node(from), End::Client(client), MESSAGE_BYTES);
+        let arrivals = self.network.send(now, (End::Node(from), End::Client(client)), Class::Control, MESSAGE_BYTES);
         if let Some(at) = arrivals.first {
             self.queue.at(at, Event::Client { client, event });
         }
