@@ -433,35 +433,49 @@ impl Primary {
     fn tend_in_sync_set(&mut self, core: &mut Core, now: Now) {
         let view = Arc::clone(&core.view);
         let Some(state) = view.volumes.get(&core.me.volume).filter(|state| state.epoch == self.epoch) else { return };
+        let (last, sync_to) = (core.last_position(), self.sync_to);
         for node in state.replicas.iter().copied() {
             // This node itself is no peer.
-            let Some(peer) = self.peers.get(&node) else { continue };
+            let Some(peer) = self.peers.get_mut(&node) else { continue };
+            let stalled_ms = peer.stalled_ms((last, sync_to), now.mono);
             // A node that was never heard gets the same patience, counted from the reign's beginning.
             let silent_ms = core.contacts.silent_ms(node, now.mono).unwrap_or(now.mono.ms_since(peer.since));
             let leaving = core.contacts.leaving(node);
             let member = state.in_sync.get(&node).copied();
-            if silent_ms < core.timing.shrink_ms && !leaving {
-                if member.is_none() || member != peer.incarnation {
-                    self.grow(core, node, state.in_sync_version, now);
-                }
-            } else if member.is_some() || peer.growth_asked.is_some() {
-                let reason = if leaving { "it was asked to stop".into() } else { format!("silent for {silent_ms} ms") };
-                self.shrink(core, node, state.in_sync_version, (silent_ms, reason), now);
+            let counted = member.is_some() || peer.counts();
+            let lost = if leaving {
+                Some((Note::PeerLost { node, silent_ms }, "it was asked to stop".into()))
+            } else if silent_ms >= core.timing.shrink_ms {
+                Some((Note::PeerLost { node, silent_ms }, format!("silent for {silent_ms} ms")))
+            } else if counted && stalled_ms >= core.timing.stall_ms {
+                let reason = format!("it is heard, but confirmed nothing for {stalled_ms} ms");
+                Some((Note::PeerStalled { node, stalled_ms }, reason))
             } else {
-                self.stop_counting(core, node);
+                None
+            };
+            match lost {
+                None if member.is_none() || member != peer.incarnation => self.grow(core, node, state.in_sync_version, now),
+                None => {}
+                Some((note, reason)) if member.is_some() || peer.growth_asked.is_some() => {
+                    self.shrink(core, node, state.in_sync_version, (note, reason), now)
+                }
+                Some((note, _)) => self.stop_counting(core, node, note, now),
             }
         }
     }
 
-    /// It fell silent on its way into the set, and was not proposed yet: commits need not wait for it.
-    fn stop_counting(&mut self, core: &Core, node: NodeId) {
+    /// It was lost on its way into the set, and was not proposed yet: commits need not wait for it.
+    fn stop_counting(&mut self, core: &Core, node: NodeId, note: Note, now: Now) {
         if let Some(peer) = self.peers.get_mut(&node).filter(|peer| peer.joining != Joining::No) {
             peer.joining = Joining::No;
+            if matches!(note, Note::PeerStalled { .. }) {
+                peer.stalled(self.sync_to, core.timing.stall_ms, now.mono);
+            }
             self.measure_lease(core);
         }
     }
 
-    fn shrink(&mut self, core: &mut Core, remove: NodeId, expected: u64, (silent_ms, reason): (u64, String), now: Now) {
+    fn shrink(&mut self, core: &mut Core, remove: NodeId, expected: u64, (note, reason): (Note, String), now: Now) {
         let command = Command::ShrinkInSync {
             volume: core.me.volume,
             epoch: self.epoch,
@@ -473,7 +487,11 @@ impl Primary {
             at: now.wall,
         };
         if core.propose(Purpose::Shrink(remove), now, command) {
-            core.note(Note::PeerLost { node: remove, silent_ms });
+            let stalled = matches!(note, Note::PeerStalled { .. });
+            core.note(note);
+            if let Some(peer) = self.peers.get_mut(&remove).filter(|_| stalled) {
+                peer.stalled(self.sync_to, core.timing.stall_ms, now.mono);
+            }
         }
     }
 
@@ -483,10 +501,11 @@ impl Primary {
         let (Some(peer), Some(volume)) = (self.peers.get_mut(&node), core.volume.as_ref()) else { return };
         let Some(incarnation) = peer.incarnation.filter(|_| peer.state == State::Streaming) else { return };
         match peer.joining {
-            Joining::No if peer.flight_bytes() < APPEND_BYTES_MAX as u64 && peer.sent == volume.last() => {
+            Joining::No
+                if peer.flight_bytes() < APPEND_BYTES_MAX as u64 && peer.sent == volume.last() && peer.may_join(now.mono) =>
+            {
                 let from = volume.last().position;
-                peer.joining = Joining::Counted { from };
-                peer.poke = true;
+                peer.join(from, now.mono);
                 self.want_durable(core, from);
                 self.measure_lease(core);
             }

@@ -13,6 +13,8 @@ pub const WINDOW_BYTES_MIN: u64 = 64 << 10;
 /// Records should not be under way for longer than this, milliseconds: what is in flight when a wire breaks is moved in vain (R11),
 /// and what clients wait for queues behind it.
 pub const FLIGHT_MS_MAX: u64 = 1_000;
+/// The longest wait before a secondary that stalled again and again is counted again, milliseconds.
+const REJOIN_MS_MAX: u64 = 600_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -34,6 +36,15 @@ pub enum Joining {
     Counted {
         from: Position,
     },
+}
+
+/// It was taken out of the in-sync set, or kept from it, because it stalled.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stall {
+    /// What it must hold durably before it is counted again: what it was stuck at.
+    holds: Position,
+    not_before: Mono,
+    times: u32,
 }
 
 /// An Append under way.
@@ -73,6 +84,9 @@ pub struct Peer {
     flight_bytes: u64,
     window_bytes: u64,
     pub reported_in_step: bool,
+    /// When it last confirmed something new, or last had nothing to confirm: in memory, and on disk.
+    progress_at: (Mono, Mono),
+    stall: Stall,
 }
 
 impl Peer {
@@ -95,6 +109,8 @@ impl Peer {
             flight_bytes: 0,
             window_bytes: WINDOW_BYTES_START,
             reported_in_step: false,
+            progress_at: (now, now),
+            stall: Stall::default(),
         }
     }
 
@@ -109,8 +125,47 @@ impl Peer {
 
     /// Not streaming: what it held counts for nothing until it says Hello again.
     pub fn restart(&mut self, state: State, stream: StreamId) {
-        let (incarnation, growth_asked) = (Some(stream.incarnation), self.growth_asked);
-        *self = Peer { state, incarnation, stream, last_sent: self.last_sent, growth_asked, ..Peer::new(self.since) };
+        let &mut Peer { since, last_sent, growth_asked, progress_at, stall, .. } = self;
+        let incarnation = Some(stream.incarnation);
+        *self = Peer { state, incarnation, stream, last_sent, growth_asked, progress_at, stall, ..Peer::new(since) };
+    }
+
+    /// Milliseconds since it confirmed anything of what it has to: records up to `last` in memory, up to `sync_to` on disk.
+    pub fn stalled_ms(&mut self, (last, sync_to): (Position, Position), now: Mono) -> u64 {
+        let streaming = self.state == State::Streaming;
+        if streaming && self.received >= last {
+            self.progress_at.0 = now;
+        }
+        if streaming && self.durable >= sync_to {
+            self.progress_at.1 = now;
+        }
+        now.ms_since(self.progress_at.0.min(self.progress_at.1))
+    }
+
+    /// Not counted again before it holds on disk what it was stuck at; each time the wait doubles, so that a disk that hangs every
+    /// few seconds does not stop the clients as often.
+    pub fn stalled(&mut self, at: Position, stall_ms: u64, now: Mono) {
+        self.stall.holds = at;
+        if now < self.stall.not_before {
+            return;
+        }
+        if now.ms_since(self.stall.not_before) > REJOIN_MS_MAX {
+            self.stall.times = 0;
+        }
+        let wait_ms = stall_ms.saturating_mul(1 << self.stall.times.min(16)).min(REJOIN_MS_MAX);
+        self.stall.not_before = now.after_ms(wait_ms);
+        self.stall.times += 1;
+    }
+
+    pub fn may_join(&self, now: Mono) -> bool {
+        now >= self.stall.not_before && self.durable >= self.stall.holds
+    }
+
+    /// From here on it is counted for every commit: what it has to confirm begins now.
+    pub fn join(&mut self, from: Position, now: Mono) {
+        self.joining = Joining::Counted { from };
+        self.poke = true;
+        self.progress_at = (now, now);
     }
 
     /// Whether commits wait for it although it may not be in the set.
@@ -131,6 +186,12 @@ impl Peer {
     pub fn acknowledged(&mut self, (received, durable, applied): (Position, Position, Position), now: Mono) {
         // What was never sent cannot have been received: a wrong acknowledgement must not commit anything.
         let received = received.min(self.sent.position);
+        if received > self.received {
+            self.progress_at.0 = now;
+        }
+        if durable.min(received) > self.durable {
+            self.progress_at.1 = now;
+        }
         self.received = self.received.max(received);
         self.durable = self.durable.max(durable.min(received));
         self.applied = self.applied.max(applied.min(received));
@@ -204,6 +265,26 @@ mod tests {
         assert_eq!(peer.room_bytes(), 0);
         peer.acknowledged((Position(1), Position(0), Position(1)), Mono(2));
         assert_eq!(peer.room_bytes(), 2 * WINDOW_BYTES_START, "a quick answer doubles it");
+    }
+
+    #[test]
+    fn a_stalled_one_is_counted_again_later_each_time_and_only_when_it_holds_what_it_was_stuck_at() {
+        let mut peer = Peer::new(Mono(0));
+        peer.start(point(0), Position(0), StreamId::default());
+        peer.flew(point(9), 100, Mono(0));
+        let at = |ms| Mono(0).after_ms(ms);
+        assert_eq!(peer.stalled_ms((Position(9), Position(9)), at(5_000)), 5_000);
+        peer.stalled(Position(9), 5_000, at(5_000));
+        peer.acknowledged((Position(9), Position(8), Position(9)), at(6_000));
+        assert_eq!(peer.stalled_ms((Position(9), Position(9)), at(7_000)), 1_000, "something came");
+        assert!(!peer.may_join(at(20_000)), "not all that it was stuck at is on its disk");
+        peer.acknowledged((Position(9), Position(9), Position(9)), at(8_000));
+        assert_eq!(peer.stalled_ms((Position(9), Position(9)), at(99_000)), 0, "nothing waits");
+        assert!(!peer.may_join(at(9_999)) && peer.may_join(at(10_000)));
+        peer.stalled(Position(9), 5_000, at(20_000));
+        assert!(!peer.may_join(at(29_999)) && peer.may_join(at(30_000)), "the second time twice as long");
+        peer.stalled(Position(9), 5_000, at(2_000_000));
+        assert!(peer.may_join(at(2_005_000)), "long ago is forgiven");
     }
 
     /// A wire of 100 kB/s: what is under way is soon no more than it carries in a second, and grows again when it is quick again.

@@ -17,6 +17,9 @@ const QUEUE_MAX: Time = 5 * SECOND;
 /// Bulk data waits for as long as it takes, in a queue of so many bytes; more is dropped.
 const BULK_QUEUE_BYTES_MAX: u64 = 64 << 20;
 
+/// How long a connection hangs before its end gives it up and makes another, as the daemon's do.
+const STALL_TIME: Time = 5 * SECOND;
+
 /// Between nodes there are two connections each way, so that what is small and urgent never queues behind megabytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -35,6 +38,9 @@ pub struct Quality {
     pub reorder_ppm: u32,
     /// 0 = no limit.
     pub bytes_per_second: u64,
+    /// Larger bulk messages vanish, and what follows on the connection with them until it is given up ([`STALL_TIME`]), as on a path
+    /// that swallows large packets. 0 = no limit.
+    pub mtu_bytes: u64,
 }
 
 impl Quality {
@@ -45,6 +51,7 @@ impl Quality {
         duplicate_ppm: 0,
         reorder_ppm: 0,
         bytes_per_second: 0,
+        mtu_bytes: 0,
     };
 }
 
@@ -62,6 +69,7 @@ struct Lane {
     free_at: Time,
     /// Arrival of the last message in order.
     last_at: Time,
+    stalled_until: Time,
 }
 
 impl Lane {
@@ -134,7 +142,10 @@ impl Network {
             Class::Control => &mut link.control,
             Class::Bulk => &mut link.bulk,
         };
-        if link.cut || rng.ppm(quality.loss_ppm) || lane.is_full(now, class, quality.bytes_per_second) {
+        if class == Class::Bulk && quality.mtu_bytes > 0 && now >= lane.stalled_until && bytes as u64 > quality.mtu_bytes {
+            lane.stalled_until = now + STALL_TIME;
+        }
+        if link.cut || now < lane.stalled_until || rng.ppm(quality.loss_ppm) || lane.is_full(now, class, quality.bytes_per_second) {
             return Arrivals::default();
         }
         let wire = if quality.bytes_per_second == 0 {
@@ -177,6 +188,17 @@ mod tests {
         let times: Vec<_> = sent.iter().filter_map(|arrivals| arrivals.first).collect();
         assert!(!times.is_sorted() && (850..950).contains(&times.len()));
         assert!(sent.iter().filter(|arrivals| arrivals.second.is_some()).count() > 50);
+    }
+
+    #[test]
+    fn a_large_message_takes_what_follows_with_it() {
+        let mut network = Network::new(Rng::new(3));
+        network.set_all(Quality { mtu_bytes: 1400, ..Quality::GOOD });
+        let mut arrives = |at, class, bytes| network.send(at * SECOND, (A, B), class, bytes).first.is_some();
+        assert!(arrives(1, Class::Bulk, 1400));
+        assert!(!arrives(1, Class::Bulk, 1401) && !arrives(2, Class::Bulk, 10));
+        assert!(arrives(2, Class::Control, 10), "on another connection");
+        assert!(arrives(6, Class::Bulk, 10), "a new connection");
     }
 
     #[test]

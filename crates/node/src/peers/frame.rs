@@ -164,7 +164,7 @@ mod tests {
         let frame = Outgoing::new(FrameKind::Peer, 0, b"body", vec![Bytes::from(vec![7; 100])]).unwrap();
         let slowly = async {
             near.write_all(&frame.head).await.unwrap();
-            for byte in vec![7; 100] {
+            for byte in [7; 100] {
                 tokio::time::sleep(STALL_TIME_MAX / 2).await;
                 near.write_all(&[byte]).await.unwrap();
             }

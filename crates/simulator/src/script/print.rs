@@ -95,7 +95,7 @@ fn approvals(approvals: Approvals) -> String {
 }
 
 fn quality(quality: &Quality) -> String {
-    let Quality { delay, jitter, loss_ppm, duplicate_ppm, reorder_ppm, bytes_per_second } = *quality;
+    let Quality { delay, jitter, loss_ppm, duplicate_ppm, reorder_ppm, bytes_per_second, mtu_bytes } = *quality;
     let good = Quality::GOOD;
     let values = [
         (delay, good.delay),
@@ -104,13 +104,15 @@ fn quality(quality: &Quality) -> String {
         (duplicate_ppm as u64, good.duplicate_ppm as u64),
         (reorder_ppm as u64, good.reorder_ppm as u64),
         (bytes_per_second, good.bytes_per_second),
+        (mtu_bytes, good.mtu_bytes),
     ];
     fields(&QUALITY_FIELDS, &values)
 }
 
 fn faults(faults: &DiskFaults) -> String {
-    let DiskFaults { read_error_ppm, write_error_ppm, sync_error_ppm } = *faults;
-    fields(&FAULT_FIELDS, &[(read_error_ppm as u64, 0), (write_error_ppm as u64, 0), (sync_error_ppm as u64, 0)])
+    let DiskFaults { read_error_ppm, write_error_ppm, sync_error_ppm, lie_ppm, misdirect_ppm } = *faults;
+    let chances = [read_error_ppm, write_error_ppm, sync_error_ppm, lie_ppm, misdirect_ppm];
+    fields(&FAULT_FIELDS, &chances.map(|chance| (chance as u64, 0)))
 }
 
 /// Those that differ from what is good.

@@ -4,7 +4,7 @@ use super::clients::ClientEvent;
 use super::node::{Caller, Lane, Node, NodeEvent, NodeState, Process};
 use super::{CLUSTER, Event, VOLUME, World, volume_options};
 use crate::checkers::r2_promises;
-use crate::disk::Crash;
+use crate::disk::{Crash, SimDisk, lock};
 use crate::network::{Class, End};
 use crate::queue::{MICROSECOND, MILLISECOND, SECOND, Time};
 use crate::rng::Rng;
@@ -15,7 +15,7 @@ use mainstay_cluster::Command;
 use mainstay_protocol::peer::Envelope;
 use mainstay_protocol::{FileResult, Incarnation, Mono, NodeId, PeerMessage};
 use mainstay_replica::{Effect, Event as ReplicaEvent, Note, Replica, ServeMode, Settings, StoredPromise};
-use mainstay_volume::{DiskEffect, Lane as DiskLane, Volume, perform};
+use mainstay_volume::{DiskEffect, Lane as DiskLane, OpenError, Options, Volume, perform};
 use std::sync::Arc;
 
 /// Tickets of the shell's own proposals; a replica counts its own from below.
@@ -382,7 +382,7 @@ impl World {
         node.incarnation += 1;
         node.restart_clock(now);
         let options = volume_options(&self.plan);
-        let volume = match node.disk().map(|disk| Volume::open(Arc::new(disk), CLUSTER, VOLUME, options)).transpose() {
+        let volume = match node.disk().map(|disk| open_volume(disk, options)).transpose() {
             Ok(volume) => volume,
             Err(error) => return self.open_failed(id, error.to_string()),
         };
@@ -412,9 +412,23 @@ impl World {
         if !self.plan.expect.damage && !self.disk_was_faulty(id) {
             return self.violate("P7", format!("{id} refuses to start: {error}"));
         }
-        // The supervisor tries again.
+        // What a person does with a copy that says that it is damaged, once the other one serves: its disk is emptied, and all comes
+        // from there. Before, the supervisor tries again.
+        if self.healing && self.plan.expect.damage && self.decided_primary().is_some_and(|primary| primary != id) {
+            self.rebuild(id);
+        }
         let boot = self.nodes[&id].boot;
         self.queue.after(5 * SECOND, Event::Boot { node: id, boot });
+    }
+
+    fn decided_primary(&self) -> Option<NodeId> {
+        self.decided().volumes.get(&VOLUME)?.primary()
+    }
+
+    fn rebuild(&mut self, id: NodeId) {
+        self.trace(Trace::Brief, || format!("-- the copy of {id} is rebuilt from nothing"));
+        let Some(platter) = self.nodes[&id].platter.clone() else { return };
+        lock(&platter).wipe();
     }
 
     /// Whether this disk was told to fail: only then a copy may be given up.
@@ -521,6 +535,18 @@ fn read_bytes(effect: &DiskEffect) -> u64 {
     match effect {
         DiskEffect::Read(job) if job.bytes() >= BULK_BYTES_MIN as u64 => job.bytes(),
         _ => 0,
+    }
+}
+
+/// As the daemon does it: a missing copy is begun empty, and filled by resync.
+fn open_volume(disk: SimDisk, options: Options) -> Result<Volume, OpenError> {
+    let disk = Arc::new(disk);
+    match Volume::open(disk.clone(), CLUSTER, VOLUME, options.clone()) {
+        Err(OpenError::Missing) => {
+            Volume::create(disk.clone(), CLUSTER, VOLUME, options.clone())?;
+            Volume::open(disk, CLUSTER, VOLUME, options)
+        }
+        other => other,
     }
 }
 
