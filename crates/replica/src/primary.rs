@@ -8,6 +8,7 @@ use crate::source::Source;
 use crate::stream::{Joining, Peer, State};
 use crate::waiting::{Answer, Waiting};
 use mainstay_cluster::{Command, ReignState};
+use mainstay_protocol::marks::mark;
 use mainstay_protocol::peer::{EpochStart, ResyncCursor, StreamId};
 use mainstay_protocol::planted::{Bug, planted};
 use mainstay_protocol::{ClientRequest, Epoch, FileResult, LogPoint, Mono, NodeId, Now, PeerMessage, Position, Record};
@@ -65,7 +66,10 @@ impl Primary {
         let loss_epoch = if keep { volume.loss_epoch() } else { loss_epoch };
         // A first record that was made before, in this boot, is not made again.
         let first = match volume.last() {
-            last if last.epoch == epoch => last.position,
+            last if last.epoch == epoch => {
+                mark("primary: first record made before");
+                last.position
+            }
             _ => {
                 let started = volume.start_epoch(now.wall, epoch, loss_epoch);
                 core.trust_unless_busy(started)?.header.position
@@ -152,16 +156,19 @@ impl Primary {
 
     fn watch_lease(&mut self, core: &mut Core, now: Now) {
         if self.stage == Stage::Serving && !self.holds_lease(now) {
+            mark("primary: lease lost");
             self.stage = Stage::LeaseLost;
             core.serve(ServeMode::Closed);
             core.note(Note::LeaseLost { epoch: self.epoch });
         }
         if self.stage == Stage::LeaseLost && self.holds_lease(now) {
+            mark("primary: lease held again");
             self.stage = Stage::Serving;
             core.serve(ServeMode::ReadWrite);
             core.note(Note::LeaseHeld { epoch: self.epoch });
         }
         if self.stage == Stage::Starting && self.holds_lease(now) && self.commit_durable >= self.started_at {
+            mark("primary: serving begins");
             self.stage = Stage::Serving;
             core.serve(ServeMode::ReadWrite);
         }
@@ -188,6 +195,7 @@ impl Primary {
         // "Try later" has clients come again under another number, under which a request that was executed before would not be
         // known again: whoever cannot be served here is let go without an answer instead.
         if self.stage == Stage::Stopping {
+            mark("primary: request while stopping");
             core.out.push(Effect::Abandon { ticket });
         } else if self.may_execute(core, now) && self.held.is_empty() {
             self.execute(core, ticket, &request, now);
@@ -234,6 +242,9 @@ impl Primary {
             core.out.push(Effect::Reply { ticket, result });
             return;
         }
+        if at <= reached {
+            mark("primary: committed, but no lease to answer under");
+        }
         if durable && at > self.sync_to {
             self.want_durable(core, at);
         }
@@ -269,16 +280,19 @@ impl Primary {
         // Said again because the stream is slow to arrive: what is under way must not be sent twice (R11). If it was lost, the next
         // heartbeat shows the gap, and a new number comes.
         if stream < peer.stream || (stream == peer.stream && peer.state == State::Streaming) {
+            mark("primary: repeated Hello");
             return;
         }
         let common = common_position(volume.lineage(), volume.last().position, lineage, last);
         if let Some(cursor) = resync {
             // It goes on from its cursor if the log is still kept from its base on; the volume there judges whether it can.
             let kept = cursor.base.position.next() >= volume.log_start() && volume.point(cursor.base.position) == Some(cursor.base);
+            mark(if kept { "primary: resync goes on from its base" } else { "primary: resync goes on from a newer base" });
             let base = if kept { cursor.base } else { volume.resync_base() };
             peer.restart(State::Resyncing, stream);
             core.send(from, PeerMessage::ResyncByChange { epoch: self.epoch, base, lineage: volume.lineage().to_vec() });
         } else if common < last.position || !same_history(volume.point(common), last, common) {
+            mark("primary: told to roll back");
             peer.restart(State::RollingBack, stream);
             let to = volume.point(common).unwrap_or(LogPoint {
                 epoch: epoch_at(volume.lineage(), common),
@@ -287,6 +301,7 @@ impl Primary {
             });
             core.send(from, PeerMessage::RollBack { epoch: self.epoch, answers: last, to });
         } else if common.next() < volume.log_start() {
+            mark("primary: past the retained log");
             peer.restart(State::Resyncing, stream);
             let offer =
                 PeerMessage::ResyncByChange { epoch: self.epoch, base: volume.resync_base(), lineage: volume.lineage().to_vec() };
@@ -303,6 +318,8 @@ impl Primary {
             && peer.stream == stream
         {
             peer.acknowledged(held, now.mono);
+        } else {
+            mark("primary: acknowledgement of another run");
         }
     }
 
@@ -334,11 +351,13 @@ impl Primary {
                 more
             }
             RecordsAfter::Later(ticket) => {
+                mark("primary: records read from disk");
                 peer.loading = Some(ticket);
                 self.loading.insert(ticket, node);
                 false
             }
             RecordsAfter::Gone => {
+                mark("primary: log given up under a secondary");
                 let offer = PeerMessage::ResyncByChange {
                     epoch: self.epoch,
                     base: volume.resync_base(),
@@ -444,10 +463,12 @@ impl Primary {
             let member = state.in_sync.get(&node).copied();
             let counted = member.is_some() || peer.counts();
             let lost = if leaving {
+                mark("primary: member says goodbye");
                 Some((Note::PeerLost { node, silent_ms }, "it was asked to stop".into()))
             } else if silent_ms >= core.timing.shrink_ms {
                 Some((Note::PeerLost { node, silent_ms }, format!("silent for {silent_ms} ms")))
             } else if counted && stalled_ms >= core.timing.stall_ms {
+                mark("primary: member stalls");
                 let reason = format!("it is heard, but confirmed nothing for {stalled_ms} ms");
                 Some((Note::PeerStalled { node, stalled_ms }, reason))
             } else {
@@ -467,6 +488,7 @@ impl Primary {
     /// It was lost on its way into the set, and was not proposed yet: commits need not wait for it.
     fn stop_counting(&mut self, core: &Core, node: NodeId, note: Note, now: Now) {
         if let Some(peer) = self.peers.get_mut(&node).filter(|peer| peer.joining != Joining::No) {
+            mark("primary: lost on its way into the set");
             peer.joining = Joining::No;
             if matches!(note, Note::PeerStalled { .. }) {
                 peer.stalled(self.sync_to, core.timing.stall_ms, now.mono);
@@ -487,6 +509,7 @@ impl Primary {
             at: now.wall,
         };
         if core.propose(Purpose::Shrink(remove), now, command) {
+            mark("primary: shrink proposed");
             let stalled = matches!(note, Note::PeerStalled { .. });
             core.note(note);
             if let Some(peer) = self.peers.get_mut(&remove).filter(|_| stalled) {
@@ -505,6 +528,7 @@ impl Primary {
                 if peer.flight_bytes() < APPEND_BYTES_MAX as u64 && peer.sent == volume.last() && peer.may_join(now.mono) =>
             {
                 let from = volume.last().position;
+                mark("primary: secondary counted");
                 peer.join(from, now.mono);
                 self.want_durable(core, from);
                 self.measure_lease(core);
@@ -522,6 +546,7 @@ impl Primary {
                     at: now.wall,
                 };
                 if core.propose(Purpose::Grow(node), now, command) {
+                    mark("primary: growth proposed");
                     peer.growth_asked = Some(expected);
                 }
             }
@@ -591,6 +616,7 @@ impl Primary {
         if self.stepped_down || !(settled || now.mono >= stop_by) {
             return;
         }
+        mark(if settled { "primary: stops settled" } else { "primary: stops out of patience" });
         self.stepped_down = true;
         core.serve(ServeMode::Closed);
         let command = Command::StepDown {

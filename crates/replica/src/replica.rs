@@ -9,6 +9,7 @@ use crate::repair::Repairs;
 use crate::secondary::{Append, Secondary, no_primary_can_serve};
 use bytes::Bytes;
 use mainstay_cluster::{ClusterState, Command, Observed};
+use mainstay_protocol::marks::mark;
 use mainstay_protocol::peer::Envelope;
 use mainstay_protocol::planted::{Bug, planted};
 use mainstay_protocol::{Epoch, FileError, Mono, NodeId, Now, PeerMessage};
@@ -142,6 +143,7 @@ impl Replica {
         let Envelope { volume, from, incarnation, message, payload } = envelope;
         let known = volume == self.core.me.volume && from != self.core.me.node && self.core.view.nodes.contains_key(&from);
         if !known || !self.core.contacts.heard(from, incarnation, now.mono) {
+            mark("replica: message of an earlier boot");
             return;
         }
         match message {
@@ -189,11 +191,15 @@ impl Replica {
             }
             PeerMessage::ListRequest { epoch, query } if epoch == primary.epoch => primary.source.list(core, from, epoch, query),
             PeerMessage::Append { epoch, .. } if epoch < primary.epoch => {
+                mark("primary: fences an older epoch");
                 core.counters.requests_fenced += 1;
                 core.note(Note::RefusedOld { from, epoch });
                 core.send(from, PeerMessage::Fenced { promised: primary.epoch });
             }
-            PeerMessage::Fenced { promised } if promised > primary.epoch => core.note(Note::Fenced { by: from, promised }),
+            PeerMessage::Fenced { promised } if promised > primary.epoch => {
+                mark("primary: is told that it is fenced");
+                core.note(Note::Fenced { by: from, promised })
+            }
             _ => {}
         }
     }
@@ -220,6 +226,7 @@ impl Replica {
         let view_epoch = core.view_epoch();
         let refused = epoch < view_epoch || (epoch == view_epoch && reigning != Some(from));
         let promise = if refused {
+            mark("replica: lease of another reign refused");
             Err(core.promise.floor().max(view_epoch))
         } else {
             core.promise.lease(epoch, now.mono, core.timing.lapse_ms)
@@ -232,7 +239,10 @@ impl Replica {
                 }
                 core.send(from, PeerMessage::LeasePromise { epoch, sent });
             }
-            Err(promised) => core.send(from, PeerMessage::LeaseRefused { epoch, sent, promised }),
+            Err(promised) => {
+                mark("replica: lease refused");
+                core.send(from, PeerMessage::LeaseRefused { epoch, sent, promised })
+            }
         }
     }
 
@@ -274,18 +284,20 @@ impl Replica {
         let primary = if fit { Primary::take_up(&mut self.core, epoch, loss_epoch, now) } else { None };
         match primary {
             Some(mut primary) => {
+                mark("replica: takes up a grant");
                 // The service address stays bound over this, and clients' connections with it.
                 if let Role::Secondary(secondary) = &mut self.role {
                     primary.inherit(secondary.hand_over());
                 }
                 self.role = Role::Primary(Box::new(primary));
             }
-            None if fit && self.core.failed.is_none() => {}
+            None if fit && self.core.failed.is_none() => mark("replica: grant waits for the volume"),
             None => self.refuse_grant(epoch, now),
         }
     }
 
     fn refuse_grant(&mut self, epoch: Epoch, now: Now) {
+        mark("replica: refuses a grant");
         let (me, reason) = (self.core.me, self.core.failed.clone().unwrap_or_else(|| "the copy is not complete".into()));
         let command =
             Command::GrantFailed { volume: me.volume, epoch, node: me.node, incarnation: me.incarnation, reason, at: now.wall };
@@ -299,6 +311,7 @@ impl Replica {
         self.done_with = self.done_with.max(old);
         primary.abdicate(&mut self.core);
         self.core.note(Note::Role { epoch: old, role: "secondary" });
+        mark(if old == epoch { "replica: gives up its own reign" } else { "replica: abdicates" });
         if old == epoch && granted {
             self.step_down(epoch, now);
         }
@@ -315,6 +328,7 @@ impl Replica {
         let granted = self.core.state().is_some_and(|state| state.reigns(self.core.me.node, self.core.me.incarnation));
         // A grant that was given up must be seen to be given up; an unknown outcome is asked again.
         if purpose == Some(Purpose::StepDown) && matches!(result, ProposeResult::Unknown) && granted {
+            mark("replica: steps down again");
             self.step_down(self.core.view_epoch(), now);
         }
     }
@@ -365,6 +379,7 @@ impl Replica {
     /// A primary whose volume failed hands the epoch back, so that a person can approve a healthy one.
     fn give_up_when_failed(&mut self, now: Now) {
         if self.core.failed.is_some() && matches!(self.role, Role::Primary(_)) {
+            mark("replica: primary whose volume failed");
             let granted = self.core.state().is_some_and(|state| state.reigns(self.core.me.node, self.core.me.incarnation));
             self.abdicate(self.core.view_epoch(), granted, now);
         }

@@ -7,6 +7,7 @@ use crate::source::BATCH_BYTES_MAX;
 use crate::stream::WINDOW_BYTES_MAX;
 use bytes::Bytes;
 use mainstay_cluster::WithoutPrimary;
+use mainstay_protocol::marks::mark;
 use mainstay_protocol::peer::{ChangeBatch, EpochStart, ListItem, ListQuery, ResyncCursor, StreamId};
 use mainstay_protocol::planted::{Bug, planted};
 use mainstay_protocol::{
@@ -128,6 +129,7 @@ impl Secondary {
     pub fn admits(&mut self, core: &mut Core, from: NodeId, epoch: Epoch) -> bool {
         let floor = core.promise.floor().max(self.epoch).max(core.view_epoch());
         if epoch < floor && !planted(Bug::IgnoreEpochOnReceive) {
+            mark("secondary: fences an older epoch");
             core.counters.requests_fenced += 1;
             core.note(Note::RefusedOld { from, epoch });
             core.send(from, PeerMessage::Fenced { promised: floor });
@@ -150,7 +152,9 @@ impl Secondary {
             append.after.position < end.position && volume.point(append.after.position).is_none_or(|ours| ours == append.after);
         if append.after != end && !known {
             // In the present run something before it was lost. Of an older run it was to be expected: the new one is on its way.
-            if append.stream == self.stream(core) {
+            let lost = append.stream == self.stream(core);
+            mark(if lost { "secondary: gap in the present run" } else { "secondary: gap in an older run" });
+            if lost {
                 self.restart_stream();
             }
             return;
@@ -196,7 +200,10 @@ impl Secondary {
             match volume.append(record.clone()) {
                 Ok(()) if stable => volume.want_sync(position),
                 Ok(()) => {}
-                Err(AppendError::Busy | AppendError::NoSpace) if self.pending_bytes <= PENDING_BYTES_MAX => return true,
+                Err(AppendError::Busy | AppendError::NoSpace) if self.pending_bytes <= PENDING_BYTES_MAX => {
+                    mark("secondary: records wait for room");
+                    return true;
+                }
                 Err(AppendError::Busy | AppendError::NoSpace | AppendError::Resync | AppendError::Record(_)) => {
                     self.restart_stream();
                     return false;
@@ -268,6 +275,9 @@ impl Secondary {
         if soon || resyncing || !(self.needs_hello || silent) {
             return;
         }
+        if !self.needs_hello {
+            mark("secondary: Hello after silence");
+        }
         self.hello_at = Some(now.mono);
         let epoch = self.epoch.max(core.view_epoch());
         let (last, durable) = (volume.last(), volume.durable());
@@ -288,6 +298,7 @@ impl Secondary {
         let last = volume.last();
         // It answers a Hello. A late one must not take back what was taken, acknowledged and committed since.
         if answers != last && !planted(Bug::LateRollBack) {
+            mark("secondary: late roll-back refused");
             return;
         }
         if to.position >= last.position {
@@ -305,6 +316,7 @@ impl Secondary {
         // Without room for the quarantine file the tail stays: asked for again in a while.
         if let Some(rolled) = core.trust_unless_busy(rolled) {
             let (records, quarantine) = (rolled.records, rolled.file.unwrap_or_default());
+            mark("secondary: rolled back");
             core.note(Note::RolledBack { to: target.position, records, quarantine });
             self.hello_at = None;
         }
@@ -321,6 +333,7 @@ impl Secondary {
         // Also when one is under way already: the volume judges whether its cursor still fits this base and history.
         let begun = volume.begin_resync(base, lineage);
         let Some(cursor) = core.trust_unless_busy(begun) else { return };
+        mark(if fresh { "secondary: resync begins" } else { "secondary: resync goes on" });
         if fresh {
             core.note(Note::ResyncByChange { since: cursor.since });
         }
@@ -356,6 +369,7 @@ impl Secondary {
         }
         let Some(cursor) = core.volume.as_ref().and_then(|volume| volume.resync_cursor()) else { return };
         if resync.asked_at.is_some() {
+            mark("secondary: resync asks again");
             // It may be lost, or still on its way over a slow wire: then each question more has the same sent again (R11).
             resync.patience_ms = (2 * patience_ms).min(PATIENCE_MS_MAX);
         }
@@ -409,6 +423,7 @@ impl Secondary {
         resync.lists.extend(lists.into_iter().take(room));
         if volume.resync_cursor().is_none() && resync.lists.is_empty() {
             let (position, bytes) = (volume.last().position, resync.bytes);
+            mark("secondary: resync done");
             self.resync = None;
             self.restart_stream();
             self.hello_at = None;
@@ -439,6 +454,9 @@ impl Secondary {
                 && first_in_line(core, now)
         });
         let complete = core.volume.as_ref().is_some_and(|volume| volume.complete() && volume.resync_cursor().is_none());
+        if allowed && !complete && no_primary_can_serve(core, now) {
+            mark("secondary: half a copy serves no reads");
+        }
         let mode = if allowed && complete && no_primary_can_serve(core, now) { ServeMode::ReadOnly } else { ServeMode::Closed };
         core.serve(mode);
         if mode == ServeMode::Closed {
@@ -449,9 +467,11 @@ impl Secondary {
     pub fn on_client(&mut self, core: &mut Core, ticket: u64, request: ClientRequest, now: Now) {
         let reads = !request.request.changes() && !matches!(request.request, FileRequest::Commit { .. });
         let (ServeMode::ReadOnly, Some(volume)) = (core.serve, core.volume.as_mut()) else {
+            mark("secondary: request while closed");
             core.out.push(Effect::Reply { ticket, result: Err(FileError::TryLater.into()) });
             return;
         };
+        mark(if reads { "secondary: read without a primary" } else { "secondary: write without a primary waits" });
         if !reads {
             return self.hold(core, ticket, request);
         }
@@ -489,6 +509,9 @@ impl Secondary {
     }
 
     pub fn hand_over(&mut self) -> Inherited {
+        if !self.held.is_empty() {
+            mark("secondary: what waits is handed over");
+        }
         Inherited { reading: std::mem::take(&mut self.reading), held: std::mem::take(&mut self.held) }
     }
 

@@ -8,7 +8,9 @@ use crate::sizing::Sizing;
 use crate::timeline::Timeline;
 use crate::trace::Trace;
 use crate::world::{Stats, Violation, World};
+use mainstay_protocol::marks::take_marks;
 use mainstay_protocol::planted::Bug;
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -35,6 +37,8 @@ pub struct Outcome {
     pub numbers: Numbers,
     /// With [`Options::timeline`].
     pub timeline: Option<Timeline>,
+    /// Coverage marks that were reached; none in a build without them.
+    pub marks: Vec<Cow<'static, str>>,
     /// Empty: every property held.
     pub violations: Vec<Violation>,
 }
@@ -81,6 +85,7 @@ pub fn run_plan(seed: u64, name: &str, plan: Plan, options: Options) -> Outcome 
         Some(sizing) => sizing.fit(plan),
         None => plan,
     };
+    take_marks();
     let mut world = World::new(seed, |_| plan, options.trace, options.bug);
     if options.timeline {
         world.record_timeline();
@@ -93,6 +98,7 @@ pub fn run_plan(seed: u64, name: &str, plan: Plan, options: Options) -> Outcome 
         stats: world.stats,
         numbers: world.take_numbers(),
         timeline: world.take_timeline(),
+        marks: take_marks(),
         violations: std::mem::take(&mut world.violations),
     }
 }
