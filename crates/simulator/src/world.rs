@@ -31,10 +31,12 @@ use mainstay_protocol::{ClusterId, Incarnation, Mono, NodeId, Timestamp, VolumeI
 use mainstay_replica::{Effect, ProposeResult};
 use mainstay_volume::{Options as VolumeOptions, Volume};
 use operators::Operators;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Write;
 use std::sync::Arc;
 
+/// Commands that are remembered, to arrive once more.
+const ECHOES_MAX: usize = 64;
 pub const CLUSTER: ClusterId = ClusterId(*b"simulated-world!");
 pub const VOLUME: VolumeId = VolumeId(1);
 /// Passes of the scrub over everything in one run, about.
@@ -119,6 +121,8 @@ pub struct World {
     bulk_moved: u64,
     tally: Tally,
     /// Only when the timeline is wanted.
+    /// Commands that may be echoed, newest last; at most [`ECHOES_MAX`].
+    said: VecDeque<Command>,
     recording: Option<Box<record::Recording>>,
     watch: Option<Watch>,
     /// Whoever watched has seen enough.
@@ -157,6 +161,7 @@ impl World {
             effects: Vec::new(),
             bulk_moved: 0,
             tally: Tally::default(),
+            said: VecDeque::new(),
             recording: None,
             watch: None,
             stopped: false,
@@ -259,6 +264,10 @@ impl World {
 
     fn propose(&mut self, from: NodeId, ticket: u64, command: Command) {
         self.trace(Trace::Brief, || format!("{from} proposes {command:?}"));
+        self.said.push_back(command.clone());
+        if self.said.len() > ECHOES_MAX {
+            self.said.pop_front();
+        }
         self.model.propose(Mono(self.queue.now()), from, ticket, command);
         self.schedule_coordination();
     }

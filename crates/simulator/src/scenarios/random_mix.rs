@@ -187,7 +187,7 @@ fn disk(rng: &mut Rng, plan: &mut Plan, node: NodeId, at: Time) {
 }
 
 fn operators(rng: &mut Rng, plan: &mut Plan, node: NodeId, at: Time) {
-    match rng.below(3) {
+    match rng.below(5) {
         0 => {
             plan.at(at, Action::BeginMaintenance(node));
             let end = at + length(rng);
@@ -197,6 +197,13 @@ fn operators(rng: &mut Rng, plan: &mut Plan, node: NodeId, at: Time) {
             plan.at(at, Action::Approvals(Approvals::None));
             let (end, approvals) = (at + length(rng), plan.approvals);
             plan.at(end, Action::Approvals(approvals));
+        }
+        2 => {
+            plan.at(at, Action::Echo);
+        }
+        3 => {
+            // Often refused, and the rules say why.
+            plan.at(at, Action::Promote(*rng.pick(&[A, B])));
         }
         _ => {
             let time = length(rng);

@@ -163,6 +163,7 @@ pub fn action_text(action: &Action) -> String {
         | Action::EndMaintenance(_)
         | Action::Promote(_)
         | Action::ResetBreaker
+        | Action::Echo
         | Action::Remember(_)
         | Action::Restore(_) => people_text(action),
         link => link_text(link),
@@ -208,6 +209,7 @@ fn people_text(action: &Action) -> String {
         Action::EndMaintenance(node) => format!("maintenance end {}", letter(*node)),
         Action::Promote(node) => format!("promote {}", letter(*node)),
         Action::ResetBreaker => "reset breaker".into(),
+        Action::Echo => "echo".into(),
         Action::Remember(_) => "witness remember".into(),
         Action::Restore(_) => "witness restore".into(),
         other => link_text(other),

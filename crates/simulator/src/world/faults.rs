@@ -73,6 +73,7 @@ impl World {
             Action::PlanMaintenance { node, lasts, confirmed } => self.begin_maintenance(node, lasts, confirmed),
             Action::EndMaintenance(node) => self.end_maintenance(node),
             Action::Promote(node) => self.ask_to_promote(node),
+            Action::Echo => self.echo(),
             Action::ResetBreaker => self.reset_breaker("somebody has looked at it"),
             Action::Approvals(approvals) => self.operators.approvals = approvals,
             other => self.act_on_disk(other),
