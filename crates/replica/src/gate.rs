@@ -123,7 +123,7 @@ impl Gate {
         }
         self.next_attempt = now.mono.after_ms(core.timing.retry_ms);
         let observed = observe(core, now);
-        let Some(candidate) = choose(core, &observed, now) else { return };
+        let Some(candidate) = failed_before(core).or_else(|| choose(core, &observed, now)) else { return };
         self.propose(core, candidate, &observed, now);
     }
 
@@ -201,6 +201,12 @@ fn contact_with(core: &Core, observer: NodeId, old: NodeId, now: Now) -> Contact
     let age_ms = now.mono.ms_since(said.at);
     let seen = said.seen.iter().find(|(node, _)| *node == old);
     seen.map_or(Contact::Unknown, |(_, ms_ago)| Contact::Heard { ms_ago: ms_ago.saturating_add(age_ms) })
+}
+
+/// With the bug planted: the candidate of the promotion that failed last.
+fn failed_before(core: &Core) -> Option<NodeId> {
+    let failed = core.state()?.breaker.failed.last().filter(|_| planted(Bug::RetryForever))?;
+    Some(core.view.proposals.get(&failed.proposal)?.candidate)
 }
 
 /// The best candidate among the in-sync members that are alive: one whose memory is whole before one that restarted.

@@ -29,10 +29,11 @@ pub mod script;
 pub mod sizing;
 pub mod timeline;
 pub mod trace;
+pub mod units;
 pub mod workload;
 pub mod world;
 
-pub use mainstay_protocol::planted::{AVAILABLE as CAN_PLANT_BUGS, Bug};
+pub use mainstay_protocol::planted::{AVAILABLE as CAN_PLANT_BUGS, Bug, Bugs};
 pub use minimise::{Minimised, minimise};
 pub use numbers::Numbers;
 pub use run::{Options, Outcome, drive, plan, run, run_plan};

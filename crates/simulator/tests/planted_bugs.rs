@@ -7,7 +7,7 @@ use common::{named, run_all};
 use mainstay_simulator::{Bug, Options, Outcome};
 
 fn must_be_found(bug: Bug, scenario: &str, within_seeds: u64) -> Outcome {
-    let outcomes = run_all(&[named(scenario)], 0..within_seeds, Options { bug: Some(bug), ..Options::default() });
+    let outcomes = run_all(&[named(scenario)], 0..within_seeds, Options { bugs: bug.into(), ..Options::default() });
     let found = outcomes.into_iter().find(|outcome| !outcome.ok());
     found.unwrap_or_else(|| panic!("{bug:?} was not found in {within_seeds} seeds of {scenario}"))
 }

@@ -11,7 +11,7 @@ use crate::scenario::{A, B};
 use crate::trace::Trace;
 use crate::workload::{BulkWorker, RegisterWorker};
 use bytes::Bytes;
-use mainstay_cluster::ReignState;
+use mainstay_cluster::{ReignState, Rule};
 use mainstay_protocol::{Attributes, FileId, FileKind, FileOk, FileRequest, Incarnation, NodeId, Position};
 use mainstay_replica::{Event as ReplicaEvent, ServeMode};
 use mainstay_volume::ViewDigest;
@@ -47,6 +47,8 @@ impl World {
     /// Ends the faults and checks that all is well. Violations are left in `violations`.
     pub fn heal(&mut self) {
         self.healing = true;
+        // Of a cluster that does not heal there is nothing more to see.
+        self.keep_going = false;
         self.trace(Trace::Brief, || "-- the faults end".into());
         self.end_faults();
         let until = self.now() + self.plan.heal_within;
@@ -61,7 +63,7 @@ impl World {
             return self.not_healed("done with all client operations");
         }
         if let Some(Err(text)) = self.plan.expect.moves_only_changes.map(|node| self.checkers.p6.check(node)) {
-            self.violate("P6", text);
+            self.violate("P6", Some(Rule::R11), text);
         }
         self.end_story();
         self.compare_digests(until);
@@ -74,7 +76,7 @@ impl World {
         if self.goes_on() {
             let seconds = self.plan.heal_within / SECOND;
             let state = self.describe();
-            self.violate("P7", format!("not {what} within {seconds} s after the faults ended: {state}"));
+            self.violate("P7", None, format!("not {what} within {seconds} s after the faults ended: {state}"));
         }
     }
 
@@ -159,7 +161,7 @@ impl World {
             self.run_while(next, |world| world.marks.pair().is_some());
         }
         match self.marks.pair() {
-            Some((a, b)) if a != b => self.violate("P7", format!("copies differ: {a:?} on n1, {b:?} on n2")),
+            Some((a, b)) if a != b => self.violate("P7", None, format!("copies differ: {a:?} on n1, {b:?} on n2")),
             Some(_) => {}
             None => {
                 let text = format!("no digests of both copies: {:?} {:?}", self.marks.position, self.marks.digests);
@@ -170,7 +172,7 @@ impl World {
 
     fn not_healed_text(&mut self, text: String) {
         if self.violations.is_empty() {
-            self.violate("P7", text);
+            self.violate("P7", None, text);
         }
     }
 
@@ -200,7 +202,7 @@ impl World {
         match self.walk().and_then(|dump| self.compare(&dump)) {
             Ok(()) => {}
             Err(_) if !self.violations.is_empty() => {}
-            Err(text) => self.violate("P2", format!("the whole tree {place}: {text}")),
+            Err(text) => self.violate("P2", None, format!("the whole tree {place}: {text}")),
         }
     }
 
@@ -291,7 +293,7 @@ impl World {
     fn check_histories(&mut self) {
         for register in 0..super::clients::REGISTERS {
             if let Err(text) = self.checkers.registers[register].check(&self.checkers.losses) {
-                self.violate("P2", format!("register {register}: {text}"));
+                self.violate("P2", None, format!("register {register}: {text}"));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Hooks of the timeline and of the numbers. Without a recorder they cost a comparison.
 
 use super::node::NodeState;
-use super::{VOLUME, World};
+use super::{VOLUME, Violation, World};
 use crate::disk::{Crash, DiskFaults, lock};
 use crate::network::End;
 use crate::numbers::{Numbers, Standing};
@@ -353,8 +353,8 @@ impl World {
         self.recording.take().map(|recording| recording.recorder.finish(now))
     }
 
-    pub(super) fn mark_violation(&mut self, property: &'static str, text: &str) {
+    pub(super) fn mark_violation(&mut self, violation: &Violation) {
         let seconds = self.queue.now() as f64 / SECOND as f64;
-        self.mark_operators(MarkKind::Violation, || format!("{property} violated at {seconds:.3} s: {text}"));
+        self.mark_operators(MarkKind::Violation, || format!("{} violated at {seconds:.3} s: {}", violation.name(), violation.text));
     }
 }
