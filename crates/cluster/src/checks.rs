@@ -73,9 +73,9 @@ const CHECKS: &[(Rule, &str, CheckFunction)] = &[
     (Rule::R15, "what replicas do meanwhile", meanwhile),
 ];
 
-/// Rules that a planted bug has made the cluster forget.
-fn forgotten(rule: Rule) -> bool {
-    let returning = planted(Bug::PromoteOnReturn);
+/// Rules that a planted bug has made the cluster forget. A node that was never away has not come back.
+fn forgotten(plan: &Plan, rule: Rule) -> bool {
+    let returning = planted(Bug::PromoteOnReturn) && plan.node.incarnation.0 > 1;
     match rule {
         Rule::R3 | Rule::R5 | Rule::R6 | Rule::R11 => returning,
         Rule::R10 => returning || planted(Bug::IgnoreMaintenance),
@@ -87,13 +87,13 @@ fn forgotten(rule: Rule) -> bool {
 impl Plan<'_> {
     /// The refusal, if any check refuses. What is known to be wrong goes before what is not known.
     pub fn refusal(&self) -> Option<RefusalKind> {
-        let refusals = CHECKS.iter().filter(|(rule, ..)| !forgotten(*rule)).filter_map(|(_, _, judge)| judge(self).err());
+        let refusals = CHECKS.iter().filter(|(rule, ..)| !forgotten(self, *rule)).filter_map(|(_, _, judge)| judge(self).err());
         let (unknown, wrong): (Vec<_>, Vec<_>) = refusals.partition(RefusalKind::unknown);
         wrong.into_iter().chain(unknown).next()
     }
 
     pub fn checks(&self) -> Vec<Check> {
-        let known = CHECKS.iter().filter(|(rule, ..)| !forgotten(*rule));
+        let known = CHECKS.iter().filter(|(rule, ..)| !forgotten(self, *rule));
         let mut checks: Vec<Check> = known.map(|(rule, claim, judge)| check(*rule, claim, judge(self))).collect();
         checks.sort_by_key(|check| check.rule);
         checks

@@ -106,8 +106,12 @@ impl Gate {
 
     /// Proposes when the primary is missing and this node is the one to say so.
     fn watch(&mut self, core: &mut Core, now: Now) {
-        if planted(Bug::PromoteOnReturn) && now.mono.ms_since(self.booted) < 2 * core.timing.missing_ms {
+        if planted(Bug::PromoteOnReturn) && self.just_returned(core, now) {
             return self.propose(core, core.me.node, &observe(core, now), now);
+        }
+        if let Some(again) = failed_before(core).filter(|_| self.primary_missing(core, now) && now.mono >= self.next_attempt) {
+            self.next_attempt = now.mono.after_ms(core.timing.retry_ms);
+            return self.propose(core, again, &observe(core, now), now);
         }
         let member = core.state().is_some_and(|state| state.in_sync.contains_key(&core.me.node));
         let fit = core.failed.is_none() && core.volume.as_ref().is_some_and(|volume| volume.complete());
@@ -123,8 +127,15 @@ impl Gate {
         }
         self.next_attempt = now.mono.after_ms(core.timing.retry_ms);
         let observed = observe(core, now);
-        let Some(candidate) = failed_before(core).or_else(|| choose(core, &observed, now)) else { return };
+        let Some(candidate) = choose(core, &observed, now) else { return };
         self.propose(core, candidate, &observed, now);
+    }
+
+    /// For the planted bug: this boot is not the first, is young, and is not the primary.
+    fn just_returned(&self, core: &Core, now: Now) -> bool {
+        let away = core.me.incarnation.0 > 1 && now.mono.ms_since(self.booted) < 2 * core.timing.missing_ms;
+        let reigns = core.state().is_some_and(|state| state.reigns(core.me.node, core.me.incarnation));
+        away && !reigns && core.view.open_proposal(core.me.volume).is_none()
     }
 
     fn propose(&mut self, core: &mut Core, candidate: NodeId, observed: &Observed, now: Now) {

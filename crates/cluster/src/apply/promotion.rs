@@ -36,7 +36,9 @@ impl ClusterState {
         self.last_proposal = ProposalId(self.last_proposal.0 + 1);
         let id = self.last_proposal;
         let evidence_hash = evidence.hash();
-        let unasked = planted(Bug::PromoteOnReturn).then(|| {
+        let returns = planted(Bug::PromoteOnReturn) && *proposer == Actor::Node(*candidate) && self.nodes[candidate].incarnation.0 > 1;
+        let retried = planted(Bug::RetryForever) && self.failed_last(*volume, *candidate);
+        let unasked = (returns || retried).then(|| {
             let expires_at = self.after_approval_time(*at);
             Approval { actor: proposer.clone(), evidence_hash, at: *at, expires_at }
         });
@@ -66,6 +68,12 @@ impl ClusterState {
         let event = Event::Proposed { proposal: id, candidate: *candidate, evidence_hash };
         self.record(*at, proposer, Some(*volume), event, text);
         Ok(())
+    }
+
+    /// Whether the promotion that failed last was this node's.
+    fn failed_last(&self, volume: VolumeId, candidate: NodeId) -> bool {
+        let failed = self.volumes.get(&volume).and_then(|volume| volume.breaker.failed.last());
+        failed.and_then(|failed| self.proposals.get(&failed.proposal)).is_some_and(|failed| failed.candidate == candidate)
     }
 
     fn check_proposer(&self, proposer: &Actor) -> Applied {

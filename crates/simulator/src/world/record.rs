@@ -141,8 +141,11 @@ impl World {
             if old.is_none() {
                 self.mark_operators(MarkKind::Proposal, || format!("{id}: promote {candidate}"));
             }
-            if proposal.approval.is_some() && old.is_none_or(|old| old.approval.is_none()) {
-                self.mark_operators(MarkKind::Approval, || format!("{id}: promote {candidate}"));
+            if let Some(approval) = proposal.approval.as_ref().filter(|_| old.is_none_or(|old| old.approval.is_none())) {
+                self.mark_operators(MarkKind::Approval, || format!("{id}: promote {candidate}, signed by {}", approval.actor));
+            }
+            if let (ProposalState::Failed { reason }, true) = (&proposal.state, old.is_some_and(|old| old.state.open())) {
+                self.mark(proposal.candidate, MarkKind::Failure, || format!("promotion {id} of {reason}"));
             }
             if let ProposalState::Denied { reason, .. } = &proposal.state
                 && old.is_none_or(|old| old.state != proposal.state)

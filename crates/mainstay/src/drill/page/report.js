@@ -70,6 +70,20 @@ function why(section, drill) {
   for (const verdict of drill.verdicts.filter((verdict) => !verdict.held)) {
     const where = verdict.seed == null ? "" : ` at ${instant(verdict.at_ns)} of seed ${verdict.seed}`;
     add(section, "p", { class: "why" }, make("b", {}, `${verdict.property} is violated${where}. `), `It demands: ${verdict.meaning}. `, make("span", { class: "found" }, sentence(verdict.text)));
+    findings(section, verdict.findings ?? []);
+  }
+  const rules = [...new Set(drill.verdicts.flatMap((verdict) => verdict.findings ?? []).map((found) => found.rule).filter(Boolean))];
+  rules.sort((a, b) => a.slice(1) - b.slice(1));
+  if (rules.length) add(section, "p", { class: "why" }, make("b", {}, `Rules that were broken: ${rules.join(", ")}.`));
+}
+
+/** Rule by rule, when more is known than one sentence. */
+function findings(section, found) {
+  if (found.length < 2 && !found.some((one) => one.rule)) return;
+  const list = add(section, "ul", { class: "findings" });
+  for (const one of found) {
+    const again = one.times > 1 ? ` (${count(one.times)} times)` : "";
+    add(list, "li", {}, make("b", {}, `${one.rule ?? "No rule"} `), `at ${instant(one.at_ns)}: ${sentence(one.text)}${again}`);
   }
 }
 

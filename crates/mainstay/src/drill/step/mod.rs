@@ -97,7 +97,7 @@ type Again = Option<(u64, Vec<u64>)>;
 /// Runs once; where to run to again, if the user went back, and whether nothing was violated.
 fn once(card: &Card, seed: u64, setting: Setting, walk: Walk, screen: &Rc<RefCell<Screen>>) -> Result<(Again, bool), CliError> {
     let title = format!("{} {}, seed {seed}", card.id, card.name);
-    let mut world = World::new(seed, |rng| card.scenario.plan(rng), Trace::Off, setting.bug);
+    let mut world = World::new(seed, |rng| card.scenario.plan(rng), Trace::Off, setting.bugs);
     let walk = Rc::new(RefCell::new(walk));
     let (walker, shown, name) = (walk.clone(), screen.clone(), title.clone());
     world.watch(Box::new(move |world, event| look(&mut walker.borrow_mut(), world, event, &name, &mut shown.borrow_mut())));
