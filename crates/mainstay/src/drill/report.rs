@@ -73,12 +73,13 @@ pub struct Verdict {
     pub seed: Option<u64>,
     /// The sentence that explains a bad verdict.
     pub text: String,
-    /// Everything that was found against it in that seed, rule by rule.
+    /// Everything that was found against it, rule by rule, in the first seed that showed it.
     pub findings: Vec<Finding>,
 }
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
+    pub seed: u64,
     pub at_ns: u64,
     /// The rule that was broken, where it is known.
     pub rule: Option<String>,
@@ -200,13 +201,20 @@ fn verdict(property: &str, runs: &[Run]) -> Verdict {
         at_ns: first.map(|(_, violation)| violation.at),
         seed: first.map(|(seed, _)| *seed),
         text: first.map(|(_, violation)| violation.text.clone()).unwrap_or_default(),
-        findings: found.first().map(|(_, violations)| violations.iter().map(finding).collect()).unwrap_or_default(),
+        findings: findings(&found),
     }
 }
 
-fn finding(violation: &Violation) -> Finding {
-    let rule = violation.rule.map(|rule| rule.to_string());
-    Finding { at_ns: violation.at, rule, text: violation.text.clone(), times: violation.times }
+fn findings(found: &[(u64, Vec<Violation>)]) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = Vec::new();
+    for (seed, violation) in found.iter().flat_map(|(seed, violations)| violations.iter().map(move |violation| (seed, violation))) {
+        let rule = violation.rule.map(|rule| rule.to_string());
+        if !findings.iter().any(|known| known.rule == rule) {
+            let (at_ns, text) = (violation.at, violation.text.clone());
+            findings.push(Finding { seed: *seed, at_ns, rule, text, times: violation.times });
+        }
+    }
+    findings
 }
 
 fn worse(a: Numbers, b: &Numbers) -> Numbers {

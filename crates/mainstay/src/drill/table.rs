@@ -68,12 +68,11 @@ fn single(drill: &Drill, style: Style) -> String {
 pub fn explanation(drill: &Drill, style: Style) -> String {
     let mut text = String::new();
     for verdict in drill.broken() {
-        let seed = verdict.seed.unwrap_or_default();
         for finding in &verdict.findings {
             let when = units::show_time(finding.at_ns);
             let name = finding.rule.as_ref().map_or_else(|| verdict.property.clone(), |rule| format!("{} ({rule})", verdict.property));
             let again = if finding.times > 1 { format!(" ({} times)", finding.times) } else { String::new() };
-            text += &format!("{} {when} into seed {seed}: {}{again}\n", style.alarm(&format!("{name} is violated")), finding.text);
+            text += &format!("{} {when} into seed {}: {}{again}\n", style.alarm(&format!("{name} is violated")), finding.seed, finding.text);
         }
     }
     let broken = drill.broken_rules();

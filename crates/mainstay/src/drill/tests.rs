@@ -32,7 +32,7 @@ fn violated_report() -> Report {
     (verdict.held, verdict.violated_in, verdict.at_ns, verdict.seed) = (false, 1, Some(4_500_000_000), Some(0));
     verdict.text = "the primary changed, which nobody had approved".into();
     let text = verdict.text.clone();
-    verdict.findings = vec![Finding { at_ns: 4_500_000_000, rule: Some("R7".into()), text, times: 3 }];
+    verdict.findings = vec![Finding { seed: 0, at_ns: 4_500_000_000, rule: Some("R7".into()), text, times: 3 }];
     report
 }
 

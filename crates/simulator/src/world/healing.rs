@@ -319,6 +319,8 @@ fn compare_tree(retired: crate::workload::Retired, found: Option<&Dump>) -> Resu
         return without;
     }
     let mut tree = tree;
+    let asked = pending.text(&tree);
     tree.happened(&pending)?;
-    tree.check_dump(found).map_err(|error| format!("{name}, with or without {}: {error}; {}", pending.text(), without.unwrap_err()))
+    let neither = |error| format!("{name}, which may or may not have seen \"{asked}\": {error}; without it: {}", without.unwrap_err());
+    tree.check_dump(found).map_err(neither)
 }

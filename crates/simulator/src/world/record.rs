@@ -177,7 +177,10 @@ impl World {
 
     fn in_sync(&self, node: NodeId) -> bool {
         let known = self.decided.volumes.get(&VOLUME).and_then(|volume| volume.in_sync.get(&node));
-        known == Some(&Incarnation(self.nodes[&node].incarnation))
+        // A cluster that believes what is not so counts for nothing here.
+        let node = &self.nodes[&node];
+        let volume = node.process.as_ref().and_then(|process| process.replica.volume());
+        known == Some(&Incarnation(node.incarnation)) && volume.is_none_or(|volume| volume.complete())
     }
 
     // ---- clients ---------------------------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ function findings(section, found) {
   const list = add(section, "ul", { class: "findings" });
   for (const one of found) {
     const again = one.times > 1 ? ` (${count(one.times)} times)` : "";
-    add(list, "li", {}, make("b", {}, `${one.rule ?? "No rule"} `), `at ${instant(one.at_ns)}: ${sentence(one.text)}${again}`);
+    add(list, "li", {}, make("b", {}, `${one.rule ?? "No rule"} `), `at ${instant(one.at_ns)} of seed ${one.seed}: ${sentence(one.text)}${again}`);
   }
 }
 
