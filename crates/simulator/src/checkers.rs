@@ -125,7 +125,13 @@ impl Checkers {
         found.or_else(|| self.in_sync.sent(to, envelope, decided, nodes).map(of("P2")))
     }
 
-    pub fn replied(&mut self, from: (NodeId, Incarnation), mode: ServeMode, result: &FileResult, decided: &ClusterState) -> Option<Violation> {
+    pub fn replied(
+        &mut self,
+        from: (NodeId, Incarnation),
+        mode: ServeMode,
+        result: &FileResult,
+        decided: &ClusterState,
+    ) -> Option<Violation> {
         self.p1.replied(from, mode, result, decided).map(of("P1"))
     }
 

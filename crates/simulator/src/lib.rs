@@ -20,6 +20,7 @@ pub mod minimise;
 pub mod network;
 pub mod nfs_client;
 pub mod numbers;
+pub mod planted;
 pub mod queue;
 pub mod rng;
 pub mod run;

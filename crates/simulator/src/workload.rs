@@ -430,7 +430,8 @@ impl RegisterWorker {
                     Some(RegisterOp::Read) => "read",
                     Some(RegisterOp::Write(_)) => "write",
                 };
-                let answer = result.as_ref().err().map_or("an answer to another question".into(), |failure| failure.error.to_string());
+                let answer =
+                    result.as_ref().err().map_or("an answer to another question".into(), |failure| failure.error.to_string());
                 Err(format!("{what} register {register}: {answer}"))
             }
         }

@@ -36,7 +36,8 @@ impl ClusterState {
         self.last_proposal = ProposalId(self.last_proposal.0 + 1);
         let id = self.last_proposal;
         let evidence_hash = evidence.hash();
-        let returns = planted(Bug::PromoteOnReturn) && *proposer == Actor::Node(*candidate) && self.nodes[candidate].incarnation.0 > 1;
+        let returns =
+            planted(Bug::PromoteOnReturn) && *proposer == Actor::Node(*candidate) && self.nodes[candidate].incarnation.0 > 1;
         let retried = planted(Bug::RetryForever) && self.failed_last(*volume, *candidate);
         let unasked = (returns || retried).then(|| {
             let expires_at = self.after_approval_time(*at);

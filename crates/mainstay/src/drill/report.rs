@@ -113,6 +113,7 @@ impl Drill {
     pub fn of(card: &Card, mut runs: Vec<Run>, setting: Setting) -> Drill {
         runs.sort_by_key(|run| run.outcome.seed);
         let shown = runs.iter().position(|run| !run.outcome.ok()).unwrap_or(0);
+        let violated = runs.iter().any(|run| !run.outcome.ok());
         let shown_seed = runs.get(shown).map_or(0, |run| run.outcome.seed);
         Drill {
             id: card.id.clone(),
@@ -125,7 +126,7 @@ impl Drill {
             numbers: runs.iter().fold(Numbers::default(), |worst, run| worse(worst, &run.numbers)),
             shown_seed,
             timeline: runs.get_mut(shown).and_then(|run| run.timeline.take()),
-            replay: replay(card, shown_seed, setting),
+            replay: replay(card, shown_seed, Setting { keep_going: setting.keep_going && violated, ..setting }),
         }
     }
 

@@ -70,9 +70,15 @@ pub fn explanation(drill: &Drill, style: Style) -> String {
     for verdict in drill.broken() {
         for finding in &verdict.findings {
             let when = units::show_time(finding.at_ns);
-            let name = finding.rule.as_ref().map_or_else(|| verdict.property.clone(), |rule| format!("{} ({rule})", verdict.property));
+            let name =
+                finding.rule.as_ref().map_or_else(|| verdict.property.clone(), |rule| format!("{} ({rule})", verdict.property));
             let again = if finding.times > 1 { format!(" ({} times)", finding.times) } else { String::new() };
-            text += &format!("{} {when} into seed {}: {}{again}\n", style.alarm(&format!("{name} is violated")), finding.seed, finding.text);
+            text += &format!(
+                "{} {when} into seed {}: {}{again}\n",
+                style.alarm(&format!("{name} is violated")),
+                finding.seed,
+                finding.text
+            );
         }
     }
     let broken = drill.broken_rules();

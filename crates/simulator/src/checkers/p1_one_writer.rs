@@ -19,7 +19,8 @@ impl OneWriter {
     pub fn granted(&mut self, grant: &Grant) -> Option<Finding> {
         let writer = (grant.node, grant.incarnation);
         let newest = self.granted.last_key_value().map_or(Epoch(0), |(epoch, _)| *epoch);
-        let found = (grant.after.epoch != newest.next()).then(|| (Rule::R1, format!("{} was granted after {newest}", grant.after.epoch)));
+        let found =
+            (grant.after.epoch != newest.next()).then(|| (Rule::R1, format!("{} was granted after {newest}", grant.after.epoch)));
         self.granted.insert(grant.after.epoch, writer);
         found
     }

@@ -18,7 +18,8 @@ pub struct KeptRecords {
 
 impl KeptRecords {
     pub fn sent(&mut self, envelope: &Envelope) {
-        let (PeerMessage::Acknowledge { durable, .. } | PeerMessage::Append { commit_durable: durable, .. }) = envelope.message else {
+        let (PeerMessage::Acknowledge { durable, .. } | PeerMessage::Append { commit_durable: durable, .. }) = envelope.message
+        else {
             return;
         };
         let known = self.durable.entry(envelope.from).or_default();

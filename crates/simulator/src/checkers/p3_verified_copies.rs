@@ -48,7 +48,10 @@ impl VerifiedCopies {
         let (name, epoch) = (&grant.name, grant.after.epoch);
         (last < needed).then(|| {
             let lost = needed.0 - last.0;
-            (Rule::R5, format!("{name} was granted {epoch} with a copy that ends at {last}, {lost} records before what is committed"))
+            (
+                Rule::R5,
+                format!("{name} was granted {epoch} with a copy that ends at {last}, {lost} records before what is committed"),
+            )
         })
     }
 }

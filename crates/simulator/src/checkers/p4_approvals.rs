@@ -19,7 +19,8 @@ impl Approvals {
 
     pub fn granted(&mut self, grant: &Grant, before: &ClusterState, after: &ClusterState) -> Vec<Finding> {
         let returned = self.returned(grant, after);
-        self.unapproved(grant, after).into_iter().chain(in_maintenance(grant, before)).chain(returned).collect()
+        let found = self.unapproved(grant, after).into_iter().chain(outdated(grant, after));
+        found.chain(in_maintenance(grant, before)).chain(returned).collect()
     }
 
     fn unapproved(&mut self, grant: &Grant, after: &ClusterState) -> Option<Finding> {
@@ -46,11 +47,28 @@ impl Approvals {
     }
 }
 
+/// An approval is of what its evidence says, and of nothing that came later.
+fn outdated(grant: &Grant, after: &ClusterState) -> Option<Finding> {
+    let (epoch, name) = (grant.after.epoch, &grant.name);
+    let (id, proposal) = after.proposals.iter().find(|(_, proposal)| proposal.granted == Some(epoch))?;
+    let (before, basis) = (grant.before?, &proposal.evidence.basis);
+    let changed = match after.nodes.get(&grant.node).map(|node| node.incarnation) {
+        Some(boot) if boot != basis.candidate_incarnation => {
+            format!("it has booted since ({} then, {boot} now)", basis.candidate_incarnation)
+        }
+        _ if before.in_sync != basis.in_sync => "the in-sync set is another one now".into(),
+        _ => return None,
+    };
+    Some((Rule::R14, format!("{epoch} was granted to {name} by {id} on evidence that was no longer true: {changed}")))
+}
+
 fn nobody_approved(grant: &Grant, id: ProposalId, proposal: &Proposal, other: bool) -> Finding {
     let (epoch, name) = (grant.after.epoch, &grant.name);
     let by = proposal.approval.as_ref().map_or("nothing".into(), |approval| approval.actor.to_string());
     match other {
-        false => (Rule::R7, format!("{epoch} was granted to {name} by {id}, which no person approved; its approval is signed by {by}")),
+        false => {
+            (Rule::R7, format!("{epoch} was granted to {name} by {id}, which no person approved; its approval is signed by {by}"))
+        }
         true => (Rule::R14, format!("{epoch} was granted to {name} by {id}, which was approved with other evidence")),
     }
 }

@@ -43,7 +43,10 @@ impl Breaker {
         let mut found = Vec::new();
         let plan = (grant.node, grant.incarnation, before.in_sync.keys().copied().collect());
         if let Some(reason) = self.failed.get(&plan) {
-            found.push((Rule::R8, format!("{name} was promoted again ({epoch}), unchanged, after its promotion had failed: {reason}")));
+            found.push((
+                Rule::R8,
+                format!("{name} was promoted again ({epoch}), unchanged, after its promotion had failed: {reason}"),
+            ));
         } else if before.breaker.open {
             found.push((Rule::R8, format!("{epoch} was granted to {name} although the breaker was open")));
         }

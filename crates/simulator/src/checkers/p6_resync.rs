@@ -90,12 +90,17 @@ impl Resync {
         let (all, allowed) = (moved.stream + moved.changes, self.changed + boots * AGAIN_BYTES);
         if all > allowed {
             let changed = self.changed;
-            return Err(format!("{all} bytes moved to {node}, but only {changed} changed, and it was interrupted {boots} times at most"));
+            return Err(format!(
+                "{all} bytes moved to {node}, but only {changed} changed, and it was interrupted {boots} times at most"
+            ));
         }
         match self.walks.get(&node) {
             Some(walk) if walk.again > (boots - walk.boots + 1) * AGAIN_BYTES => {
                 let interrupted = boots - walk.boots;
-                Err(format!("{} bytes of the resync of {node} were sent again, for {interrupted} interruptions: it does not resume", walk.again))
+                Err(format!(
+                    "{} bytes of the resync of {node} were sent again, for {interrupted} interruptions: it does not resume",
+                    walk.again
+                ))
             }
             _ => Ok(()),
         }

@@ -99,7 +99,10 @@ impl Content {
 
     fn saw_verifier(&mut self, verifier: WriteVerifier) -> Result<Vec<(u64, Vec<u8>)>, String> {
         if self.layers.iter().any(|layer| layer.missing && layer.may_be_lost() && layer.verifier == verifier) {
-            return Err("a write that was not yet stable is gone, but the write verifier is the same, so its client will not send it again".into());
+            return Err(
+                "a write that was not yet stable is gone, but the write verifier is the same, so its client will not send it again"
+                    .into(),
+            );
         }
         let mut again = Vec::new();
         for layer in &mut self.layers {

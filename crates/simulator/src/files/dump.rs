@@ -46,7 +46,8 @@ impl Tree {
             Object::Directory { entries, .. } => {
                 let entries = entries.clone();
                 if !entries.keys().eq(dump.entries.keys()) {
-                    let text = |names: Vec<&Bytes>| names.iter().map(|name| String::from_utf8_lossy(name)).collect::<Vec<_>>().join(", ");
+                    let text =
+                        |names: Vec<&Bytes>| names.iter().map(|name| String::from_utf8_lossy(name)).collect::<Vec<_>>().join(", ");
                     let lacks = text(entries.keys().filter(|name| !dump.entries.contains_key(*name)).collect());
                     let strange = text(dump.entries.keys().filter(|name| !entries.contains_key(*name)).collect());
                     return Err(format!("{path}/ lacks [{lacks}], and shows what must not be there: [{strange}]"));

@@ -317,7 +317,9 @@ impl Tree {
         let errors = self.expected_errors(op);
         match result {
             Err(failure) if errors.contains(&failure.error) => Ok(Learned::default()),
-            Err(failure) if errors.is_empty() => Err(format!("it was refused with \"{}\", but nothing stands against it", failure.error)),
+            Err(failure) if errors.is_empty() => {
+                Err(format!("it was refused with \"{}\", but nothing stands against it", failure.error))
+            }
             Err(failure) => Err(format!("it was refused with \"{}\", and should have been with {}", failure.error, one_of(errors))),
             Ok(_) if !errors.is_empty() => Err(format!("it succeeded, but must be refused with {}", one_of(errors))),
             Ok(ok) => self.succeeded(op, ok),
@@ -542,7 +544,8 @@ impl Tree {
         }
         let lacking = list_of(known.keys().filter(|name| !found.contains_key(*name)));
         let strange = list_of(found.keys().filter(|name| !known.contains_key(*name)));
-        let other = list_of(known.iter().filter(|(name, inode)| found.get(*name).is_some_and(|is| is != *inode)).map(|(name, _)| name));
+        let other =
+            list_of(known.iter().filter(|(name, inode)| found.get(*name).is_some_and(|is| is != *inode)).map(|(name, _)| name));
         let parts = [("lacks", lacking), ("shows what is not there:", strange), ("shows another object as", other)];
         let parts: Vec<String> =
             parts.iter().filter(|(_, names)| !names.is_empty()).map(|(what, names)| format!("{what} {names}")).collect();

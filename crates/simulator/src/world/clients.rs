@@ -472,8 +472,8 @@ impl World {
     fn late(&mut self, invoked: Time) {
         let waited = self.queue.now() - invoked;
         if let Some(limit) = self.plan.expect.answered_within.filter(|limit| waited > *limit && !self.healing) {
-            let (waited, limit) = (waited / MILLISECOND, limit / MILLISECOND);
-            self.violate("P7", None, format!("a client waited {waited} ms, at most {limit} ms are allowed in this scenario"));
+            let (waited, limit) = (units::length(waited), units::length(limit));
+            self.violate("P7", None, format!("a client waited {waited}, at most {limit} are allowed in this scenario"));
         }
     }
 

@@ -84,31 +84,28 @@ impl World {
     fn describe(&self) -> String {
         let volume = self.volume_state();
         let nodes: Vec<String> = self.nodes.values().map(|node| self.describe_node(node)).collect();
-        let proposal = self.decided().open_proposal(VOLUME).map(|(id, proposal)| (id, &proposal.state));
-        format!(
-            "reign {:?}, in sync {:?}, breaker {:?}, proposal {proposal:?}; {}",
-            volume.map(|volume| volume.reign),
-            volume.map(|volume| &volume.in_sync),
-            volume.map(|volume| volume.breaker.open),
-            nodes.join("; ")
-        )
+        let name = |node: NodeId| self.decided().node_name(node);
+        let proposal = self.decided().open_proposal(VOLUME);
+        let proposal =
+            proposal.map_or("no proposal".into(), |(id, open)| format!("{id} ({}) is {}", name(open.candidate), open.state));
+        let Some(volume) = volume else { return nodes.join("; ") };
+        let reign = volume.reign.map_or("nobody reigns".into(), |reign| format!("{} reigns ({:?})", name(reign.node), reign.state));
+        let in_sync: Vec<String> = volume.in_sync.iter().map(|(node, boot)| format!("{} in boot {boot}", name(*node))).collect();
+        let breaker = if volume.breaker.open { "open" } else { "closed" };
+        let (epoch, in_sync) = (volume.epoch, in_sync.join(" and "));
+        format!("in {epoch} {reign}, in sync {in_sync}, the breaker is {breaker}, {proposal}; {}", nodes.join("; "))
     }
 
     fn describe_node(&self, node: &super::Node) -> String {
-        let Some(process) = node.process.as_ref() else { return format!("{} {:?}", node.id, node.state) };
+        let name = self.decided().node_name(node.id);
+        let Some(process) = node.process.as_ref() else { return format!("{name} does not run ({:?})", node.state) };
         let status = process.replica.status(node.clock.now(self.now()));
+        let peers: Vec<&str> = status.peers.values().map(|peer| peer.state).collect();
+        let peers = if peers.is_empty() { String::new() } else { format!(", the other {}", peers.join(" ")) };
+        let failure = status.failure.map_or(String::new(), |failure| format!(", failed: {failure}"));
         format!(
-            "{} i{} {} {} at {} durable {} commit {} waiting {} peers {:?} failure {:?}",
-            node.id,
-            node.incarnation,
-            status.role,
-            status.epoch,
-            status.position,
-            status.durable,
-            status.commit,
-            status.clients_waiting,
-            status.peers.values().map(|peer| peer.state).collect::<Vec<_>>(),
-            status.failure
+            "{name} (boot {}) is {} in {}, at {} (on disk {}, committed {}), {} clients wait{peers}{failure}",
+            node.incarnation, status.role, status.epoch, status.position, status.durable, status.commit, status.clients_waiting
         )
     }
 
@@ -161,7 +158,9 @@ impl World {
             self.run_while(next, |world| world.marks.pair().is_some());
         }
         match self.marks.pair() {
-            Some((a, b)) if a != b => self.violate("P7", None, format!("copies differ: {a:?} on n1, {b:?} on n2")),
+            Some((a, b)) if a != b => {
+                self.violate("P7", None, format!("the copies differ: a has {}, b has {}", digest_text(&a), digest_text(&b)))
+            }
             Some(_) => {}
             None => {
                 let text = format!("no digests of both copies: {:?} {:?}", self.marks.position, self.marks.digests);
@@ -299,6 +298,11 @@ impl World {
     }
 }
 
+fn digest_text(digest: &ViewDigest) -> String {
+    let ViewDigest { inodes, entries, extents, xor } = digest;
+    format!("{inodes} inodes, {entries} names and {extents} extents ({xor:016x})")
+}
+
 /// One tree, with and without the operation that may have happened.
 fn compare_tree(retired: crate::workload::Retired, found: Option<&Dump>) -> Result<(), String> {
     let name = String::from_utf8_lossy(&retired.name).into_owned();
@@ -321,6 +325,7 @@ fn compare_tree(retired: crate::workload::Retired, found: Option<&Dump>) -> Resu
     let mut tree = tree;
     let asked = pending.text(&tree);
     tree.happened(&pending)?;
-    let neither = |error| format!("{name}, which may or may not have seen \"{asked}\": {error}; without it: {}", without.unwrap_err());
+    let neither =
+        |error| format!("{name}, which may or may not have seen \"{asked}\": {error}; without it: {}", without.unwrap_err());
     tree.check_dump(found).map_err(neither)
 }

@@ -343,8 +343,13 @@ impl World {
         let now = self.queue.now();
         let moved = self.stats.bytes_moved;
         let real = self.plan.sized.map_or(moved, |sized| sized.real(moved, self.bulk_moved));
+        let silent_since = self.tally.writes_unanswered_since();
         self.tally.end(now, real);
         if let Some(recording) = self.recording.as_mut() {
+            if let Some(from) = silent_since.filter(|from| now - from >= OUTAGE_MIN) {
+                let lane = recording.recorder.of(LaneKind::Clients);
+                recording.recorder.span(lane, SpanKind::Outage, (from, now), "no write was answered until the end".into());
+            }
             recording.recorder.end(now);
         }
     }
