@@ -79,6 +79,8 @@ fn forgotten(plan: &Plan, rule: Rule) -> bool {
     match rule {
         Rule::R3 | Rule::R5 | Rule::R6 | Rule::R11 => returning,
         Rule::R10 => returning || planted(Bug::IgnoreMaintenance),
+        // Refused here and made void there: without both, an approval executes something else than was approved.
+        Rule::R14 => planted(Bug::ApproveUnseen),
         Rule::R13 => returning || planted(Bug::PromoteOverLivePrimary),
         _ => false,
     }

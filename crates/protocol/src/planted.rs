@@ -47,7 +47,7 @@ pub enum Bug {
     RetryForever,
     /// Maintenance does not hold promotions (against R10).
     IgnoreMaintenance,
-    /// The evidence may change after its approval (against R14).
+    /// The evidence may change between its approval and the grant: nothing makes it void, and nothing compares it again (against R14).
     ApproveUnseen,
     /// Grants an epoch on the candidate's promise alone (against R2).
     GrantWithoutMajority,

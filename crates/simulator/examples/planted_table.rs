@@ -5,7 +5,7 @@
 //! ```
 
 use mainstay_simulator::planted::{SHOWN, Shown};
-use mainstay_simulator::{Outcome, units};
+use mainstay_simulator::{Outcome, Violation, units};
 
 fn main() {
     println!("| bug | what it does | breaks | found by | seeds | what the drill says of it |");
@@ -23,7 +23,11 @@ fn row(shown: &Shown, found: Option<Outcome>) -> String {
     let (seeds, said) = match found {
         None => ("none".into(), "nothing".into()),
         Some(outcome) => {
-            let first = &outcome.violations[0];
+            // Of several that came at once, the one that names the rule.
+            let named = |violation: &&Violation| {
+                violation.rule.is_some_and(|rule| shown.breaks.split([' ', ',', ':']).any(|word| word == rule.to_string()))
+            };
+            let first = outcome.violations.iter().find(named).unwrap_or(&outcome.violations[0]);
             // A bar would end the cell.
             let text = first.text.replace('|', "/").lines().collect::<Vec<_>>().join(" ");
             ((outcome.seed + 1).to_string(), format!("{} at {}: {}", first.name(), units::instant(first.at), clipped(&text)))

@@ -74,8 +74,8 @@ pub const SHOWN: &[Shown] = &[
     shown(
         Bug::TryLaterToRepeated,
         ("says \"try later\" to a request that may have been executed", "exactly once"),
-        "random_mix",
-        ("P2", 200),
+        "S36",
+        ("P2", 24),
     ),
     shown(Bug::GrowEarly, ("adds a secondary to the in-sync set before it holds everything from before", "R4"), "S20", ("P2", 24)),
     shown(
@@ -105,7 +105,7 @@ pub const SHOWN: &[Shown] = &[
     ),
     shown(Bug::RetryForever, ("tries a promotion that failed again, the same, for ever", "R8"), "failed-promotion", ("P4 P5", 12)),
     shown(Bug::IgnoreMaintenance, ("promotes because of a node in maintenance", "R10"), "S33:the-primary", ("P4", 8)),
-    shown(Bug::ApproveUnseen, ("lets the evidence change after its approval", "R14"), "S36", ("P4 P7", 24)),
+    shown(Bug::ApproveUnseen, ("lets the evidence change after its approval", "R14"), "S36", ("P4 P7", 48)),
     shown(Bug::GrantWithoutMajority, ("grants an epoch on the candidate's promise alone", "R2"), "S04", ("P1", 12)),
     shown(Bug::PromoteOverLivePrimary, ("does not mind that the primary is heard", "R13"), "S05", ("P4", 12)),
     shown(Bug::SkipSync, ("calls the log durable without syncing it", "R4"), "S27", ("P2 P7", 12)),
@@ -137,8 +137,8 @@ pub const SHOWN: &[Shown] = &[
     shown(
         Bug::ResyncForgetsRemovals,
         ("leaves on a replica what was removed while it was away", "R11: copies are equal after a resync"),
-        "S42",
-        ("P2 P7", 12),
+        "S01",
+        ("P2 P7", 24),
     ),
     shown(Bug::ResyncFromZero, ("begins an interrupted resync from the start", "R11"), "long-resync", ("P6", 8)),
     shown(

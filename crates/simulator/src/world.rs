@@ -351,6 +351,11 @@ impl World {
         }
         let before = std::mem::replace(&mut self.decided, newest.clone());
         let now = self.queue.now();
+        self.trace(Trace::Brief, || decision_text(&before, &newest));
+        self.note_decision(&before, &newest);
+        // Judges who can name a rule speak first.
+        let found = self.checkers.decided(now, &before, &newest, &self.nodes);
+        self.record(found);
         let (old, new) = (before.volumes.get(&VOLUME), newest.volumes.get(&VOLUME));
         if old.map(|volume| volume.epoch) != new.map(|volume| volume.epoch) {
             self.stats.failovers += 1;
@@ -359,10 +364,6 @@ impl World {
             }
             self.check_budget();
         }
-        self.trace(Trace::Brief, || decision_text(&before, &newest));
-        self.note_decision(&before, &newest);
-        let found = self.checkers.decided(now, &before, &newest, &self.nodes);
-        self.record(found);
     }
 
     /// P5, as far as the scenario sets a bound.

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 /// What was under way when a node died or was cut off is sent again: a batch of a resync, or some records.
 const AGAIN_BYTES: u64 = 1_500_000;
+/// A walk that is under way is made durable about as often. Seconds.
+const CHECKPOINT_S: u64 = 1;
 /// Record of a change without data.
 const RECORD_BYTES: u64 = 1024;
 
@@ -84,8 +86,9 @@ impl Resync {
         self.moved.get(&to).copied().unwrap_or_default()
     }
 
-    /// Everything that ever moved to `node` is what changed, once, and what each interruption cost.
-    pub fn check(&self, node: NodeId) -> Result<(), String> {
+    /// Everything that ever moved to `node` is what changed, once, and what each interruption cost: what was under way, and, of a walk,
+    /// what came after its last checkpoint.
+    pub fn check(&self, node: NodeId, bytes_per_second: u64) -> Result<(), String> {
         let (moved, boots) = (self.moved(node), self.boots.get(&node).copied().unwrap_or(0));
         let (all, allowed) = (moved.stream + moved.changes, self.changed + boots * AGAIN_BYTES);
         if all > allowed {
@@ -95,7 +98,7 @@ impl Resync {
             ));
         }
         match self.walks.get(&node) {
-            Some(walk) if walk.again > (boots - walk.boots + 1) * AGAIN_BYTES => {
+            Some(walk) if walk.again > (boots - walk.boots + 1) * (AGAIN_BYTES + CHECKPOINT_S * bytes_per_second) => {
                 let interrupted = boots - walk.boots;
                 Err(format!(
                     "{} bytes of the resync of {node} were sent again, for {interrupted} interruptions: it does not resume",

@@ -62,7 +62,9 @@ impl World {
         if !self.run_while(self.now() + self.plan.heal_within, World::quiet) {
             return self.not_healed("done with all client operations");
         }
-        if let Some(Err(text)) = self.plan.expect.moves_only_changes.map(|node| self.checkers.p6.check(node)) {
+        if let Some(Err(text)) =
+            self.plan.expect.moves_only_changes.map(|node| self.checkers.p6.check(node, self.plan.resync_bytes_per_second))
+        {
             self.violate("P6", Some(Rule::R11), text);
         }
         self.end_story();
