@@ -137,11 +137,12 @@ fn end(walk: &mut Walk, world: &World, title: &str, screen: &mut Screen) {
 mod tests {
     use super::super::library;
     use super::*;
+    use mainstay_simulator::Bugs;
 
     /// What a user would see who presses `keys`, without a terminal.
     fn seen(keys: Vec<Key>) -> Vec<String> {
         let card = library::one("the-incident").unwrap();
-        let mut world = World::new(0, |rng| card.scenario.plan(rng), Trace::Off, None);
+        let mut world = World::new(0, |rng| card.scenario.plan(rng), Trace::Off, Bugs::NONE);
         let pages = Rc::new(RefCell::new(Vec::new()));
         let (shown, mut keys, mut walk) = (pages.clone(), keys.into_iter(), Walk::new(1, Vec::new()));
         world.watch(Box::new(move |world, event| {
