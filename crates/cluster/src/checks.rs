@@ -74,14 +74,15 @@ const CHECKS: &[(Rule, &str, CheckFunction)] = &[
     (Rule::R15, "what replicas do meanwhile", meanwhile),
 ];
 
-/// Rules that a planted bug has made the cluster forget.
-pub(crate) fn forgotten(rule: Rule) -> bool {
-    let returning = planted(Bug::PromoteOnReturn);
+/// Rules that a planted bug has made the cluster forget. A node that was never away has not come back.
+pub(crate) fn forgotten(plan: &Plan, rule: Rule) -> bool {
+    let returning = planted(Bug::PromoteOnReturn) && plan.node.incarnation.0 > 1;
     match rule {
         Rule::R3 | Rule::R5 | Rule::R6 | Rule::R11 => returning,
         Rule::R10 => returning || planted(Bug::IgnoreMaintenance),
+        // Refused here and made void there: without both, an approval executes something else than was approved.
+        Rule::R14 => planted(Bug::ApproveUnseen),
         Rule::R13 => returning || planted(Bug::PromoteOverLivePrimary),
-        Rule::R8 => planted(Bug::RetryForever),
         _ => false,
     }
 }
@@ -89,13 +90,13 @@ pub(crate) fn forgotten(rule: Rule) -> bool {
 impl Plan<'_> {
     /// The refusal, if any check refuses. What is known to be wrong goes before what is not known.
     pub fn refusal(&self) -> Option<RefusalKind> {
-        let refusals = CHECKS.iter().filter(|(rule, ..)| !forgotten(*rule)).filter_map(|(_, _, judge)| judge(self).err());
+        let refusals = CHECKS.iter().filter(|(rule, ..)| !forgotten(self, *rule)).filter_map(|(_, _, judge)| judge(self).err());
         let (unknown, wrong): (Vec<_>, Vec<_>) = refusals.partition(RefusalKind::unknown);
         wrong.into_iter().chain(unknown).next()
     }
 
     pub fn checks(&self) -> Vec<Check> {
-        let known = CHECKS.iter().filter(|(rule, ..)| !forgotten(*rule));
+        let known = CHECKS.iter().filter(|(rule, ..)| !forgotten(self, *rule));
         let mut checks: Vec<Check> = known.map(|(rule, claim, judge)| check(*rule, claim, judge(self))).collect();
         checks.sort_by_key(|check| check.rule);
         checks
@@ -299,6 +300,7 @@ fn single(plan: &Plan) -> Judgement {
 fn breaker(plan: &Plan) -> Judgement {
     let breaker = &plan.volume.breaker;
     match breaker.open {
+        _ if planted(Bug::RetryForever) => Ok("not looked at".into()),
         false => Ok("closed".into()),
         true => Err(RefusalKind::BreakerOpen(breaker.failed.last().map_or(String::new(), |failed| failed.reason.clone()))),
     }
@@ -308,6 +310,7 @@ fn breaker(plan: &Plan) -> Judgement {
 fn not_failed_before(plan: &Plan) -> Judgement {
     let digest = plan.state.plan_digest(plan.id, plan.candidate);
     match plan.volume.breaker.failed.iter().find(|failed| failed.plan == digest) {
+        Some(_) if planted(Bug::RetryForever) => Ok("it did, and is tried again".into()),
         None => Ok(format!("plan {}", digest.short())),
         Some(failed) => Err(RefusalKind::PlanFailedBefore { failed: failed.proposal, reason: failed.reason.clone() }),
     }

@@ -116,8 +116,12 @@ impl Gate {
 
     /// Proposes when the primary is missing and this node is the one to say so.
     fn watch(&mut self, core: &mut Core, now: Now) {
-        if planted(Bug::PromoteOnReturn) && now.mono.ms_since(self.booted) < 2 * core.timing.missing_ms {
+        if planted(Bug::PromoteOnReturn) && self.just_returned(core, now) {
             return self.propose(core, core.me.node, &observe(core, now), now);
+        }
+        if let Some(again) = failed_before(core).filter(|_| self.primary_missing(core, now) && now.mono >= self.next_attempt) {
+            self.next_attempt = now.mono.after_ms(core.timing.retry_ms);
+            return self.propose(core, again, &observe(core, now), now);
         }
         let member = core.state().is_some_and(|state| state.in_sync.contains_key(&core.me.node));
         let fit = core.failed.is_none() && core.volume.as_ref().is_some_and(|volume| volume.complete());
@@ -143,6 +147,13 @@ impl Gate {
         let members = core.state().map(|state| &state.in_sync);
         let silent = members.is_some_and(|set| set.keys().any(|node| *node != core.me.node && !said(node)));
         silent && now.mono.ms_since(self.booted) < core.timing.missing_ms
+    }
+
+    /// For the planted bug: this boot is not the first, is young, and is not the primary.
+    fn just_returned(&self, core: &Core, now: Now) -> bool {
+        let away = core.me.incarnation.0 > 1 && now.mono.ms_since(self.booted) < 2 * core.timing.missing_ms;
+        let reigns = core.state().is_some_and(|state| state.reigns(core.me.node, core.me.incarnation));
+        away && !reigns && core.view.open_proposal(core.me.volume).is_none()
     }
 
     fn propose(&mut self, core: &mut Core, candidate: NodeId, observed: &Observed, now: Now) {
@@ -221,6 +232,12 @@ fn contact_with(core: &Core, observer: NodeId, old: NodeId, now: Now) -> Contact
     let age_ms = now.mono.ms_since(said.at);
     let seen = said.seen.iter().find(|(node, _)| *node == old);
     seen.map_or(Contact::Unknown, |(_, ms_ago)| Contact::Heard { ms_ago: ms_ago.saturating_add(age_ms) })
+}
+
+/// With the bug planted: the candidate of the promotion that failed last.
+fn failed_before(core: &Core) -> Option<NodeId> {
+    let failed = core.state()?.breaker.failed.last().filter(|_| planted(Bug::RetryForever))?;
+    Some(core.view.proposals.get(&failed.proposal)?.candidate)
 }
 
 /// The best candidate among the in-sync members that are alive: one whose memory is whole before one that restarted, and of those

@@ -20,6 +20,9 @@ use std::sync::Arc;
 /// Nobody needs a timer sooner than this, however many are due.
 const TICK_MS_MIN: u64 = 1;
 
+/// How long the planted bug [`Bug::SyncDeadline`] waits.
+const PLANTED_DEADLINE_LEASES: u64 = 2;
+
 enum Role {
     /// Holds no data: promises and observes.
     Voter,
@@ -130,6 +133,11 @@ impl Replica {
 
     pub fn volume(&self) -> Option<&Volume> {
         self.core.volume.as_ref()
+    }
+
+    /// Whether it has stopped trusting its copy.
+    pub fn failed(&self) -> bool {
+        self.core.failed.is_some()
     }
 
     /// What this node can say about a promotion now; `explain` is made of it.
@@ -279,7 +287,9 @@ impl Replica {
 
     fn take_up(&mut self, epoch: Epoch, now: Now) {
         let fit = self.core.volume.as_ref().is_some_and(|volume| volume.complete() && volume.last().epoch <= epoch);
-        let fit = fit && !(planted(Bug::SyncDeadline) && epoch > Epoch(1));
+        if planted(Bug::SyncDeadline) && !self.synchronised_in_time(epoch, now) {
+            return;
+        }
         let loss_epoch = self.core.state().map_or(0, |state| state.loss_epoch);
         let primary = if fit { Primary::take_up(&mut self.core, epoch, loss_epoch, now) } else { None };
         match primary {
@@ -296,9 +306,30 @@ impl Replica {
         }
     }
 
+    /// The planted bug: a new primary that lacks something waits for it, and gives up after a fixed time. Nobody sends what it lacks,
+    /// because it is the primary itself. A copy that lacks nothing, of a small volume perhaps, never notices.
+    fn synchronised_in_time(&mut self, epoch: Epoch, now: Now) -> bool {
+        let Some(volume) = self.core.volume.as_ref() else { return true };
+        let (last, known) = (volume.last().position, self.core.contacts.highest_position());
+        if volume.complete() && last >= known {
+            return true;
+        }
+        let waited_ms = self.gate.lease_asked.map_or(0, |granted| now.mono.ms_since(granted));
+        if waited_ms >= PLANTED_DEADLINE_LEASES * self.core.timing.lease_ms {
+            let reason = format!("synchronisation timed out after {waited_ms} ms: the copy ends at {last}, others reach {known}");
+            self.give_back(epoch, reason, now);
+        }
+        false
+    }
+
     fn refuse_grant(&mut self, epoch: Epoch, now: Now) {
         mark("replica: refuses a grant");
-        let (me, reason) = (self.core.me, self.core.failed.clone().unwrap_or_else(|| "the copy is not complete".into()));
+        let reason = self.core.failed.clone().unwrap_or_else(|| "the copy is not complete".into());
+        self.give_back(epoch, reason, now);
+    }
+
+    fn give_back(&mut self, epoch: Epoch, reason: String, now: Now) {
+        let me = self.core.me;
         let command =
             Command::GrantFailed { volume: me.volume, epoch, node: me.node, incarnation: me.incarnation, reason, at: now.wall };
         self.core.propose(Purpose::GrantFailed, now, command);

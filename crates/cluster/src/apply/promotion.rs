@@ -36,7 +36,10 @@ impl ClusterState {
         self.last_proposal = ProposalId(self.last_proposal.0 + 1);
         let id = self.last_proposal;
         let evidence_hash = evidence.hash();
-        let unasked = planted(Bug::PromoteOnReturn).then(|| {
+        let returns =
+            planted(Bug::PromoteOnReturn) && *proposer == Actor::Node(*candidate) && self.nodes[candidate].incarnation.0 > 1;
+        let retried = planted(Bug::RetryForever) && self.failed_last(*volume, *candidate);
+        let unasked = (returns || retried).then(|| {
             let expires_at = self.after_approval_time(*at);
             Approval { actor: proposer.clone(), evidence_hash, at: *at, expires_at }
         });
@@ -66,6 +69,12 @@ impl ClusterState {
         let event = Event::Proposed { proposal: id, candidate: *candidate, evidence_hash };
         self.record(*at, proposer, Some(*volume), event, text);
         Ok(())
+    }
+
+    /// Whether the promotion that failed last was this node's.
+    fn failed_last(&self, volume: VolumeId, candidate: NodeId) -> bool {
+        let failed = self.volumes.get(&volume).and_then(|volume| volume.breaker.failed.last());
+        failed.and_then(|failed| self.proposals.get(&failed.proposal)).is_some_and(|failed| failed.candidate == candidate)
     }
 
     fn check_proposer(&self, proposer: &Actor) -> Applied {
@@ -258,7 +267,7 @@ impl ClusterState {
         if let Some(last) = last {
             self.epoch_not_behind(*node, last.epoch, proposal.parent_epoch)?;
         }
-        if *node == proposal.candidate && last.is_none() {
+        if *node == proposal.candidate && last.is_none() && !planted(Bug::PromoteOnReturn) {
             return Err(RefusalKind::MissingEvidence(format!("the end of the copy on {}", known.name)));
         }
         let expires_at = proposal.approval.as_ref().map_or(proposal.expires_at, |approval| approval.expires_at);
@@ -280,7 +289,8 @@ impl ClusterState {
     fn longer_word(&self, proposal: &Proposal, node: NodeId, word: &LapsedPromise) -> Option<String> {
         let volume = self.volumes.get(&proposal.volume)?;
         let (candidate, boot) = (proposal.candidate, proposal.evidence.basis.candidate_incarnation);
-        if volume.in_sync.get(&candidate) == Some(&boot) || forgotten(Rule::R5) {
+        let plan = self.plan(proposal.volume, candidate, proposal.parent_epoch, &proposal.evidence, None).ok()?;
+        if volume.in_sync.get(&candidate) == Some(&boot) || forgotten(&plan, Rule::R5) {
             return None;
         }
         let words = proposal.lapsed.iter().chain([(&node, word)]).filter(|(node, _)| volume.in_sync.contains_key(node));

@@ -3,7 +3,7 @@
 use crate::cli::CliError;
 use crate::cli::output::bytes;
 use mainstay_simulator::minimise::{minimise, same_property};
-use mainstay_simulator::{Bug, Minimised, Outcome, Scenario, plan, script};
+use mainstay_simulator::{Bugs, Minimised, Outcome, Scenario, plan, script};
 pub use mainstay_simulator::{Numbers, Options, Timeline};
 use std::path::Path;
 
@@ -49,8 +49,8 @@ pub fn run(seed: u64, scenario: &Scenario, options: Options) -> Run {
 }
 
 /// The violated run with as little as it needs to fail in the same way, as a scenario file. `None`: it violates nothing.
-pub fn smaller(seed: u64, scenario: &Scenario, bug: Option<Bug>) -> Option<String> {
-    let options = Options { bug, ..Options::default() };
+pub fn smaller(seed: u64, scenario: &Scenario, bugs: Bugs) -> Option<String> {
+    let options = Options { bugs, ..Options::default() };
     let first = mainstay_simulator::run(seed, scenario, options);
     let found = minimise(seed, &scenario.name, plan(seed, scenario), options, same_property(&first))?;
     Some(file(&found, &first))
@@ -61,7 +61,7 @@ fn file(found: &Minimised, first: &Outcome) -> String {
     let Minimised { plan, seed, outcome, from_actions, to_actions, .. } = found;
     // On one line, or the rest of it would be read as part of the schedule.
     let one_line = |text: &str| text.lines().collect::<Vec<_>>().join(" ");
-    let why = outcome.violations.first().map(|violation| format!("# {}: {}\n", violation.property, one_line(&violation.text)));
+    let why = outcome.violations.first().map(|violation| format!("# {}: {}\n", violation.name(), one_line(&violation.text)));
     format!(
         "# mainstay drill replay FILE\n{SEED} {seed}\n# {to_actions} of the {from_actions} actions of {} seed {}\n{}{}",
         first.scenario,
@@ -112,7 +112,7 @@ mod tests {
         let mut outcome = mainstay_simulator::run(4, &scenario, Options::default());
         assert!(outcome.ok());
         let text = "left\nright\nat 1s\n  crash a";
-        outcome.violations.push(Violation { property: "P2", at: 1, text: text.into() });
+        outcome.violations.push(Violation::new("P2", None, text.into()));
         let plan = plan(4, &scenario);
         let (from_actions, to_actions) = (plan.script.len(), plan.script.len());
         let found = Minimised { plan: plan.clone(), seed: 4, outcome: outcome.clone(), runs: 1, from_actions, to_actions };

@@ -17,7 +17,7 @@ pub fn replay(args: &args::Replay, format: Format) -> Result<u8, CliError> {
     let clock = Clock::start();
     let (card, seed) = what(&args.what, &args.scenario)?;
     let sizing = args.sizing.over(Sizing::default()).map_err(CliError::Usage)?.map(Sizing::whole).transpose()?;
-    let setting = Setting { sizing, bug: args.plant.bug()? };
+    let setting = Setting { sizing, bugs: args.plant.bugs()?, keep_going: args.keep_going };
     if args.step && format != Format::Table {
         return Err(CliError::Usage("--step is for a terminal; -o does not go with it".into()));
     }
@@ -31,7 +31,7 @@ pub fn replay(args: &args::Replay, format: Format) -> Result<u8, CliError> {
         // The transcript would stand in the middle of the document.
         _ => Trace::Off,
     };
-    let run = one::run(seed, &card.scenario, Options { trace, bug: setting.bug, timeline: out.wants_timelines(), sizing });
+    let run = one::run(seed, &card.scenario, Options { trace, timeline: out.wants_timelines(), ..setting.options() });
     let hash = run.outcome.trace_hash;
     let drill = Drill::of(&card, vec![run], setting);
     let mut meta = clock.meta(false);
@@ -61,7 +61,7 @@ fn load(path: &Path) -> Result<(Card, u64), CliError> {
 /// A file that cannot be read, is none of ours, or whose run violates nothing.
 pub fn minimise(args: &args::Minimise) -> Result<u8, CliError> {
     let (card, seed) = load(&args.file)?;
-    let smaller = one::smaller(seed, &card.scenario, None).ok_or_else(|| {
+    let smaller = one::smaller(seed, &card.scenario, args.plant.bugs()?).ok_or_else(|| {
         CliError::Failed(format!("{}: this run violates nothing, so there is nothing to keep", args.file.display()))
     })?;
     match &args.out {

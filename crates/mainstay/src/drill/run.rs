@@ -28,7 +28,7 @@ pub fn run(args: &args::Run, config: Option<&Path>, format: Format) -> Result<u8
     let jobs = pool::jobs(args.jobs)?;
     let spec = args.spec.as_deref().map(Spec::load).transpose()?.unwrap_or_default();
     let sizing = args.sizing.over(spec.sizing()).map_err(CliError::Usage)?.map(one::Sizing::whole).transpose()?;
-    let setting = Setting { sizing, bug: args.plant.bug()? };
+    let setting = Setting { sizing, bugs: args.plant.bugs()?, keep_going: !args.stop_at_first };
     let out = Out::new(args.out.as_deref(), format)?;
     let cluster = config.map(spec::ask).transpose()?;
     let ended = interrupts().map_err(|error| CliError::Failed(error.to_string()))?;
@@ -90,7 +90,7 @@ fn all(
 
 /// One run, silent.
 pub fn once(card: &Card, seed: u64, setting: Setting, timeline: bool) -> Run {
-    one::run(seed, &card.scenario, Options { trace: Trace::Off, bug: setting.bug, timeline, sizing: setting.sizing })
+    one::run(seed, &card.scenario, Options { trace: Trace::Off, timeline, ..setting.options() })
 }
 
 /// In the order of `cards`; scenarios that were never run are left out.

@@ -106,6 +106,7 @@ impl World {
             }
             Action::DiskRoom(_) => lock(&platter).capacity_bytes = super::DISK_BYTES,
             Action::Rot(_) => {
+                self.checkers.rotten_disks.insert(node);
                 let rotten = lock(&platter).rot(|name| name.ends_with(".seg"));
                 self.trace(Trace::Brief, || format!("{node} rots at {rotten:?}"));
             }
@@ -180,6 +181,7 @@ impl World {
         self.crash(id, Crash::Power);
         let node = self.node_mut(id);
         node.promise = node.remembered.unwrap_or_default();
+        self.checkers.promises.set_back.insert(id);
     }
 
     pub(super) fn resume(&mut self, id: NodeId) {
