@@ -1,9 +1,10 @@
 //! Judges of the properties in SCENARIOS.md, one file each. They see what happens between nodes, clients and operators, and the
 //! cluster's decisions; they know nothing of how the code under test comes to what it does.
 //!
-//! P2 is judged by the workers' models ([`crate::files`]) and by [`registers`]; P7 by [`crate::World::heal`].
+//! P2 is judged by the workers' models ([`crate::files`]), by [`p2_trees`] and by [`registers`]; P7 by [`crate::World::heal`].
 
 pub mod p1_one_writer;
+pub mod p2_trees;
 pub mod p3_verified_copies;
 pub mod p4_approvals;
 pub mod p6_resync;
