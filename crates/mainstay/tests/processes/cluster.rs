@@ -2,7 +2,7 @@
 
 use super::clients::{Clients, Crowd, Lie};
 use super::disks::SmallDisk;
-use super::network::{A, At, B, NODES, Network, W, service};
+use super::network::{A, At, B, NODES, Network, W, run, service};
 use super::router::Router;
 use super::watch::Watch;
 use mainstay::launch::{Launcher, NodeProcess, Place, wait_answer};
@@ -14,7 +14,7 @@ use mainstay_node::directory::Kind;
 use mainstay_node::founding;
 use rustix::process::Signal;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -177,6 +177,22 @@ impl Cluster {
         self.paused.remove(&node);
         self.silent.remove(&node);
         self.note(&format!("{} goes on", node.name()));
+    }
+
+    /// Keeps what is on a stopped node's disk, to be put back later.
+    pub fn keep_data(&self, node: At) {
+        copy(&self.data(node), &self.kept(node));
+    }
+
+    /// What has happened to a stopped node's disk since it was kept is undone.
+    pub fn set_back_data(&self, node: At) {
+        std::fs::remove_dir_all(self.data(node)).expect("the node does not run");
+        copy(&self.kept(node), &self.data(node));
+        self.note(&format!("{}'s disk holds what it held before", node.name()));
+    }
+
+    fn kept(&self, node: At) -> PathBuf {
+        self.dir.path().join(format!("{}.kept", node.name()))
     }
 
     // ---- the network, the disk -----------------------------------------------------------------------------------------
@@ -409,6 +425,18 @@ impl Cluster {
         self.note("clients are told that there is no room");
     }
 
+    /// So much has come over the cable, or there is nothing left to come.
+    pub fn until_moved(&self, from: At, to: At, bytes: u64) {
+        let (begun, before) = (Instant::now(), self.network.carried(from, to));
+        let all = || self.status().is_some_and(|status| volume(&status).is_some_and(|volume| volume.in_sync.len() == 2));
+        while self.network.carried(from, to) < before + bytes && !all() {
+            assert!(begun.elapsed() < PATIENCE, "nothing moves from {from:?} to {to:?}; {}", self.describe());
+            std::thread::sleep(PAUSE);
+        }
+        let moved = self.network.carried(from, to) - before;
+        self.note(&format!("{:.1} MB moved from {} to {}", moved as f64 / 1e6, from.name(), to.name()));
+    }
+
     /// It is there and receives what it missed.
     pub fn until_catching_up(&self, node: At) {
         let catching_up = |state: &str| matches!(state, "catching-up" | "resyncing");
@@ -463,6 +491,10 @@ impl Drop for Cluster {
         // Before the disk under one of them is unmounted.
         self.nodes.clear();
     }
+}
+
+fn copy(from: &Path, to: &Path) {
+    run("cp", &["-a", &from.display().to_string(), &to.display().to_string()]).expect("there is room");
 }
 
 fn directory(dir: &tempfile::TempDir, node: At, disk: Option<&SmallDisk>) -> PathBuf {

@@ -89,6 +89,8 @@ fn promotions_without_approval_are_noticed() {
     assert_eq!(judge_promotions(&[approved(1, 7, person()), granted(1, 7, 2)], 1, 1), Vec::<String>::new());
     assert_eq!(judge_promotions(&[granted(1, 7, 2)], 1, 1).len(), 1, "nobody approved");
     assert_eq!(judge_promotions(&[approved(1, 7, Actor::Node(NodeId(2))), granted(1, 7, 2)], 1, 1).len(), 1, "no person did");
+    let denied = event(Event::Denied { proposal: ProposalId(1) }, person());
+    assert_eq!(judge_promotions(&[approved(1, 7, person()), denied, granted(1, 7, 2)], 1, 1).len(), 1, "it was denied again");
     assert_eq!(judge_promotions(&[approved(1, 7, person()), granted(1, 8, 2)], 1, 1).len(), 1, "other evidence was approved");
     assert_eq!(judge_promotions(&[approved(1, 7, person()), granted(1, 7, 3)], 1, 1).len(), 1, "an epoch was left out");
     assert_eq!(judge_promotions(&[approved(1, 7, person()), granted(1, 7, 2)], 0, 1).len(), 1, "none was expected");

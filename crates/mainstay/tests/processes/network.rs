@@ -134,6 +134,14 @@ impl Network {
         let _ = run("tc", &["-n", from.name(), "qdisc", "del", "dev", &to.cable(), "root"]);
     }
 
+    /// Bytes that have arrived at `to` from `from`, as the kernel counts them: everything that moved, whatever for.
+    pub fn carried(&self, from: At, to: At) -> u64 {
+        let table = self.inside(to, || std::fs::read_to_string("/proc/thread-self/net/dev")).expect("the kernel counts");
+        let line = table.lines().find_map(|line| line.trim().strip_prefix(&format!("{}:", from.cable())));
+        let received = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        received.expect("the cable is there")
+    }
+
     pub fn slow(&self, from: At, to: At, megabit: u32) {
         self.try_slow(from, to, megabit).expect("the kernel could when the network was made");
     }

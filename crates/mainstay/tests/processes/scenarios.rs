@@ -12,9 +12,10 @@ use std::time::Duration;
 /// Longest time without any answer, while the primary stays the primary: shrinking the in-sync set takes half a lease, and the
 /// machine is busy.
 const HICCUP: Duration = Duration::from_secs(4);
-/// Log bytes per byte of file data, at most, for what a returning node may be sent; and what may be moved besides.
-const MOVED_PER_CHANGED_MAX: u64 = 2;
-const MOVED_SLACK_BYTES: u64 = 4 << 20;
+/// Bytes on the wire for a hundred bytes of file data, at most, for what a returning node is sent: heads, names, TLS, TCP.
+const MOVED_PERCENT_MAX: u64 = 125;
+/// What may be moved besides, bytes: decisions, and for each interruption what had left A and was not on B's disk yet.
+const MOVED_SLACK_BYTES: u64 = 2 << 20;
 const MIB: u64 = 1 << 20;
 
 fn with(seed: u64, crowd: Crowd) -> Setup {
@@ -29,15 +30,24 @@ fn undisputed(status: &ClusterStatus, primary: At) -> bool {
     serves(status, primary) && status.proposals.is_empty()
 }
 
-/// Replication bytes that left A since its process began.
-fn sent_by_a(status: &ClusterStatus) -> u64 {
-    let replicas = volume(status).map(|volume| &volume.replicas[..]).unwrap_or_default();
-    replicas.iter().find(|replica| replica.node == "a").map_or(0, |replica| replica.bytes_sent)
+/// P6: what moves is what changes, not the size of the volume.
+struct Moved {
+    carried: u64,
+    written: u64,
 }
 
-/// P6: what moved is what changed, not the size of the volume.
-fn check_moved(moved: u64, changed: u64) {
-    assert!(moved <= changed * MOVED_PER_CHANGED_MAX + MOVED_SLACK_BYTES, "P6: {moved} bytes moved although {changed} changed");
+impl Moved {
+    fn since(cluster: &Cluster) -> Moved {
+        Moved { carried: cluster.network.carried(A, B), written: cluster.clients().bytes_written() }
+    }
+
+    fn check(&self, cluster: &Cluster, interruptions: u64) {
+        let moved = cluster.network.carried(A, B) - self.carried;
+        let changed = cluster.clients().bytes_written() - self.written;
+        cluster.note(&format!("{:.1} MB moved, {:.1} MB of file data changed", moved as f64 / 1e6, changed as f64 / 1e6));
+        let most = changed * MOVED_PERCENT_MAX / 100 + MOVED_SLACK_BYTES * (1 + interruptions);
+        assert!(moved <= most, "P6: {moved} bytes moved although {changed} changed; {}", cluster.describe());
+    }
 }
 
 fn check_not_promotable(cluster: &Cluster, node: At) {
@@ -69,15 +79,15 @@ fn s01_the_incident() {
         cluster.answered(100);
         let maintenance = cluster.begin_maintenance(B);
         cluster.stop(B);
-        let before = cluster.until_in_sync(&[A]);
-        let changed = cluster.clients().bytes_written();
+        cluster.until_in_sync(&[A]);
+        let before = Moved::since(cluster);
         cluster.written(6 * MIB);
         cluster.boot(B);
         cluster.cut(A, W);
         std::thread::sleep(LEASE / 3);
         cluster.heal();
-        let after = cluster.until_in_sync(&[A, B]);
-        check_moved(sent_by_a(&after) - sent_by_a(&before), cluster.clients().bytes_written() - changed);
+        cluster.until_in_sync(&[A, B]);
+        before.check(cluster, 0);
         cluster.end_maintenance(maintenance);
         cluster.throughout("a serves and nothing is proposed", LEASE, |status| undisputed(status, A));
         check_unnoticed(cluster);
@@ -242,6 +252,33 @@ fn s10_witness_and_secondary() {
     });
 }
 
+/// The witness's disk is set back to what it held before B was promoted: its promise is forgotten, and its vote. Then B dies. No
+/// epoch is given twice, because A and B, a majority, remember. (Set back while A does not know either, the decision would be lost
+/// with the disk: docs/SAFETY.md, assumptions.)
+#[test]
+fn s11_witness_amnesia() {
+    play(with(11, Crowd::default()), |cluster| {
+        cluster.stop(W);
+        cluster.keep_data(W);
+        cluster.boot(W);
+        cluster.until_whole(A);
+        cluster.answered(100);
+        cluster.kill(A);
+        cluster.promote(B);
+        cluster.boot(A);
+        cluster.until_whole(B);
+        cluster.kill(W);
+        cluster.set_back_data(W);
+        cluster.boot(W);
+        cluster.until_whole(B);
+        cluster.answered(100);
+        cluster.kill(B);
+        cluster.promote(A);
+        cluster.boot(B);
+        Ending { primary: A, promotions: 2 }
+    });
+}
+
 /// A is stopped past its lease, with requests in its sockets, and wakes up when B serves. It answers nothing late.
 #[test]
 fn s12_pause() {
@@ -309,25 +346,23 @@ fn s19_sync_source_dies() {
 /// B is killed five times on its way back. It goes on where it was, and what moves is what changed.
 #[test]
 fn s20_sync_interrupted() {
+    const KILLS: u64 = 5;
     play(with(20, Crowd { large_writes: true, ..Crowd::default() }), |cluster| {
         cluster.kill(B);
-        let before = cluster.until_in_sync(&[A]);
-        let changed = cluster.clients().bytes_written();
-        cluster.written(12 * MIB);
+        cluster.until_in_sync(&[A]);
+        let before = Moved::since(cluster);
+        cluster.written(30 * MIB);
         cluster.clients().set_think(500);
-        cluster.slow(A, B, 24);
-        for _ in 0..5 {
-            let sent = sent_by_a(&cluster.status().expect("a and w are there"));
+        cluster.slow(A, B, 40);
+        for _ in 0..KILLS {
             cluster.boot(B);
-            cluster.until("b was sent something", |status| {
-                sent_by_a(status) > sent + MIB / 2 || volume(status).is_some_and(|volume| volume.in_sync.len() == 2)
-            });
+            cluster.until_moved(A, B, 5 * MIB);
             cluster.kill(B);
         }
         cluster.heal();
         cluster.boot(B);
-        let after = cluster.until_whole(A);
-        check_moved(sent_by_a(&after) - sent_by_a(&before), cluster.clients().bytes_written() - changed);
+        cluster.until_whole(A);
+        before.check(cluster, KILLS);
         NOTHING_CHANGED
     });
 }
@@ -406,7 +441,8 @@ fn s36_approval_stale() {
     });
 }
 
-/// Two operators decide on one proposal at the same time, one for it and one against it. One wins, and the other is told.
+/// Two operators decide on one proposal at the same time, one for it and one against it. What is denied is not executed, whether
+/// it was approved before or not; then the next proposal is.
 #[test]
 fn s37_double_approve() {
     play(with(37, Crowd::default()), |cluster| {
@@ -420,8 +456,9 @@ fn s37_double_approve() {
         });
         let approved = cluster.try_approve(&proposal);
         let denied = denied.join().expect("it only asks");
-        assert_ne!(approved.is_ok(), denied.is_ok(), "one of them wins: {approved:?} and {denied:?}");
-        if approved.is_err() {
+        cluster.note(&format!("for it: {}; against it: {}", approved.is_ok(), denied.is_ok()));
+        assert!(approved.is_ok() || denied.is_ok(), "both were refused: {approved:?} and {denied:?}");
+        if denied.is_ok() {
             cluster.approve(B);
         }
         cluster.until_serves(B);

@@ -131,6 +131,7 @@ pub fn judge_promotions(events: &[Arc<AuditEvent>], expected: u64, approved: u64
             Event::Approved { proposal, evidence_hash } if matches!(event.actor, Actor::Person(_)) => {
                 approvals.push((*proposal, *evidence_hash))
             }
+            Event::Denied { proposal } => approvals.retain(|(approved, _)| approved != proposal),
             Event::Granted { proposal, epoch, evidence_hash, primary } => {
                 granted += 1;
                 if !approvals.contains(&(*proposal, *evidence_hash)) {
