@@ -25,7 +25,7 @@ pub const LEASE: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(60);
 const STOP_TIME_MAX: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(50);
-/// Small, so that logs are cut often and a node that was away must resync by change.
+/// Small, so that a log has many segments and a small disk has room for some.
 const SEGMENT_MIB: u64 = 2;
 /// Lines of each node's log in a report.
 const LOG_SHOWN: usize = 25;
