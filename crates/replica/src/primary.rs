@@ -158,6 +158,11 @@ impl Primary {
         now.mono < self.lease_until || planted(Bug::ServeAfterLease)
     }
 
+    /// Whether clients were ever answered in this reign.
+    pub fn has_served(&self) -> bool {
+        self.stage != Stage::Starting
+    }
+
     pub fn lease_ms(&self, now: Now) -> u64 {
         self.lease_until.ms_since(now.mono)
     }

@@ -338,13 +338,16 @@ impl Replica {
     /// Stops at once, then says so: the successor need not wait for the lease.
     fn abdicate(&mut self, epoch: Epoch, granted: bool, now: Now) {
         let Role::Primary(primary) = std::mem::replace(&mut self.role, Role::Secondary(Secondary::new(epoch))) else { return };
-        let old = primary.epoch;
+        let (old, served) = (primary.epoch, primary.has_served());
         self.done_with = self.done_with.max(old);
         primary.abdicate(&mut self.core);
         self.core.note(Note::Role { epoch: old, role: "secondary" });
         mark(if old == epoch { "replica: gives up its own reign" } else { "replica: abdicates" });
-        if old == epoch && granted {
-            self.step_down(epoch, now);
+        match old == epoch && granted {
+            // A promotion whose candidate cannot serve has failed: stepping down would leave the breaker closed (R8).
+            true if self.core.failed.is_some() && !served => self.refuse_grant(epoch, now),
+            true => self.step_down(epoch, now),
+            false => {}
         }
     }
 
@@ -358,9 +361,20 @@ impl Replica {
         let purpose = self.core.proposed(ticket, &result, now.mono);
         let granted = self.core.state().is_some_and(|state| state.reigns(self.core.me.node, self.core.me.incarnation));
         // A grant that was given up must be seen to be given up; an unknown outcome is asked again.
-        if purpose == Some(Purpose::StepDown) && matches!(result, ProposeResult::Unknown) && granted {
-            mark("replica: steps down again");
-            self.step_down(self.core.view_epoch(), now);
+        if !matches!(result, ProposeResult::Unknown) || !granted {
+            return;
+        }
+        let epoch = self.core.view_epoch();
+        match purpose {
+            Some(Purpose::StepDown) => {
+                mark("replica: steps down again");
+                self.step_down(epoch, now);
+            }
+            Some(Purpose::GrantFailed) => {
+                mark("replica: refuses a grant again");
+                self.refuse_grant(epoch, now);
+            }
+            _ => {}
         }
     }
 

@@ -70,7 +70,7 @@ pub const SHOWN: &[Shown] = &[
         ("P2 P7", 24),
     ),
     shown(Bug::ServeAfterLease, ("answers although the lease has run out", "R13"), "S12", ("P1 P2", 24)),
-    shown(Bug::LateRollBack, ("obeys an order to go back that answers an older Hello", "R9"), "late-roll-back", ("P2", 48)),
+    shown(Bug::LateRollBack, ("obeys an order to go back that answers an older Hello", "R9"), "late-roll-back", ("P2 P7", 48)),
     shown(
         Bug::TryLaterToRepeated,
         ("says \"try later\" to a request that may have been executed", "exactly once"),
@@ -121,7 +121,7 @@ pub const SHOWN: &[Shown] = &[
         "rotten-primary",
         ("P2", 12),
     ),
-    shown(Bug::DurableDuringHold, ("calls records durable that a crash behind a resync throws away", "R4"), "S20", ("P2", 60)),
+    shown(Bug::DurableDuringHold, ("calls records durable that a crash behind a resync throws away", "R4"), "S20", ("P2 P7", 60)),
     shown(
         Bug::RecycleLive,
         ("uses a segment again that the view's file still needs", "recovery to a whole prefix"),
@@ -151,6 +151,6 @@ pub const SHOWN: &[Shown] = &[
         Bug::CommitLies,
         ("answers COMMIT before the data is on any disk", "COMMIT's promise (RFC 1813)"),
         "commit-then-dark",
-        ("P2", 96),
+        ("P2", 500),
     ),
 ];

@@ -95,6 +95,9 @@ impl World {
         match action {
             Action::DiskFaults(_, faults) => {
                 self.checkers.faulty_disks.insert(node);
+                if faults.lie_ppm > 0 || faults.misdirect_ppm > 0 {
+                    self.checkers.rotten_disks.insert(node);
+                }
                 lock(&platter).faults = faults;
             }
             Action::DiskHang(_, time) => self.node_mut(node).hang_until = now + time,
