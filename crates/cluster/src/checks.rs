@@ -5,6 +5,7 @@ use crate::digest::Digest;
 use crate::evidence::{Basis, Contact, CopyReport, CopyState, Evidence, EvidenceField, FencingProof, Known, Loss, Observed};
 use crate::refusal::{RefusalKind, Rule};
 use crate::state::{ClusterState, MaintenanceState, Node, Policy, ProposalState, ReignState, VolumeState, WithoutPrimary};
+use mainstay_protocol::marks::mark_variant;
 use mainstay_protocol::planted::{Bug, planted};
 use mainstay_protocol::{Epoch, LogPoint, NodeId, Position, ProposalId, VolumeId};
 use serde::{Deserialize, Serialize};
@@ -118,6 +119,9 @@ pub(crate) fn known_copy(observed: &Observed, node: NodeId) -> Option<CopyReport
 }
 
 pub(crate) fn check(rule: Rule, claim: &str, judgement: Judgement) -> Check {
+    if let Err(kind) = &judgement {
+        mark_variant(kind);
+    }
     let (verdict, value, clears) = match judgement {
         Ok(value) => (Verdict::Holds, value, String::new()),
         Err(kind) if kind.unknown() => (Verdict::Unknown, kind.to_string(), kind.clears().to_string()),

@@ -66,10 +66,7 @@ impl Primary {
         let loss_epoch = if keep { volume.loss_epoch() } else { loss_epoch };
         // A first record that was made before, in this boot, is not made again.
         let first = match volume.last() {
-            last if last.epoch == epoch => {
-                mark("primary: first record made before");
-                last.position
-            }
+            last if last.epoch == epoch => last.position,
             _ => {
                 let started = volume.start_epoch(now.wall, epoch, loss_epoch);
                 core.trust_unless_busy(started)?.header.position

@@ -454,9 +454,6 @@ impl Secondary {
                 && first_in_line(core, now)
         });
         let complete = core.volume.as_ref().is_some_and(|volume| volume.complete() && volume.resync_cursor().is_none());
-        if allowed && !complete && no_primary_can_serve(core, now) {
-            mark("secondary: half a copy serves no reads");
-        }
         let mode = if allowed && complete && no_primary_can_serve(core, now) { ServeMode::ReadOnly } else { ServeMode::Closed };
         core.serve(mode);
         if mode == ServeMode::Closed {
@@ -467,7 +464,6 @@ impl Secondary {
     pub fn on_client(&mut self, core: &mut Core, ticket: u64, request: ClientRequest, now: Now) {
         let reads = !request.request.changes() && !matches!(request.request, FileRequest::Commit { .. });
         let (ServeMode::ReadOnly, Some(volume)) = (core.serve, core.volume.as_mut()) else {
-            mark("secondary: request while closed");
             core.out.push(Effect::Reply { ticket, result: Err(FileError::TryLater.into()) });
             return;
         };

@@ -62,7 +62,7 @@ pub const ACTIONS: &[ActionForm] = &[
         confirmed: false,
     }),
     form("maintenance end NODE", |v| Action::EndMaintenance(v.node(0))),
-    form("promote SERVER", |v| Action::Promote(v.node(0))),
+    form("promote NODE", |v| Action::Promote(v.node(0))),
     form("echo", |_| Action::Echo),
     form("reset breaker", |_| Action::ResetBreaker),
     form("approve nobody", |_| Action::Approvals(Approvals::None)),
