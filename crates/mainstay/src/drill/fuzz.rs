@@ -23,7 +23,7 @@ pub fn fuzz(args: &args::Fuzz, format: Format) -> Result<u8, CliError> {
     let clock = Clock::start();
     let card = library::one(library::RANDOM)?;
     let jobs = pool::jobs(args.jobs)?;
-    let setting = Setting { sizing: None, bug: args.plant.bug()? };
+    let setting = Setting { bug: args.plant.bug()?, ..Setting::default() };
     out::writable(&args.out)?;
     let goal = args.seeds.map_or_else(|| Goal::Time(args.time.map_or(TIME, Duration::from_nanos)), Goal::Runs);
     let interrupted = interrupts().map_err(|error| CliError::Failed(error.to_string()))?;
@@ -76,8 +76,7 @@ fn hunt(
 fn keep_smaller(directory: &Path, card: &Card, drill: &Drill, setting: Setting) -> Result<String, CliError> {
     let path = directory.join(format!("{}-{}.scenario", card.handle(), drill.shown_seed));
     eprintln!("mainstay: seed {} violates a property; making its schedule smaller", drill.shown_seed);
-    let bug = setting.bug;
-    let smaller = one::smaller(drill.shown_seed, &card.scenario, bug)
+    let smaller = one::smaller(drill.shown_seed, &card.scenario, setting)
         .ok_or_else(|| CliError::Failed(format!("seed {} does not fail again: please report this", drill.shown_seed)))?;
     out::keep(&path, &smaller)?;
     eprintln!("mainstay: kept in {}", path.display());

@@ -1,5 +1,6 @@
 //! What came of a command: what the table, the journal and the page are all made of.
 
+use super::given::Rules;
 use super::library::{self, Card};
 use super::one::{Numbers, Run, Timeline};
 use super::units;
@@ -86,6 +87,7 @@ impl Report {
 pub struct Setting {
     pub sizing: Option<Sizing>,
     pub bug: Option<Bug>,
+    pub rules: Rules,
 }
 
 impl Drill {
@@ -102,7 +104,7 @@ impl Drill {
             unchecked: card.unchecked.clone(),
             seeds: runs.iter().map(seed).collect(),
             verdicts: verdicts(card, &runs),
-            numbers: runs.iter().fold(Numbers::default(), |worst, run| worse(worst, &run.numbers)),
+            numbers: worst(&runs),
             shown_seed,
             timeline: runs.get_mut(shown).and_then(|run| run.timeline.take()),
             replay: replay(card, shown_seed, setting),
@@ -174,6 +176,11 @@ fn verdict(property: &str, runs: &[Run]) -> Verdict {
     }
 }
 
+/// The worst of all, each figure by itself.
+pub fn worst(runs: &[Run]) -> Numbers {
+    runs.iter().fold(Numbers::default(), |worst, run| worse(worst, &run.numbers))
+}
+
 fn worse(a: Numbers, b: &Numbers) -> Numbers {
     let mut refusals = a.refusals;
     b.refusals.iter().for_each(|(rule, count)| *refusals.entry(*rule).or_default() += count);
@@ -210,7 +217,10 @@ pub fn sizing_flags(sizing: Option<Sizing>) -> Vec<(String, String)> {
 /// The command that shows this run again.
 pub fn replay(card: &Card, seed: u64, setting: Setting) -> String {
     let mut command = format!("mainstay drill replay {seed} --scenario {}", card.handle());
-    sizing_flags(setting.sizing).iter().for_each(|(flag, value)| command += &format!(" {flag} {value}"));
+    sizing_flags(setting.sizing)
+        .iter()
+        .chain(&setting.rules.flags())
+        .for_each(|(flag, value)| command += &format!(" {flag} {value}"));
     if let Some(bug) = setting.bug {
         command += &format!(" --plant {bug:?}");
     }

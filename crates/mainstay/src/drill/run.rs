@@ -1,17 +1,18 @@
 //! `drill run`: some seeds of one scenario, or of all.
 
 use super::args;
+use super::fork::Fork;
+use super::given::{Given, Rules};
 use super::library::{self, Card};
 use super::one::{self, Options, Run};
-use super::out::{Clock, Out};
+use super::out::{self, Clock, Out};
 use super::progress::{Goal, Progress};
 use super::report::{self, Drill, Report, Setting};
-use super::spec::{self, Spec};
-use super::{pool, verdict_code};
+use super::{fork, pool, spec, verdict_code};
 use crate::bench::progress::interrupts;
 use crate::cli::CliError;
 use crate::cli::args::Format;
-use mainstay_simulator::Trace;
+use mainstay_simulator::{Sizing, Trace};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,23 +27,69 @@ pub fn run(args: &args::Run, config: Option<&Path>, format: Format) -> Result<u8
     let cards = library::named(&args.name)?;
     let seeds = seeds(args)?;
     let jobs = pool::jobs(args.jobs)?;
-    let spec = args.spec.as_deref().map(Spec::load).transpose()?.unwrap_or_default();
-    let sizing = args.sizing.over(spec.sizing()).map_err(CliError::Usage)?.map(one::Sizing::whole).transpose()?;
-    let setting = Setting { sizing, bug: args.plant.bug()? };
+    let spec = args.spec.as_deref().map(spec::load).transpose()?.unwrap_or_default();
     let out = Out::new(args.out.as_deref(), format)?;
-    let cluster = config.map(spec::ask).transpose()?;
-    let ended = interrupts().map_err(|error| CliError::Failed(error.to_string()))?;
+    let live = config.map(live).transpose()?;
+    let given = live.as_ref().map(Fork::given).unwrap_or_default();
+    let (sizing, rules) = merge(&args.sizing, &args.rules, &spec, &given)?;
+    let setting = Setting { sizing, bug: args.plant.bug()?, rules };
+    let mut notes = notes(args, &seeds, cards.len());
+    notes.extend(live.iter().filter_map(|live| live.names.note()));
+    let work = Work { cards: &cards, seeds, jobs, setting, notes, cluster: spec.name.or(live.map(|live| live.cluster)) };
+    rehearse(work, &clock, &out)
+}
 
-    let runs = all(&cards, &seeds, jobs, (setting, out.wants_timelines()), &ended);
-    let drills = drills(&cards, runs, (setting, out.wants_timelines()));
+/// What is to be run, and what its reader should know.
+pub struct Work<'a> {
+    pub cards: &'a [Card],
+    pub seeds: Range<u64>,
+    pub jobs: usize,
+    pub setting: Setting,
+    pub notes: Vec<String>,
+    pub cluster: Option<String>,
+}
+
+/// Runs and reports.
+///
+/// # Errors
+/// Output that cannot be written.
+pub fn rehearse(work: Work<'_>, clock: &Clock, out: &Out) -> Result<u8, CliError> {
+    let Work { cards, seeds, jobs, setting, notes, cluster } = work;
+    let ended = interrupts().map_err(|error| CliError::Failed(error.to_string()))?;
+    let runs = all(cards, &seeds, jobs, (setting, out.wants_timelines()), &ended);
+    let drills = drills(cards, runs, (setting, out.wants_timelines()));
     let mut meta = clock.meta(ended.load(Ordering::Relaxed));
-    meta.notes = notes(args, &seeds, cards.len());
-    meta.notes.extend(one::note(sizing));
-    meta.sizing = report::sizing_flags(sizing);
-    meta.cluster = cluster.or(spec.name);
+    meta.notes = notes;
+    meta.notes.extend(one::note(setting.sizing));
+    meta.sizing = report::sizing_flags(setting.sizing);
+    meta.sizing.extend(setting.rules.flags());
+    meta.cluster = cluster;
     let report = Report { version: report::VERSION, meta, drills };
     out.write(&report)?;
     Ok(verdict_code(report.held(), ended.load(Ordering::Relaxed)))
+}
+
+/// The live cluster.
+///
+/// # Errors
+/// It does not answer, or is of a shape that the simulator does not have.
+pub fn live(config: &Path) -> Result<Fork, CliError> {
+    Fork::of(&fork::ask(config)?, None, None, out::unix_now())
+}
+
+/// Flags win over the spec, the spec over what the cluster says.
+///
+/// # Errors
+/// Sizes that cannot be rehearsed.
+pub fn merge(
+    sizing: &args::SizingFlags,
+    rules: &args::RuleFlags,
+    spec: &Given,
+    live: &Given,
+) -> Result<(Option<Sizing>, Rules), CliError> {
+    let below = spec.sizing.over(live.sizing).changing(spec.change_rate.or(live.change_rate));
+    let sizing = sizing.over(below).map_err(CliError::Usage)?.map(one::Sizing::whole).transpose()?;
+    Ok((sizing, rules.rules().over(spec.rules).over(live.rules)))
 }
 
 fn seeds(args: &args::Run) -> Result<Range<u64>, CliError> {
@@ -90,7 +137,12 @@ fn all(
 
 /// One run, silent.
 pub fn once(card: &Card, seed: u64, setting: Setting, timeline: bool) -> Run {
-    one::run(seed, &card.scenario, Options { trace: Trace::Off, bug: setting.bug, timeline, sizing: setting.sizing })
+    one::run(
+        seed,
+        &card.scenario,
+        &setting.rules,
+        Options { trace: Trace::Off, bug: setting.bug, timeline, sizing: setting.sizing },
+    )
 }
 
 /// In the order of `cards`; scenarios that were never run are left out.
