@@ -185,6 +185,10 @@ impl Fork {
         [A, B].contains(&node)
     }
 
+    pub fn maintained(&self, node: NodeId) -> bool {
+        self.maintenance.iter().any(|(maintained, _)| *maintained == node)
+    }
+
     /// For scenarios of the library: how the cluster is set and how large it is, not the state that it is in.
     pub fn given(&self) -> Given {
         let large = self.live_bytes.filter(|bytes| *bytes >= SIZED_BYTES_MIN);

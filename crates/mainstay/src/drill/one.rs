@@ -2,6 +2,7 @@
 
 use super::given::Rules;
 use super::report::Setting;
+use super::units;
 use crate::cli::CliError;
 use crate::cli::output::bytes;
 use mainstay_simulator::minimise::{minimise, same_property};
@@ -131,11 +132,11 @@ pub fn load(path: &Path) -> Result<(Scenario, u64), CliError> {
 pub fn note(sizing: Option<mainstay_simulator::Sizing>) -> Option<String> {
     let sizing = sizing?;
     Some(format!(
-        "by size and rate: a volume of {}, {} of it changed while a node is away, link {}/s, disk {}/s; what did not change is not stored",
+        "by size and rate: a volume of {}, {} of it changed while a node is away, link {}, disk {}; what did not change is not stored",
         bytes(sizing.volume_bytes),
         bytes(sizing.changed_bytes),
-        bytes(sizing.link_bytes_per_s),
-        bytes(sizing.disk_bytes_per_s)
+        units::show_rate(sizing.link_bytes_per_s),
+        units::show_rate(sizing.disk_bytes_per_s)
     ))
 }
 

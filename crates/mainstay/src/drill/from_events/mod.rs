@@ -20,6 +20,7 @@ use mainstay_protocol::VolumeId;
 use mainstay_simulator::scenario::{Action, Approvals};
 use mainstay_simulator::{Plan, Scenario, script};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 use story::{Leftover, Story};
@@ -47,7 +48,7 @@ struct Turned {
     lasts_ns: u64,
     acts: Vec<TurnedAct>,
     /// What the cluster decided then; in the simulation it decides again.
-    left_to_the_rules: std::collections::BTreeMap<&'static str, u64>,
+    left_to_the_rules: BTreeMap<&'static str, u64>,
     not_rehearsed: Vec<Leftover>,
     warnings: Vec<String>,
     names: Option<String>,
@@ -109,12 +110,8 @@ fn read(path: &Path) -> std::io::Result<String> {
 /// The making of a cluster is where every simulated one begins: the story is what comes after it.
 fn after_the_making(events: &[AuditEvent]) -> usize {
     let Some(made) = events.iter().rposition(|event| matches!(event.event, Event::VolumeCreated { .. })) else { return 0 };
-    let settled = events[made..].iter().position(|event| matches!(event.event, Event::InSyncGrown { .. }));
-    let boots_only = settled.is_some_and(|settled| {
-        let between = &events[made + 1..made + settled];
-        between.iter().all(|event| matches!(event.event, Event::Serving { .. } | Event::NodeBooted { .. } | Event::Note))
-    });
-    made + 1 + if boots_only { settled.unwrap_or(0) } else { 0 }
+    let of_it = |event: &&AuditEvent| matches!(event.event, Event::Serving { .. } | Event::InSyncGrown { .. });
+    made + 1 + events[made + 1..].iter().take_while(of_it).count()
 }
 
 fn turn(log: Log, args: &args::FromEvents, rules: super::given::Rules) -> Result<Turned, String> {
@@ -228,9 +225,8 @@ fn text(heading: &Heading<'_>, plan: &Plan, story: &Story) -> String {
     if *making > 0 {
         text += &format!("# Events up to {} made the cluster, as every simulated one is made.\n", first.number - 1);
     }
-    let decisions: Vec<String> = story.decisions.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-    if !decisions.is_empty() {
-        text += &format!("# Left to the rules, which decide again: {}.\n", decisions.join(", "));
+    if !story.decisions.is_empty() {
+        text += &format!("# Left to the rules, which decide again: {}.\n", counts(&story.decisions));
     }
     for left in &story.left {
         text += &format!("# Not rehearsed: event {}: {}\n", left.number, left.why.replace('\n', " "));
@@ -239,6 +235,10 @@ fn text(heading: &Heading<'_>, plan: &Plan, story: &Story) -> String {
 }
 
 // ---- for people --------------------------------------------------------------------------------------------------------------
+
+fn counts(decisions: &BTreeMap<&'static str, u64>) -> String {
+    decisions.iter().map(|(kind, count)| format!("{kind} {count}")).collect::<Vec<_>>().join(", ")
+}
 
 /// What a reader must know, without the scenario itself.
 fn summary(turned: &Turned) -> Vec<String> {
@@ -250,9 +250,8 @@ fn summary(turned: &Turned) -> Vec<String> {
         units::show_time(turned.lasts_ns)
     )];
     lines.extend(turned.names.clone());
-    let decisions: Vec<String> = turned.left_to_the_rules.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-    if !decisions.is_empty() {
-        lines.push(format!("as it was then: {}", decisions.join(", ")));
+    if !turned.left_to_the_rules.is_empty() {
+        lines.push(format!("as it was then: {}", counts(&turned.left_to_the_rules)));
     }
     let told = turned.not_rehearsed.iter().take(LEFT_MAX);
     lines.extend(told.map(|left| format!("not rehearsed: event {}: {}", left.number, left.why)));

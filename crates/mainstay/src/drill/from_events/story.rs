@@ -70,7 +70,8 @@ pub fn tell(events: &[&AuditEvent], cast: &Cast, missing_after: Time) -> Story {
     // Wall clocks of several nodes: the order is that of the numbers.
     let placed = |event: &&'_ AuditEvent| {
         let after = u64::try_from(event.at.as_nanos() - first).unwrap_or(0);
-        last = last.max(FIRST_AT.saturating_add(after));
+        // Whole milliseconds read better.
+        last = last.max(FIRST_AT.saturating_add(after - after % MILLISECOND));
         last
     };
     let times: Vec<Time> = events.iter().map(placed).collect();
@@ -189,9 +190,16 @@ impl Telling<'_> {
         let at = self.events[index].0;
         match self.events[index].1.event {
             Event::ReignEnded { .. } => (at.saturating_sub(100 * MILLISECOND), true),
-            // A node in maintenance is waited for no longer than any other.
-            _ => (at.saturating_sub(self.missing_after), self.maintained(index, node)),
+            _ if asked_to_stop(self.events[index].1) => (at.saturating_sub(100 * MILLISECOND), true),
+            _ => (at.saturating_sub(self.silent(index)), self.maintained(index, node)),
         }
+    }
+
+    /// How long somebody had not been heard: the primary says so, of others it is the settings' time.
+    fn silent(&self, index: usize) -> Time {
+        let text = &self.events[index].1.text;
+        let said = text.rsplit_once("silent for ").and_then(|(_, rest)| rest.strip_suffix(" ms")?.parse::<Time>().ok());
+        said.map_or(self.missing_after, |ms| ms.saturating_mul(MILLISECOND))
     }
 
     /// Who left and never booted was cut off, or never came back.
@@ -213,7 +221,7 @@ impl Telling<'_> {
                 _ => None,
             };
             if let Some((node, by)) = lost {
-                self.silence(index, at.saturating_sub(self.missing_after).max(SECOND), node, by);
+                self.silence(index, at.saturating_sub(self.silent(index)).max(SECOND), node, by);
             }
         }
     }
@@ -240,6 +248,7 @@ impl Telling<'_> {
         self.explained.extend(again);
         let (here, there) = (self.cast.node(node), by.map(|by| self.cast.node(by)));
         match (until, there) {
+            (None, _) if asked_to_stop(self.events[index].1) => self.act(from, Action::Stop(here), index),
             (None, _) => self.act(from, Action::Crash(here, Crash::Process), index),
             (Some(until), Some(there)) => {
                 self.act(from, Action::CutBoth(there, here), index);
@@ -278,7 +287,7 @@ impl Telling<'_> {
                     let end = self.events[index..].iter().find(|(_, later)| {
                         matches!(&later.event, Event::MaintenanceEnding { maintenance: ended, .. } if ended == maintenance)
                     });
-                    let lasts = end.map_or(HOUR, |(ended, _)| ended - at + SECOND);
+                    let lasts = end.map_or(HOUR, |(ended, _)| (ended - at).next_multiple_of(SECOND) + SECOND);
                     self.act(at, Action::PlanMaintenance { node: self.cast.node(*node), lasts, confirmed: true }, index);
                 }
                 Event::MaintenanceEnding { node, .. } => self.end_maintenance(index, at, *node),
@@ -329,6 +338,11 @@ impl Telling<'_> {
     }
 }
 
+/// The log has the reason in its line for people only.
+fn asked_to_stop(event: &AuditEvent) -> bool {
+    event.text.ends_with("it was asked to stop")
+}
+
 fn restarted(event: &AuditEvent) -> bool {
     event.text.ends_with("it restarted")
 }
@@ -337,19 +351,19 @@ fn restarted(event: &AuditEvent) -> bool {
 pub fn kind(event: &Event) -> &'static str {
     match event {
         Event::NodeBooted { .. } => "boots",
-        Event::InSyncShrunk { .. } => "copies that left the in-sync set",
-        Event::InSyncGrown { .. } => "copies that came back in sync",
+        Event::InSyncShrunk { .. } => "copies out of sync",
+        Event::InSyncGrown { .. } => "copies back in sync",
         Event::Proposed { .. } => "proposals",
         Event::Voided { .. } => "void proposals",
         Event::Expired { .. } => "expired proposals",
         Event::PromiseLapsed { .. } => "lapsed promises",
         Event::Granted { .. } => "promotions",
-        Event::Serving { .. } => "primaries that came to serve",
+        Event::Serving { .. } => "primaries serving",
         Event::PromotionFailed { .. } => "failed promotions",
-        Event::BreakerOpened => "times that the breaker opened",
-        Event::ReignEnded { .. } => "reigns that ended",
+        Event::BreakerOpened => "breaker opened",
+        Event::ReignEnded { .. } => "reigns ended",
         Event::LossEpochRaised { .. } => "losses told to clients",
-        Event::MaintenanceClosed { .. } => "maintenances that closed",
+        Event::MaintenanceClosed { .. } => "maintenances closed",
         Event::Refused { .. } => "refusals",
         _ => "others",
     }

@@ -180,9 +180,9 @@ fn pages(fork: &Fork, step: &Step, span: Span, timeline: &Timeline, worst: &Numb
         list.push(format!("{} and {} do not hear each other", names.of(one), names.of(two)));
     }
     let overdue = fork.maintenance.iter().filter(|(_, left)| *left < span.ends - span.begins);
-    list.extend(
-        overdue.map(|(node, left)| format!("maintenance of {} is still open at its end, in {}", names.of(*node), show_time(*left))),
-    );
+    list.extend(overdue.map(|(node, left)| {
+        format!("the maintenance of {} that stands now is still open at its end, in {}", names.of(*node), show_time(*left))
+    }));
     let shrinks = timeline.marks(MarkKind::Shrink).any(|mark| (span.begins..span.ends).contains(&mark.at_ns));
     let by_step = step.absent().is_some_and(covered);
     if shrinks && !by_step {

@@ -2,7 +2,7 @@
 
 use super::super::fork::Fork;
 use super::super::one::Sizing;
-use super::super::units::show_time;
+use super::super::units::{show_rate, show_time};
 use super::Answer;
 use super::answer::Moment;
 use super::step::{FOR_DEFAULT, Step};
@@ -31,7 +31,7 @@ pub fn begins_with(fork: &Fork, plan: &Plan) -> Vec<String> {
         list.push("the breaker is open".into());
     }
     let throttle = plan.resync_bytes_per_second;
-    list.push(format!("lease {}, resync at most {}/s, policy manual", show_time(plan.lease_ms * MILLISECOND), bytes(throttle)));
+    list.push(format!("lease {}, resync at most {}, policy manual", show_time(plan.lease_ms * MILLISECOND), show_rate(throttle)));
     list.extend(names.note());
     list
 }
@@ -40,7 +40,7 @@ pub fn measured(fork: &Fork) -> Vec<String> {
     let size = fork.live_bytes.map(|live| format!("{} in the volume", bytes(live)));
     let primary = fork.names.of(fork.primary);
     let rate = fork.change_rate.map(|(rate, ms)| {
-        format!("clients change {}/s, on average since {primary} started {} ago", bytes(rate), show_time(ms * MILLISECOND))
+        format!("clients change {}, on average since {primary} started {} ago", show_rate(rate), show_time(ms * MILLISECOND))
     });
     let missing = fork.missing_bytes.filter(|_| !fork.behind.is_empty());
     let missing = missing.map(|missing| format!("{} still misses {}", fork.names.list(&fork.behind), bytes(missing)));
@@ -51,8 +51,8 @@ pub fn assumed(fork: &Fork, step: &Step, thought: &Thought, plan: &Plan) -> Vec<
     let mut list = Vec::new();
     let Sizing { link_bytes_per_second, disk_bytes_per_second, rtt_ns, .. } = thought.sizing;
     if let Some(sizing) = plan.sizing {
-        let link = format!("link {}/s", bytes(sizing.link_bytes_per_s));
-        let disk = format!("disk {}/s", bytes(sizing.disk_bytes_per_s));
+        let link = format!("link {}", show_rate(sizing.link_bytes_per_s));
+        let disk = format!("disk {}", show_rate(sizing.disk_bytes_per_s));
         let rtt = format!("round trip {}", show_time(sizing.rtt_ns));
         let guessed = [(link_bytes_per_second, link, "--link"), (disk_bytes_per_second, disk, "--disk"), (rtt_ns, rtt, "--rtt")];
         let guessed: Vec<_> = guessed.into_iter().filter(|(given, ..)| given.is_none()).collect();

@@ -17,8 +17,8 @@ const SETTLED: u64 = 3 * SECOND;
 const TAIL: u64 = 60 * SECOND;
 /// A sized run needs something that changes.
 const CHANGED_BYTES_MIN: u64 = 1 << 20;
-/// Clients that measure how long somebody waits.
-const CLIENTS: u32 = 3;
+/// Clients that measure how long somebody waits. With few, all may wait for a write, and nobody asks whether reads go on.
+const CLIENTS: u32 = 8;
 
 /// What is thought where nothing was measured, and what flags and spec say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub fn plan(fork: &Fork, step: &Step, thought: &Thought) -> Result<Plan, CliErro
     let mut plan = Plan::calm(0);
     thought.rules.apply(&mut plan);
     (plan.clients, plan.workers_per_client, plan.register_workers) = (CLIENTS, 0, CLIENTS);
-    plan.think = (200 * MILLISECOND, SECOND);
+    plan.think = think(step.lasts);
     plan.soft_percent = 0;
     plan.approvals = Approvals::None;
     plan.cluster.primary = fork.primary;
@@ -45,11 +45,20 @@ pub fn plan(fork: &Fork, step: &Step, thought: &Thought) -> Result<Plan, CliErro
     make_state(&mut plan, fork, step, begins);
     plan.at(begins, Action::Measure);
     plan.at(begins, Action::Approvals(Approvals::After(thought.approve_after, thought.approve_after + SECOND)));
-    take(&mut plan, step, begins);
+    take(&mut plan, fork, step, begins);
     plan.cluster.breaker_open = fork.breaker_open;
     plan.faults_end = begins + step.lasts + thought.approve_after + TAIL;
     plan.sizing = Some(sizing(fork, step, thought)?);
     Ok(plan)
+}
+
+/// In a long step clients ask less often, so that it is not simulated for minutes.
+fn think(lasts: u64) -> (u64, u64) {
+    match lasts / (60 * SECOND) {
+        0..10 => (200 * MILLISECOND, SECOND),
+        10..60 => (SECOND, 4 * SECOND),
+        _ => (2 * SECOND, 10 * SECOND),
+    }
 }
 
 fn missing_after(plan: &Plan) -> u64 {
@@ -77,11 +86,14 @@ fn make_state(plan: &mut Plan, fork: &Fork, step: &Step, begins: u64) {
     }
 }
 
-fn take(plan: &mut Plan, step: &Step, begins: u64) {
+fn take(plan: &mut Plan, fork: &Fork, step: &Step, begins: u64) {
     let over = begins + step.lasts;
     match step.kind {
         Kind::Maintenance(node) => {
-            plan.at(begins, Action::PlanMaintenance { node, lasts: step.lasts, confirmed: true });
+            // Of a node in maintenance none can begin; it is what the machine does that matters.
+            if !fork.maintained(node) {
+                plan.at(begins, Action::PlanMaintenance { node, lasts: step.lasts, confirmed: true });
+            }
             // An operator types, then the machine goes down.
             plan.at(begins + SECOND, Action::Stop(node));
             plan.at(over, Action::Start(node));
