@@ -43,7 +43,7 @@ pub async fn maintenance(client: &AdminClient, wish: Wish<'_>) -> Result<(), Cli
         Err(error) => Err(error),
     };
     match answer {
-        Ok(Some(answer)) => judge(&answer, wish),
+        Ok(Some(answer)) => judge(&answer, wish, std::io::stdin().is_terminal()),
         Ok(None) => {
             eprintln!("mainstay: not rehearsed: no run was over in {PATIENCE:?}; going on without");
             Ok(())
@@ -75,12 +75,12 @@ fn rehearse(status: &ClusterStatus, wish: Wish<'_>) -> Result<Option<Answer>, Cl
     what_if::usual(&fork, &step, SEEDS, &|| begun.elapsed() > PATIENCE)
 }
 
-fn judge(answer: &Answer, wish: Wish<'_>) -> Result<(), CliError> {
+fn judge(answer: &Answer, wish: Wish<'_>, can_ask: bool) -> Result<(), CliError> {
     eprint!("{}", what_if::brief(answer, Style::of(&std::io::stderr())));
     if answer.good() || wish.yes {
         return Ok(());
     }
-    if !std::io::stdin().is_terminal() {
+    if !can_ask {
         return Err(CliError::Preflight(format!(
             "maintenance of {} was not begun: {}. --yes begins it all the same, `mainstay drill what-if \"maintenance {} {}m\"` shows more",
             wish.node,
@@ -95,5 +95,45 @@ fn judge(answer: &Answer, wish: Wish<'_>) -> Result<(), CliError> {
     match said.trim() {
         "yes" => Ok(()),
         _ => Err(CliError::Preflight(format!("maintenance of {} was not begun", wish.node))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status() -> ClusterStatus {
+        serde_json::from_str(include_str!("fixtures/status.json")).unwrap()
+    }
+
+    fn wish(node: &str) -> Wish<'_> {
+        Wish { node, minutes: 2, allow_primary: true, yes: false }
+    }
+
+    #[test]
+    fn what_is_good_goes_on_and_an_outage_needs_a_yes() {
+        let good = rehearse(&status(), wish("b")).unwrap().unwrap();
+        judge(&good, wish("b"), false).unwrap();
+        let bad = rehearse(&status(), wish("a")).unwrap().unwrap();
+        let error = judge(&bad, wish("a"), false).unwrap_err();
+        assert!(matches!(error, CliError::Preflight(_)));
+        for part in ["maintenance of a was not begun: for ", "nothing could be written", "--yes", "maintenance a 2m"] {
+            assert!(error.to_string().contains(part), "{part}: {error}");
+        }
+        judge(&bad, Wish { yes: true, ..wish("a") }, false).unwrap();
+    }
+
+    #[test]
+    fn what_the_cluster_refuses_is_not_rehearsed() {
+        assert!(refused_anyway(&status(), Wish { allow_primary: false, ..wish("a") }));
+        assert!(refused_anyway(&status(), wish("nobody")));
+        assert!(!refused_anyway(&status(), wish("a")) && !refused_anyway(&status(), wish("b")));
+    }
+
+    #[test]
+    fn a_cluster_that_cannot_be_simulated_stops_nobody() {
+        let mut status = status();
+        status.nodes.remove(2);
+        assert!(rehearse(&status, wish("b")).is_err(), "which `maintenance` turns into a warning");
     }
 }

@@ -43,7 +43,9 @@ pub struct Told {
     /// Whose story it is.
     pub seed: u64,
     pub seeds: u64,
-    /// The worst of all seeds, each by itself.
+    /// Until the story ends and everything is mended.
+    pub promotions: u64,
+    /// The worst of all seeds, each by itself, until everything was mended.
     pub numbers: Numbers,
     pub story: Vec<Moment>,
     /// What a person would have to hear of.
@@ -58,12 +60,14 @@ pub fn tell(fork: &Fork, step: &Step, span: Span, mut runs: Vec<Run>, worst: Num
     };
     let seeds = runs.len() as u64;
     runs.sort_by_key(weight);
+    let promotions = runs.iter().filter_map(|run| run.timeline.as_ref()).map(|timeline| grants(timeline, span)).max().unwrap_or(0);
     let Some(shown) = runs.pop() else {
         return Told {
             good: false,
             reasons: vec!["nothing was run".into()],
             seed: 0,
             seeds,
+            promotions,
             numbers: worst,
             story: vec![],
             pages: vec![],
@@ -77,7 +81,10 @@ pub fn tell(fork: &Fork, step: &Step, span: Span, mut runs: Vec<Run>, worst: Num
         .collect();
     let already = if fork.has_primary { "" } else { " (it has no primary now)" };
     for (what, time) in [("written", worst.outage_ns), ("read", worst.read_outage_ns)] {
-        if time >= OUTAGE_SEEN {
+        // What nobody ended by then was ended by the end of the story.
+        if time >= span.ends.saturating_sub(span.begins + OUTAGE_SEEN) {
+            reasons.push(format!("nothing could be {what} any more, as long as was simulated ({}){already}", show_time(time)));
+        } else if time >= OUTAGE_SEEN {
             reasons.push(format!("for {} nothing could be {what}{already}", show_time(time)));
         }
     }
@@ -85,7 +92,12 @@ pub fn tell(fork: &Fork, step: &Step, span: Span, mut runs: Vec<Run>, worst: Num
     let timeline = shown.timeline.as_ref().unwrap_or(&empty);
     let story = story(fork, step, span, timeline);
     let pages = pages(fork, step, span, timeline, &worst);
-    Told { good: reasons.is_empty(), reasons, seed: shown.outcome.seed, seeds, numbers: worst, story, pages }
+    Told { good: reasons.is_empty(), reasons, seed: shown.outcome.seed, seeds, promotions, numbers: worst, story, pages }
+}
+
+fn grants(timeline: &Timeline, span: Span) -> u64 {
+    let within = |mark: &&Mark| (span.begins..span.ends).contains(&mark.at_ns);
+    timeline.marks(MarkKind::Epoch).filter(within).count() as u64
 }
 
 // ---- the story ---------------------------------------------------------------------------------------------------------------
@@ -96,6 +108,11 @@ fn story(fork: &Fork, step: &Step, span: Span, timeline: &Timeline) -> Vec<Momen
         let (one, other) = (fork.names.of(one), fork.names.of(other));
         found.push((span.begins, format!("{one} and {other} no longer hear each other")));
         found.push((span.begins + step.lasts, format!("{one} and {other} hear each other again")));
+    }
+    if let Kind::Maintenance(node) = step.kind
+        && fork.maintained(node)
+    {
+        found.push((span.begins, format!("{} is in maintenance already", fork.names.of(node))));
     }
     for (index, lane) in timeline.lanes.iter().enumerate() {
         let node = NODES.get(index).copied().filter(|_| lane.kind == LaneKind::Node);
@@ -163,15 +180,15 @@ fn pages(fork: &Fork, step: &Step, span: Span, timeline: &Timeline, worst: &Numb
     if worst.outage_ns >= OUTAGE_SEEN {
         list.push(format!("volume {}: writes are not answered", fork.volume));
     }
+    if fork.breaker_open {
+        list.push(format!("volume {}: the breaker is open, so nothing is promoted before a person resets it", fork.volume));
+    }
     let proposals = timeline.marks(MarkKind::Proposal).filter(|mark| mark.at_ns < span.ends);
     for mark in proposals.take(1) {
         let after = mark.at_ns.saturating_sub(span.begins);
         list.push(format!("a promotion of {} waits for approval, after {}", last_word(fork, &mark.text), show_time(after)));
     }
-    let covered = |node: NodeId| {
-        matches!(step.kind, Kind::Maintenance(maintained) if maintained == node)
-            || fork.maintenance.iter().any(|(maintained, _)| *maintained == node)
-    };
+    let covered = |node: NodeId| matches!(step.kind, Kind::Maintenance(maintained) if maintained == node) || fork.maintained(node);
     if let Some(node) = step.absent().filter(|node| !covered(*node)) {
         list.push(format!("node {} is unreachable", names.of(node)));
     }
@@ -179,7 +196,9 @@ fn pages(fork: &Fork, step: &Step, span: Span, timeline: &Timeline, worst: &Numb
     if let Kind::Cut(one, two) = step.kind {
         list.push(format!("{} and {} do not hear each other", names.of(one), names.of(two)));
     }
-    let overdue = fork.maintenance.iter().filter(|(_, left)| *left < span.ends - span.begins);
+    // What the step itself ends is overdue only when it takes longer than was planned.
+    let until = |node: NodeId| if step.absent() == Some(node) { step.lasts } else { span.ends - span.begins };
+    let overdue = fork.maintenance.iter().filter(|(node, left)| *left < until(*node));
     list.extend(overdue.map(|(node, left)| {
         format!("the maintenance of {} that stands now is still open at its end, in {}", names.of(*node), show_time(*left))
     }));
@@ -205,14 +224,15 @@ pub fn redundancy(fork: &Fork, step: &Step, numbers: &Numbers) -> String {
     }
 }
 
-pub fn role_changes(fork: &Fork, numbers: &Numbers, story: &[Moment]) -> String {
+pub fn roles(fork: &Fork, told: &Told) -> String {
     let primary = fork.names.of(fork.primary);
-    let becomes = story.iter().filter(|moment| moment.text.ends_with("becomes the primary"));
-    match becomes.last() {
-        _ if numbers.role_changes == 0 && fork.has_primary => format!("none: {primary} stays the primary"),
-        _ if numbers.promotions == 0 && fork.has_primary => format!("{primary} ends its reign, nobody is promoted"),
-        _ if numbers.promotions == 0 => "none: nobody is promoted".into(),
-        Some(moment) => format!("{} promoted; +{} {}", numbers.promotions, show_time(moment.at_ns), moment.text),
-        None => format!("{} promoted, {} of role", numbers.promotions, numbers.role_changes),
+    let becomes = told.story.iter().rev().find(|moment| moment.text.ends_with("becomes the primary"));
+    match (told.promotions, becomes) {
+        (0, _) if !fork.has_primary => "none now, and nobody is promoted".into(),
+        (0, _) if told.numbers.role_changes == 0 => format!("{primary} stays the primary"),
+        (0, _) => format!("{primary} ends its reign, and nobody is promoted"),
+        (1, Some(moment)) => format!("{}, {} after the beginning", moment.text, show_time(moment.at_ns)),
+        (several, Some(moment)) => format!("changes {several} times; in the end {}", moment.text),
+        (several, None) => format!("changes {several} times"),
     }
 }

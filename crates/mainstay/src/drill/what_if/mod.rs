@@ -154,7 +154,7 @@ fn answer(fork: &Fork, step: &Step, words: &str, thought: &Thought, world: &Plan
         answered_by: fork.answered_by.clone(),
         state_version: fork.state_version,
         one_copy_only: answer::redundancy(fork, step, &told.numbers),
-        roles: answer::role_changes(fork, &told.numbers, &told.story),
+        roles: answer::roles(fork, &told),
         begins_with: text::begins_with(fork, world),
         measured: text::measured(fork),
         assumed: text::assumed(fork, step, thought, world),
