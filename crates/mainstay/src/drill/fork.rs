@@ -2,9 +2,9 @@
 
 use super::given::{Given, Rules};
 use super::one::Sizing;
-use crate::cli::CliError;
+use crate::cli::{CliError, output};
 use mainstay_cluster::WithoutPrimary;
-use mainstay_node::admin::api::{ClusterStatus, ReplicaStatus, ResyncProgress, VolumeStatus};
+use mainstay_node::admin::api::{ClusterStatus, NodeStatus, ReplicaStatus, ResyncProgress, VolumeStatus};
 use mainstay_node::admin::client::{AdminClient, AdminConfig};
 use mainstay_protocol::NodeId;
 use mainstay_simulator::scenario::{A, B, NODES};
@@ -189,6 +189,17 @@ impl Fork {
         self.maintenance.iter().any(|(maintained, _)| *maintained == node)
     }
 
+    /// What of it a drill of the library is told.
+    pub fn note(&self) -> String {
+        let flags: Vec<String> = self.rules.flags().into_iter().map(|(flag, value)| format!("{flag} {value}")).collect();
+        let size = match self.live_bytes {
+            Some(bytes) if bytes >= SIZED_BYTES_MIN => format!("volume {} of {}", self.volume, output::bytes(bytes)),
+            Some(bytes) => format!("volume {} holds {}, too little to need sizes", self.volume, output::bytes(bytes)),
+            None => format!("how large volume {} is, is not known", self.volume),
+        };
+        format!("as cluster {} is: {}; {size}", self.cluster, flags.join(" "))
+    }
+
     /// For scenarios of the library: how the cluster is set and how large it is, not the state that it is in.
     pub fn given(&self) -> Given {
         let large = self.live_bytes.filter(|bytes| *bytes >= SIZED_BYTES_MIN);
@@ -247,6 +258,13 @@ fn left_out(status: &ClusterStatus, volume: &VolumeStatus) -> Vec<String> {
     let mut list = Vec::new();
     let open = status.proposals.iter().filter(|proposal| proposal.volume == volume.name);
     list.extend(open.map(|proposal| format!("proposal {} ({}), which is {}", proposal.id, proposal.candidate, proposal.state)));
+    // The simulated cluster's first node leads; who does decides what a cut link between two of three nodes does.
+    let leads = |node: &&NodeStatus| node.coordination.as_deref() == Some("leader");
+    let first = status.nodes.first().map(|node| &node.name);
+    if let Some(leader) = status.nodes.iter().find(leads).filter(|leader| Some(&leader.name) != first) {
+        let first = first.map_or("a", String::as_str);
+        list.push(format!("that {} leads the consensus group: in the simulation {first} does", leader.name));
+    }
     for replica in &volume.replicas {
         if let Some(failure) = &replica.failure {
             list.push(format!("the copy on {} has failed: {failure}", replica.node));

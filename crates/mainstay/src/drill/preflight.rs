@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 const SEEDS: u64 = 3;
 /// No further seed begins after this.
 const PATIENCE: Duration = Duration::from_millis(1_500);
-/// A longer window is rehearsed this long: its middle is quiet.
-const WINDOW_MAX: u64 = 4 * 3_600_000_000_000;
+/// A longer window is rehearsed this long, with all that changes in it: its middle is quiet.
+const WINDOW_MAX: u64 = 3_600_000_000_000;
 const MINUTE: u64 = 60_000_000_000;
 
 /// What is to be begun.
@@ -68,11 +68,12 @@ fn rehearse(status: &ClusterStatus, wish: Wish<'_>) -> Result<Option<Answer>, Cl
     let Some(node) = fork.names.find(wish.node) else { return Ok(None) };
     let window = wish.minutes as u64 * MINUTE;
     if window > WINDOW_MAX {
-        eprintln!("mainstay: rehearsing the first {} of it", units::show_time(WINDOW_MAX));
+        let (short, long) = (units::show_time(WINDOW_MAX), units::show_time(window));
+        eprintln!("mainstay: rehearsed as {short} with what changes in {long}: its middle is quiet");
     }
     let step = Step { kind: Kind::Maintenance(node), lasts: window.clamp(1, WINDOW_MAX), guessed: false };
     let begun = Instant::now();
-    what_if::usual(&fork, &step, SEEDS, &|| begun.elapsed() > PATIENCE)
+    what_if::usual(&fork, &step, window, SEEDS, &|| begun.elapsed() > PATIENCE)
 }
 
 fn judge(answer: &Answer, wish: Wish<'_>, can_ask: bool) -> Result<(), CliError> {

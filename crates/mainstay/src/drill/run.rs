@@ -34,6 +34,7 @@ pub fn run(args: &args::Run, config: Option<&Path>, format: Format) -> Result<u8
     let (sizing, rules) = merge(&args.sizing, &args.rules, &spec, &given)?;
     let setting = Setting { sizing, bug: args.plant.bug()?, rules };
     let mut notes = notes(args, &seeds, cards.len());
+    notes.extend(live.iter().map(Fork::note));
     notes.extend(live.iter().filter_map(|live| live.names.note()));
     let work = Work { cards: &cards, seeds, jobs, setting, notes, cluster: spec.name.or(live.map(|live| live.cluster)) };
     rehearse(work, &clock, &out)
@@ -159,4 +160,48 @@ fn drills(cards: &[Card], runs: Vec<(usize, Run)>, (setting, timelines): (Settin
             drill
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_run_before_an_interruption_is_kept() {
+        let cards = library::named("all").unwrap();
+        let first = once(&cards[0], 0, Setting::default(), false);
+        let drills = drills(&cards, vec![(0, first)], (Setting::default(), false));
+        assert_eq!((drills.len(), drills[0].name.as_str()), (1, cards[0].name.as_str()));
+        let report = Report { version: report::VERSION, meta: Clock::start().meta(true), drills };
+        let directory = tempfile::tempdir().unwrap();
+        Out::new(Some(directory.path()), Format::Json).unwrap().write(&report).unwrap();
+        let journal = std::fs::read_to_string(directory.path().join(out::JOURNAL)).unwrap();
+        let journal: serde_json::Value = serde_json::from_str(&journal).unwrap();
+        assert_eq!((&journal["status"], journal["run"].as_array().unwrap().len()), (&"interrupted".into(), 1));
+        assert_eq!(verdict_code(true, true), 130);
+    }
+
+    #[test]
+    fn flags_win_over_the_spec_and_the_spec_over_the_cluster() {
+        let sizing = |volume_bytes, link| one::Sizing { volume_bytes, link_bytes_per_second: link, ..one::Sizing::default() };
+        let rules = |lease_ms, approval_ms| Rules { lease_ms, approval_ms, ..Rules::default() };
+        let live = Given {
+            sizing: sizing(Some(1 << 40), None),
+            rules: rules(Some(9_000), Some(60_000)),
+            change_rate: Some(1_000_000),
+            name: None,
+        };
+        let spec = Given { sizing: sizing(None, Some(50_000_000)), rules: rules(Some(7_000), None), ..Given::default() };
+        let size_flags = args::SizingFlags { link: Some(10_000_000), ..args::SizingFlags::default() };
+        let rule_flags = args::RuleFlags { lease: Some(5_000), ..args::RuleFlags::default() };
+        let (sized, set) = merge(&size_flags, &rule_flags, &spec, &live).unwrap();
+        let sized = sized.unwrap();
+        assert_eq!((sized.volume_bytes, sized.link_bytes_per_s), (1 << 40, 10_000_000));
+        assert_eq!(sized.changed_bytes, 1_800_000_000, "what changes in half an hour at the measured rate");
+        assert_eq!((set.lease_ms, set.approval_ms), (Some(5_000), Some(60_000)));
+        let (_, set) = merge(&args::SizingFlags::default(), &args::RuleFlags::default(), &spec, &live).unwrap();
+        assert_eq!(set.lease_ms, Some(7_000));
+        let nothing = merge(&args::SizingFlags::default(), &args::RuleFlags::default(), &Given::default(), &Given::default());
+        assert_eq!(nothing.unwrap(), (None, Rules::default()));
+    }
 }

@@ -107,12 +107,21 @@ fn thought(args: &args::WhatIf, given: &Given, fork: &Fork) -> Result<Thought, C
     })
 }
 
-/// What a step would do that was not asked for by `drill what-if`: everything as measured, or as is usual.
+/// What a step would do that was not asked for by `drill what-if`: everything as measured, or as is usual. `window`: the time,
+/// perhaps longer than the step, in which something changes.
 ///
 /// # Errors
 /// Sizes that cannot be rehearsed.
-pub fn usual(fork: &Fork, step: &Step, seeds: u64, ended: &(dyn Fn() -> bool + Sync)) -> Result<Option<Answer>, CliError> {
-    let change_rate = fork.change_rate.map_or(0, |(rate, _)| rate);
+pub fn usual(
+    fork: &Fork,
+    step: &Step,
+    window: u64,
+    seeds: u64,
+    ended: &(dyn Fn() -> bool + Sync),
+) -> Result<Option<Answer>, CliError> {
+    let rate = fork.change_rate.map_or(0, |(rate, _)| rate);
+    let longer = u128::from(window.max(step.lasts)) * 1_000 / u128::from(step.lasts.max(1));
+    let change_rate = u64::try_from(u128::from(rate) * longer / 1_000).unwrap_or(u64::MAX);
     let thought = Thought { rules: fork.rules, sizing: Default::default(), change_rate, approve_after: APPROVE_AFTER };
     let world = world::plan(fork, step, &thought)?;
     let mut runs = Vec::new();

@@ -49,7 +49,7 @@ fn ask(status: &ClusterStatus, words: &str) -> Answer {
     let words = step::words(&[words.into()]);
     let step = step::parse(&words, &fork.names).unwrap();
     // One seed: this is about the answer, not about chance.
-    usual(&fork, &step, 1, &|| false).unwrap().unwrap()
+    usual(&fork, &step, step.lasts, 1, &|| false).unwrap().unwrap()
 }
 
 fn has(list: &[String], part: &str) -> bool {
