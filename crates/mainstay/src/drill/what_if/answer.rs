@@ -165,6 +165,8 @@ fn moment(fork: &Fork, node: Option<NodeId>, mark: &Mark) -> Option<String> {
         MarkKind::Denial => format!("a person denies: {}", mark.text),
         MarkKind::MaintenanceBegin => format!("maintenance of {} begins", about()),
         MarkKind::MaintenanceEnd => format!("maintenance of {} ends", about()),
+        // What a node tried and may not is its own affair; what a person asks for is part of the story.
+        MarkKind::Refusal if mark.text.starts_with("promise of ") => return None,
         MarkKind::Refusal => format!("refused: {}", mark.text),
         MarkKind::Violation => mark.text.clone(),
         MarkKind::Message | MarkKind::Note => return None,
