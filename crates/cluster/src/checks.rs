@@ -6,7 +6,7 @@ use crate::evidence::{Basis, Contact, CopyReport, CopyState, Evidence, EvidenceF
 use crate::refusal::{RefusalKind, Rule};
 use crate::state::{ClusterState, MaintenanceState, Node, Policy, ProposalState, ReignState, VolumeState, WithoutPrimary};
 use mainstay_protocol::planted::{Bug, planted};
-use mainstay_protocol::{Epoch, NodeId, ProposalId, VolumeId};
+use mainstay_protocol::{Epoch, LogPoint, NodeId, Position, ProposalId, VolumeId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -59,6 +59,7 @@ const CHECKS: &[(Rule, &str, CheckFunction)] = &[
     (Rule::R6, "the candidate's copy can be trusted", copy_trusted),
     (Rule::R5, "the candidate is in the in-sync set", in_sync),
     (Rule::R5, "the candidate's copy still holds what made it a member", copy_reaches),
+    (Rule::R5, "no member that is heard holds more than a candidate that restarted", longest),
     (Rule::R10, "neither the candidate nor the missing primary is in maintenance", no_maintenance),
     (Rule::R8, "no other promotion of the volume is under way", single),
     (Rule::R8, "this very plan did not fail before", not_failed_before),
@@ -73,14 +74,15 @@ const CHECKS: &[(Rule, &str, CheckFunction)] = &[
     (Rule::R15, "what replicas do meanwhile", meanwhile),
 ];
 
-/// Rules that a planted bug has made the cluster forget.
-fn forgotten(rule: Rule) -> bool {
-    let returning = planted(Bug::PromoteOnReturn);
+/// Rules that a planted bug has made the cluster forget. A node that was never away has not come back.
+pub(crate) fn forgotten(plan: &Plan, rule: Rule) -> bool {
+    let returning = planted(Bug::PromoteOnReturn) && plan.node.incarnation.0 > 1;
     match rule {
         Rule::R3 | Rule::R5 | Rule::R6 | Rule::R11 => returning,
         Rule::R10 => returning || planted(Bug::IgnoreMaintenance),
+        // Refused here and made void there: without both, an approval executes something else than was approved.
+        Rule::R14 => planted(Bug::ApproveUnseen),
         Rule::R13 => returning || planted(Bug::PromoteOverLivePrimary),
-        Rule::R8 => planted(Bug::RetryForever),
         _ => false,
     }
 }
@@ -88,13 +90,13 @@ fn forgotten(rule: Rule) -> bool {
 impl Plan<'_> {
     /// The refusal, if any check refuses. What is known to be wrong goes before what is not known.
     pub fn refusal(&self) -> Option<RefusalKind> {
-        let refusals = CHECKS.iter().filter(|(rule, ..)| !forgotten(*rule)).filter_map(|(_, _, judge)| judge(self).err());
+        let refusals = CHECKS.iter().filter(|(rule, ..)| !forgotten(self, *rule)).filter_map(|(_, _, judge)| judge(self).err());
         let (unknown, wrong): (Vec<_>, Vec<_>) = refusals.partition(RefusalKind::unknown);
         wrong.into_iter().chain(unknown).next()
     }
 
     pub fn checks(&self) -> Vec<Check> {
-        let known = CHECKS.iter().filter(|(rule, ..)| !forgotten(*rule));
+        let known = CHECKS.iter().filter(|(rule, ..)| !forgotten(self, *rule));
         let mut checks: Vec<Check> = known.map(|(rule, claim, judge)| check(*rule, claim, judge(self))).collect();
         checks.sort_by_key(|check| check.rule);
         checks
@@ -196,6 +198,28 @@ fn copy_reaches(plan: &Plan) -> Judgement {
     }
 }
 
+/// A candidate that restarted may have lost what was in memory only, or more, when its disk lied. Where a member that is up holds
+/// more, that one is promoted, and nothing is lost. (One that did not restart holds all that was acknowledged.)
+fn longest(plan: &Plan) -> Judgement {
+    let Some(copy) = plan.copy() else { return Err(plan.missing_copy()) };
+    if plan.volume.in_sync.get(&plan.candidate) == Some(&plan.node.incarnation) {
+        return Ok("it holds in memory all that was acknowledged".into());
+    }
+    let limit_ms = plan.state.settings.contact_lost_ms;
+    let others = plan.volume.in_sync.keys().filter(|node| **node != plan.candidate);
+    let heard = others.filter_map(|node| Some((*node, known_copy(&plan.evidence.observed, *node)?)));
+    let mut usable = heard.filter(|(_, other)| other.age_ms < limit_ms && other.state == CopyState::Complete);
+    match usable.find(|(_, other)| reach(other.last) > reach(copy.last)) {
+        Some((node, other)) => Err(plan.state.longer_copy(plan.candidate, copy.last, node, other.last)),
+        None => Ok(format!("{} is the longest copy that is heard", copy.last)),
+    }
+}
+
+/// How far a copy reaches: of two histories, the one with the later epoch is the cluster's.
+pub(crate) fn reach(last: LogPoint) -> (Epoch, Position) {
+    (last.epoch, last.position)
+}
+
 /// Observers: every node but the old primary. A majority of the cluster must have told when it last heard the old primary,
 /// and the candidate must be among them; not needed when the old primary gave up by itself.
 fn all_known(plan: &Plan) -> Judgement {
@@ -276,6 +300,7 @@ fn single(plan: &Plan) -> Judgement {
 fn breaker(plan: &Plan) -> Judgement {
     let breaker = &plan.volume.breaker;
     match breaker.open {
+        _ if planted(Bug::RetryForever) => Ok("not looked at".into()),
         false => Ok("closed".into()),
         true => Err(RefusalKind::BreakerOpen(breaker.failed.last().map_or(String::new(), |failed| failed.reason.clone()))),
     }
@@ -285,6 +310,7 @@ fn breaker(plan: &Plan) -> Judgement {
 fn not_failed_before(plan: &Plan) -> Judgement {
     let digest = plan.state.plan_digest(plan.id, plan.candidate);
     match plan.volume.breaker.failed.iter().find(|failed| failed.plan == digest) {
+        Some(_) if planted(Bug::RetryForever) => Ok("it did, and is tried again".into()),
         None => Ok(format!("plan {}", digest.short())),
         Some(failed) => Err(RefusalKind::PlanFailedBefore { failed: failed.proposal, reason: failed.reason.clone() }),
     }
@@ -402,6 +428,11 @@ impl ClusterState {
     /// `{a, b}`
     pub(crate) fn names<'a>(&self, nodes: impl Iterator<Item = &'a NodeId>) -> String {
         format!("{{{}}}", nodes.map(|node| self.node_name(*node)).collect::<Vec<_>>().join(", "))
+    }
+
+    pub(crate) fn longer_copy(&self, node: NodeId, last: LogPoint, other: NodeId, reaches: LogPoint) -> RefusalKind {
+        let (node, other) = (self.node_name(node), self.node_name(other));
+        RefusalKind::LongerCopy { node, last: last.to_string(), other, reaches: reaches.to_string() }
     }
 
     /// R1: an epoch is never granted twice, also when the state is older than the data.

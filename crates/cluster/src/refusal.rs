@@ -4,6 +4,7 @@ use crate::command::Actor;
 use crate::digest::Digest;
 use crate::evidence::EvidenceField;
 use crate::state::MaintenanceId;
+use mainstay_protocol::marks::mark_variant;
 use mainstay_protocol::{Epoch, Incarnation, NodeId, ProposalId, Timestamp, VolumeId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -47,6 +48,7 @@ pub struct Refusal {
 impl Refusal {
     /// `what` was asked for, such as "promotion of b for volume files".
     pub fn new(what: &str, kind: RefusalKind) -> Refusal {
+        mark_variant(&kind);
         let rule = kind.rule();
         let by = if rule == Rule::Input { String::new() } else { format!(" by {rule}") };
         let message = format!("{what} refused{by}: {kind}. {}.", kind.clears());
@@ -124,6 +126,8 @@ pub enum RefusalKind {
     NotInSync { node: String, in_sync: String },
     #[error("the copy on {node} ends at {last}, before epoch {served} was served: it is not the copy that was in sync")]
     CopyTooShort { node: String, last: String, served: Epoch },
+    #[error("{node} restarted and its copy ends at {last}; that of {other}, a member too, reaches {reaches}")]
+    LongerCopy { node: String, last: String, other: String, reaches: String },
     // R6: what nobody could tell is not taken for good. These come after every reason that is certain.
     #[error("evidence is missing: {0} is unknown, and unknown is never healthy")]
     MissingEvidence(String),
@@ -198,7 +202,7 @@ impl RefusalKind {
             StaleEpoch { .. } | PromiseTooLow { .. } => Rule::R2,
             NotGranted { .. } | IncarnationNotRisen { .. } | OldBoot { .. } => Rule::R3,
             NotThePrimary { .. } | RemovesItself(_) | SetChanged { .. } => Rule::R4,
-            NotInSync { .. } | CopyTooShort { .. } => Rule::R5,
+            NotInSync { .. } | CopyTooShort { .. } | LongerCopy { .. } => Rule::R5,
             MissingEvidence(_) | NeverBooted(_) | CopyFailed(_) => Rule::R6,
             NotAPerson(_) | GuardedPolicy => Rule::R7,
             ProposalOpen { .. } | PlanFailedBefore { .. } | BreakerOpen(_) | ProposalClosed { .. } => Rule::R8,
@@ -247,6 +251,7 @@ impl RefusalKind {
             CopyTooShort { .. } => {
                 "Promote another member; if its disk was replaced or restored, let it copy everything again first"
             }
+            LongerCopy { .. } => "Promote the member with the longer copy: it holds everything that this one holds, and more",
             MissingEvidence(_) => "Bring back the node that can tell, then propose again",
             NeverBooted(_) => "Start it, then try again",
             CopyFailed(_) => "Look at its disk and log",

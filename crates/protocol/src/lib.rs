@@ -7,6 +7,7 @@
 pub mod file;
 pub mod ids;
 pub mod limits;
+pub mod marks;
 pub mod peer;
 pub mod planted;
 pub mod record;

@@ -21,6 +21,14 @@ pub struct Envelope {
     pub payload: Vec<Bytes>,
 }
 
+/// One run of the replication stream to one secondary, named by the secondary in the Hello that begins it: which boot of it, and the
+/// how many-eth of that boot. What arrives of an older run is told apart by it from what is lost of this one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct StreamId {
+    pub incarnation: Incarnation,
+    pub number: u32,
+}
+
 /// First position of an epoch in a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EpochStart {
@@ -46,10 +54,11 @@ pub enum PeerMessage {
         promised: Epoch,
     },
 
-    /// Secondary to primary: where my copy ends and what history it is of. Starts replication, and restarts it whenever an
-    /// Append does not continue the copy.
+    /// Secondary to primary: where my copy ends and what history it is of. Starts replication, and restarts it under a new number
+    /// whenever an Append does not continue the copy. Repeated under the same number until the stream is seen to have begun.
     Hello {
         epoch: Epoch,
+        stream: StreamId,
         last: LogPoint,
         durable: Position,
         lineage: Vec<EpochStart>,
@@ -58,6 +67,7 @@ pub enum PeerMessage {
     /// Primary to secondary: `count` records after `after`, in the payload. Also the heartbeat (count 0).
     Append {
         epoch: Epoch,
+        stream: StreamId,
         after: LogPoint,
         count: u32,
         commit: Position,
@@ -67,6 +77,7 @@ pub enum PeerMessage {
     /// Secondary to primary: what I hold in memory, and on disk.
     Acknowledge {
         epoch: Epoch,
+        stream: StreamId,
         received: Position,
         durable: Position,
         applied: Position,
@@ -139,6 +150,14 @@ pub enum PeerMessage {
     Fenced {
         promised: Epoch,
     },
+}
+
+impl PeerMessage {
+    /// Small and urgent: travels on a connection of its own, so that a lease never waits behind megabytes of records.
+    pub fn is_control(&self) -> bool {
+        use PeerMessage::*;
+        matches!(self, LeaseRequest { .. } | LeasePromise { .. } | LeaseRefused { .. } | Contact { .. } | Fenced { .. })
+    }
 }
 
 /// Where a resync by change stands; durable on the secondary, so an interruption costs one batch.
@@ -324,6 +343,7 @@ mod tests {
     fn an_envelope_survives() {
         let message = PeerMessage::Append {
             epoch: Epoch(3),
+            stream: StreamId { incarnation: Incarnation(7), number: 2 },
             after: LogPoint::default(),
             count: 1,
             commit: Position(4),

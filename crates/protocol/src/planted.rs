@@ -3,6 +3,8 @@
 //! Without the feature `planted-bugs`, which nothing that is shipped switches on, [`planted`] is a constant and its branches are
 //! gone. With it, bugs are planted per thread: a simulated run uses one.
 
+use std::fmt;
+
 /// What can be planted. Each names the rule or promise that it breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Bug {
@@ -39,13 +41,13 @@ pub enum Bug {
     // ---- rules ----
     /// A node that comes back is promoted without anybody's approval, whatever its copy and the primary are like (against R3, R5, R7, R13).
     PromoteOnReturn,
-    /// A promotion fails when what the candidate lacks is not copied within a fixed time (against R11).
+    /// A new primary that lacks something waits for it, and gives its promotion up after a fixed time (against R11).
     SyncDeadline,
-    /// A promotion that failed is tried again, for ever (against R8).
+    /// A promotion that failed is tried again, the same, for ever (against R8).
     RetryForever,
     /// Maintenance does not hold promotions (against R10).
     IgnoreMaintenance,
-    /// The evidence may change after its approval (against R14).
+    /// The evidence may change between its approval and the grant: nothing makes it void, and nothing compares it again (against R14).
     ApproveUnseen,
     /// Grants an epoch on the candidate's promise alone (against R2).
     GrantWithoutMajority,
@@ -115,27 +117,99 @@ impl Bug {
     ];
 }
 
+/// Several bugs at once: the real outage took three.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Bugs(u64);
+
+// One bit for each.
+const _: () = assert!(Bug::ALL.len() <= u64::BITS as usize);
+
+impl Bugs {
+    pub const NONE: Bugs = Bugs(0);
+
+    pub fn contains(self, bug: Bug) -> bool {
+        self.0 & bug.bit() != 0
+    }
+
+    pub fn is_empty(self) -> bool {
+        self == Bugs::NONE
+    }
+
+    pub fn iter(self) -> impl Iterator<Item = Bug> {
+        Bug::ALL.iter().copied().filter(move |bug| self.contains(*bug))
+    }
+}
+
+impl From<Bug> for Bugs {
+    fn from(bug: Bug) -> Bugs {
+        Bugs(bug.bit())
+    }
+}
+
+impl FromIterator<Bug> for Bugs {
+    fn from_iter<I: IntoIterator<Item = Bug>>(bugs: I) -> Bugs {
+        Bugs(bugs.into_iter().fold(0, |set, bug| set | bug.bit()))
+    }
+}
+
+/// Their names, as a command line takes them.
+impl fmt::Display for Bugs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.iter().map(Bug::name).collect::<Vec<_>>().join(","))
+    }
+}
+
+impl fmt::Debug for Bugs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{{{self}}}")
+    }
+}
+
+impl Bug {
+    fn bit(self) -> u64 {
+        1 << self as u64
+    }
+
+    /// As a command line has it: `promote-on-return`.
+    pub fn name(self) -> String {
+        let mut name = String::new();
+        for letter in format!("{self:?}").chars() {
+            if letter.is_uppercase() && !name.is_empty() {
+                name.push('-');
+            }
+            name.push(letter.to_ascii_lowercase());
+        }
+        name
+    }
+
+    /// By its name, in any case, with or without the dashes.
+    pub fn named(name: &str) -> Option<Bug> {
+        let plain = |text: &str| text.replace('-', "").to_ascii_lowercase();
+        Bug::ALL.iter().copied().find(|bug| plain(&bug.name()) == plain(name))
+    }
+}
+
 /// Whether this build can have bugs planted.
 pub const AVAILABLE: bool = cfg!(feature = "planted-bugs");
 
 #[cfg(feature = "planted-bugs")]
 thread_local! {
-    static PLANTED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    static PLANTED: std::cell::Cell<Bugs> = const { std::cell::Cell::new(Bugs::NONE) };
 }
 
 /// Whether the bug is planted in what this thread runs.
 #[inline]
 pub fn planted(_bug: Bug) -> bool {
     #[cfg(feature = "planted-bugs")]
-    return PLANTED.get() & (1 << _bug as u64) != 0;
+    return PLANTED.get().contains(_bug);
     #[cfg(not(feature = "planted-bugs"))]
     false
 }
 
 /// From now on exactly these are planted in what this thread runs. Does nothing in a build without them ([`AVAILABLE`]).
-pub fn plant(_bugs: &[Bug]) {
+pub fn plant(_bugs: Bugs) {
     #[cfg(feature = "planted-bugs")]
-    PLANTED.set(_bugs.iter().fold(0, |set, bug| set | 1 << *bug as u64));
+    PLANTED.set(_bugs);
 }
 
 #[cfg(test)]
@@ -144,11 +218,23 @@ mod tests {
 
     #[test]
     fn planting_is_exact_and_impossible_in_a_normal_build() {
-        plant(&[Bug::SkipInSyncShrink, Bug::CheckpointPastCommit]);
+        plant([Bug::SkipInSyncShrink, Bug::CheckpointPastCommit].into_iter().collect());
         let found: Vec<Bug> = Bug::ALL.iter().copied().filter(|bug| planted(*bug)).collect();
         assert_eq!(found.len(), if AVAILABLE { 2 } else { 0 });
         assert!(std::thread::spawn(|| Bug::ALL.iter().all(|bug| !planted(*bug))).join().unwrap(), "another thread has none");
-        plant(&[]);
+        plant(Bugs::NONE);
         assert!(Bug::ALL.iter().all(|bug| !planted(*bug)));
+    }
+
+    #[test]
+    fn every_bug_is_found_by_its_name() {
+        for bug in Bug::ALL {
+            assert_eq!(Bug::named(&bug.name()), Some(*bug));
+            assert_eq!(Bug::named(&format!("{bug:?}")), Some(*bug));
+        }
+        assert_eq!(Bug::named("promote-on-return"), Some(Bug::PromoteOnReturn));
+        assert_eq!(Bug::named("promote-on-leaving"), None);
+        let three: Bugs = [Bug::RetryForever, Bug::PromoteOnReturn, Bug::SyncDeadline].into_iter().collect();
+        assert_eq!(three.to_string(), "promote-on-return,sync-deadline,retry-forever");
     }
 }

@@ -61,6 +61,12 @@ impl Contacts {
         self.by_node.get(&node).map(|contact| now.ms_since(contact.heard))
     }
 
+    /// The end of the longest copy that was told of.
+    pub fn highest_position(&self) -> Position {
+        let said = self.by_node.values().filter_map(|contact| contact.said.as_ref());
+        said.map(|said| said.last.position).max().unwrap_or_default()
+    }
+
     pub fn leaving(&self, node: NodeId) -> bool {
         self.by_node.get(&node).and_then(|contact| contact.said.as_ref()).is_some_and(|said| said.leaving)
     }

@@ -23,6 +23,9 @@ pub struct Timing {
     pub heartbeat_ms: u64,
     /// An in-sync secondary that is silent for so long is taken out of the set, so that clients do not wait for it.
     pub shrink_ms: u64,
+    /// A member that is heard, but confirms nothing of what waits for it for so long, is taken out as well: a secondary whose disk
+    /// hangs, or to which only small messages pass, must not stop the clients.
+    pub stall_ms: u64,
     /// A primary that is silent for so long is missing.
     pub missing_ms: u64,
     /// How long one unanswered step (Hello, resync request, repair) waits before it is repeated.
@@ -37,6 +40,7 @@ impl Timing {
             lapse_ms: lease_ms + view.settings.margin_ms,
             heartbeat_ms: (lease_ms / 8).max(5),
             shrink_ms: lease_ms / 2,
+            stall_ms: lease_ms * 5 / 2,
             missing_ms: view.settings.contact_lost_ms.max(lease_ms),
             retry_ms: (lease_ms / 4).max(10),
         }

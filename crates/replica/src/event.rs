@@ -110,20 +110,63 @@ pub enum ServeMode {
 /// Something that a person may want to read. Handled once, by the shell's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
-    Role { epoch: Epoch, role: &'static str },
-    LeaseLost { epoch: Epoch },
-    LeaseHeld { epoch: Epoch },
-    Fenced { by: NodeId, promised: Epoch },
-    RefusedOld { from: NodeId, epoch: Epoch },
-    PeerLost { node: NodeId, silent_ms: u64 },
-    PeerInStep { node: NodeId, position: Position },
-    RolledBack { to: Position, records: u64, quarantine: String },
-    ResyncByChange { since: Position },
-    ResyncDone { position: Position, bytes: u64 },
-    BadPeer { from: NodeId, reason: String },
-    VolumeFailed { reason: String },
-    Damage { position: Position, repaired: bool },
-    ProposeRefused { reason: String },
+    Role {
+        epoch: Epoch,
+        role: &'static str,
+    },
+    LeaseLost {
+        epoch: Epoch,
+    },
+    LeaseHeld {
+        epoch: Epoch,
+    },
+    Fenced {
+        by: NodeId,
+        promised: Epoch,
+    },
+    RefusedOld {
+        from: NodeId,
+        epoch: Epoch,
+    },
+    PeerLost {
+        node: NodeId,
+        silent_ms: u64,
+    },
+    /// It is heard, but confirms nothing of what waits for it.
+    PeerStalled {
+        node: NodeId,
+        stalled_ms: u64,
+    },
+    PeerInStep {
+        node: NodeId,
+        position: Position,
+    },
+    RolledBack {
+        to: Position,
+        records: u64,
+        quarantine: String,
+    },
+    ResyncByChange {
+        since: Position,
+    },
+    ResyncDone {
+        position: Position,
+        bytes: u64,
+    },
+    BadPeer {
+        from: NodeId,
+        reason: String,
+    },
+    VolumeFailed {
+        reason: String,
+    },
+    Damage {
+        position: Position,
+        repaired: bool,
+    },
+    ProposeRefused {
+        reason: String,
+    },
 }
 
 /// A replica's own account, for `status` and metrics.

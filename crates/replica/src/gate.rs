@@ -7,8 +7,10 @@ use crate::secondary::first_in_line;
 use mainstay_cluster::{
     Actor, Command, Contact, CopyReport, CopyState, EvidenceField, Explanation, Known, Observed, Proposal, ProposalState, Verdict,
 };
+use mainstay_protocol::marks::mark;
 use mainstay_protocol::planted::{Bug, planted};
 use mainstay_protocol::{Mono, NodeId, Now, ProposalId};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 #[derive(Debug)]
@@ -38,6 +40,7 @@ impl Gate {
         let version = core.view.version;
         core.store_promise(floor);
         if let Some(promise) = core.promise.release(floor, version) {
+            mark("gate: promise released");
             core.out.push(crate::event::Effect::StorePromise(promise));
         }
     }
@@ -59,12 +62,15 @@ impl Gate {
         let expires_at = proposal.approval.as_ref().map_or(proposal.expires_at, |approval| approval.expires_at);
         let command = match proposal.state {
             ProposalState::Pending if self.primary_heard(core, now) => {
+                mark("gate: void because the primary is heard");
                 void(EvidenceField::PrimaryHeard, "the primary asks for its lease again")
             }
             ProposalState::Pending | ProposalState::Fencing if self.candidate_gone(core, proposal.candidate, now) => {
+                mark("gate: void because the candidate is gone");
                 void(EvidenceField::CandidateCopy, "the candidate is not heard any more")
             }
             ProposalState::Pending | ProposalState::Fencing if now.wall >= expires_at => {
+                mark("gate: expired");
                 Command::Expire { proposal: id, at: now.wall }
             }
             ProposalState::Fencing => return self.give_word(core, id, proposal, now),
@@ -85,11 +91,15 @@ impl Gate {
         let given = proposal.lapsed.get(&core.me.node).is_some_and(|word| word.incarnation == core.me.incarnation);
         let fenced = core.state().is_some_and(|state| state.fenced);
         let over = core.promise.lapsed(now.mono) || fenced;
+        if !given && !over {
+            mark("gate: waits for its own promise to lapse");
+        }
         if given || !over || core.promise.durable() < promised || core.promise.is_storing() {
             return;
         }
         let last = core.volume.as_ref().filter(|volume| volume.complete() && core.failed.is_none()).map(|volume| volume.last());
         let (node, incarnation) = (core.me.node, core.me.incarnation);
+        mark("gate: gives its word");
         core.propose(Purpose::Lapsed, now, Command::Lapsed { proposal: id, node, incarnation, promised, last, at: now.wall });
     }
 
@@ -106,12 +116,16 @@ impl Gate {
 
     /// Proposes when the primary is missing and this node is the one to say so.
     fn watch(&mut self, core: &mut Core, now: Now) {
-        if planted(Bug::PromoteOnReturn) && now.mono.ms_since(self.booted) < 2 * core.timing.missing_ms {
+        if planted(Bug::PromoteOnReturn) && self.just_returned(core, now) {
             return self.propose(core, core.me.node, &observe(core, now), now);
+        }
+        if let Some(again) = failed_before(core).filter(|_| self.primary_missing(core, now) && now.mono >= self.next_attempt) {
+            self.next_attempt = now.mono.after_ms(core.timing.retry_ms);
+            return self.propose(core, again, &observe(core, now), now);
         }
         let member = core.state().is_some_and(|state| state.in_sync.contains_key(&core.me.node));
         let fit = core.failed.is_none() && core.volume.as_ref().is_some_and(|volume| volume.complete());
-        let soon = now.mono < self.next_attempt;
+        let soon = now.mono < self.next_attempt || self.not_heard_yet(core, now);
         if soon
             || !member
             || !fit
@@ -127,9 +141,25 @@ impl Gate {
         self.propose(core, candidate, &observed, now);
     }
 
+    /// After a boot the other members get some time to say where their copies end: one of them may be the better candidate.
+    fn not_heard_yet(&self, core: &Core, now: Now) -> bool {
+        let said = |node: &NodeId| core.contacts.get(*node).is_some_and(|contact| contact.said.is_some());
+        let members = core.state().map(|state| &state.in_sync);
+        let silent = members.is_some_and(|set| set.keys().any(|node| *node != core.me.node && !said(node)));
+        silent && now.mono.ms_since(self.booted) < core.timing.missing_ms
+    }
+
+    /// For the planted bug: this boot is not the first, is young, and is not the primary.
+    fn just_returned(&self, core: &Core, now: Now) -> bool {
+        let away = core.me.incarnation.0 > 1 && now.mono.ms_since(self.booted) < 2 * core.timing.missing_ms;
+        let reigns = core.state().is_some_and(|state| state.reigns(core.me.node, core.me.incarnation));
+        away && !reigns && core.view.open_proposal(core.me.volume).is_none()
+    }
+
     fn propose(&mut self, core: &mut Core, candidate: NodeId, observed: &Observed, now: Now) {
         let explanation = core.view.explain_promote(candidate, core.me.volume, observed);
         if !explanation.promotable() {
+            mark("gate: the rules stand against it");
             return self.explain_once(core, blockers(&explanation));
         }
         let Some(evidence) = core.view.evidence(candidate, core.me.volume, observed) else { return };
@@ -141,6 +171,7 @@ impl Gate {
             proposer: Actor::Node(core.me.node),
             at: now.wall,
         };
+        mark("gate: proposes");
         core.propose(Purpose::Promotion, now, command);
     }
 
@@ -203,7 +234,14 @@ fn contact_with(core: &Core, observer: NodeId, old: NodeId, now: Now) -> Contact
     seen.map_or(Contact::Unknown, |(_, ms_ago)| Contact::Heard { ms_ago: ms_ago.saturating_add(age_ms) })
 }
 
-/// The best candidate among the in-sync members that are alive: one whose memory is whole before one that restarted.
+/// With the bug planted: the candidate of the promotion that failed last.
+fn failed_before(core: &Core) -> Option<NodeId> {
+    let failed = core.state()?.breaker.failed.last().filter(|_| planted(Bug::RetryForever))?;
+    Some(core.view.proposals.get(&failed.proposal)?.candidate)
+}
+
+/// The best candidate among the in-sync members that are alive: one whose memory is whole before one that restarted, and of those
+/// the one whose copy reaches farthest.
 fn choose(core: &Core, observed: &Observed, now: Now) -> Option<NodeId> {
     let state = core.state()?;
     let alive = |node: NodeId| {
@@ -215,9 +253,11 @@ fn choose(core: &Core, observed: &Observed, now: Now) -> Option<NodeId> {
     };
     let candidates = state.in_sync.iter().filter_map(|(node, incarnation)| {
         let copy = alive(*node)?;
-        Some((copy.incarnation != *incarnation, *node))
+        let restarted = copy.incarnation != *incarnation;
+        let reach = if restarted { (copy.last.epoch, copy.last.position) } else { Default::default() };
+        Some((restarted, Reverse(reach), *node))
     });
-    candidates.min().map(|(_, node)| node)
+    candidates.min().map(|(.., node)| node)
 }
 
 /// The rules that stand against the promotion, on one line.

@@ -5,14 +5,13 @@ use crate::event::{Effect, Note, PeerStatus, ServeMode};
 use crate::lease::Lease;
 use crate::secondary::Inherited;
 use crate::source::Source;
-use crate::stream::{Joining, Peer, State, WINDOW_BYTES_MAX};
+use crate::stream::{Joining, Peer, State};
 use crate::waiting::{Answer, Waiting};
 use mainstay_cluster::{Command, ReignState};
-use mainstay_protocol::peer::{EpochStart, ResyncCursor};
+use mainstay_protocol::marks::mark;
+use mainstay_protocol::peer::{EpochStart, ResyncCursor, StreamId};
 use mainstay_protocol::planted::{Bug, planted};
-use mainstay_protocol::{
-    ClientRequest, Epoch, FileResult, Incarnation, LogPoint, Mono, NodeId, Now, PeerMessage, Position, Record,
-};
+use mainstay_protocol::{ClientRequest, Epoch, FileResult, LogPoint, Mono, NodeId, Now, PeerMessage, Position, Record};
 use mainstay_volume::{Outcome, RecordsAfter};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -67,7 +66,10 @@ impl Primary {
         let loss_epoch = if keep { volume.loss_epoch() } else { loss_epoch };
         // A first record that was made before, in this boot, is not made again.
         let first = match volume.last() {
-            last if last.epoch == epoch => last.position,
+            last if last.epoch == epoch => {
+                mark("primary: first record made before");
+                last.position
+            }
             _ => {
                 let started = volume.start_epoch(now.wall, epoch, loss_epoch);
                 core.trust_unless_busy(started)?.header.position
@@ -154,16 +156,19 @@ impl Primary {
 
     fn watch_lease(&mut self, core: &mut Core, now: Now) {
         if self.stage == Stage::Serving && !self.holds_lease(now) {
+            mark("primary: lease lost");
             self.stage = Stage::LeaseLost;
             core.serve(ServeMode::Closed);
             core.note(Note::LeaseLost { epoch: self.epoch });
         }
         if self.stage == Stage::LeaseLost && self.holds_lease(now) {
+            mark("primary: lease held again");
             self.stage = Stage::Serving;
             core.serve(ServeMode::ReadWrite);
             core.note(Note::LeaseHeld { epoch: self.epoch });
         }
         if self.stage == Stage::Starting && self.holds_lease(now) && self.commit_durable >= self.started_at {
+            mark("primary: serving begins");
             self.stage = Stage::Serving;
             core.serve(ServeMode::ReadWrite);
         }
@@ -190,6 +195,7 @@ impl Primary {
         // "Try later" has clients come again under another number, under which a request that was executed before would not be
         // known again: whoever cannot be served here is let go without an answer instead.
         if self.stage == Stage::Stopping {
+            mark("primary: request while stopping");
             core.out.push(Effect::Abandon { ticket });
         } else if self.may_execute(core, now) && self.held.is_empty() {
             self.execute(core, ticket, &request, now);
@@ -202,11 +208,8 @@ impl Primary {
 
     /// Back-pressure: nothing new while an in-sync secondary has a full window or too many answers wait.
     fn may_execute(&self, core: &Core, now: Now) -> bool {
-        let in_sync = core.state().map(|state| &state.in_sync);
-        let full = self
-            .peers
-            .iter()
-            .any(|(node, peer)| in_sync.is_some_and(|set| set.contains_key(node)) && peer.flight_bytes() >= WINDOW_BYTES_MAX);
+        let (in_sync, last) = (core.state().map(|state| &state.in_sync), core.last_position());
+        let full = self.peers.iter().any(|(node, peer)| peer.is_behind(last) && in_sync.is_some_and(|set| set.contains_key(node)));
         self.stage == Stage::Serving && self.holds_lease(now) && !full && self.waiting.len() < WAITING_MAX
     }
 
@@ -239,6 +242,9 @@ impl Primary {
             core.out.push(Effect::Reply { ticket, result });
             return;
         }
+        if at <= reached {
+            mark("primary: committed, but no lease to answer under");
+        }
         if durable && at > self.sync_to {
             self.want_durable(core, at);
         }
@@ -264,22 +270,30 @@ impl Primary {
         &mut self,
         core: &mut Core,
         from: NodeId,
-        incarnation: Incarnation,
+        stream: StreamId,
         (last, durable): (LogPoint, Position),
         lineage: &[EpochStart],
         resync: Option<ResyncCursor>,
     ) {
         let Some(volume) = core.volume.as_ref() else { return };
         let Some(peer) = self.peers.get_mut(&from) else { return };
+        // Said again because the stream is slow to arrive: what is under way must not be sent twice (R11). If it was lost, the next
+        // heartbeat shows the gap, and a new number comes.
+        if stream < peer.stream || (stream == peer.stream && peer.state == State::Streaming) {
+            mark("primary: repeated Hello");
+            return;
+        }
         let common = common_position(volume.lineage(), volume.last().position, lineage, last);
         if let Some(cursor) = resync {
             // It goes on from its cursor if the log is still kept from its base on; the volume there judges whether it can.
             let kept = cursor.base.position.next() >= volume.log_start() && volume.point(cursor.base.position) == Some(cursor.base);
+            mark(if kept { "primary: resync goes on from its base" } else { "primary: resync goes on from a newer base" });
             let base = if kept { cursor.base } else { volume.resync_base() };
-            peer.restart(State::Resyncing, incarnation);
+            peer.restart(State::Resyncing, stream);
             core.send(from, PeerMessage::ResyncByChange { epoch: self.epoch, base, lineage: volume.lineage().to_vec() });
         } else if common < last.position || !same_history(volume.point(common), last, common) {
-            peer.restart(State::RollingBack, incarnation);
+            mark("primary: told to roll back");
+            peer.restart(State::RollingBack, stream);
             let to = volume.point(common).unwrap_or(LogPoint {
                 epoch: epoch_at(volume.lineage(), common),
                 position: common,
@@ -287,29 +301,25 @@ impl Primary {
             });
             core.send(from, PeerMessage::RollBack { epoch: self.epoch, answers: last, to });
         } else if common.next() < volume.log_start() {
-            peer.restart(State::Resyncing, incarnation);
+            mark("primary: past the retained log");
+            peer.restart(State::Resyncing, stream);
             let offer =
                 PeerMessage::ResyncByChange { epoch: self.epoch, base: volume.resync_base(), lineage: volume.lineage().to_vec() };
             core.send(from, offer);
         } else {
-            peer.start(last, durable, incarnation);
+            peer.start(last, durable, stream);
         }
     }
 
-    pub fn on_acknowledge(
-        &mut self,
-        from: NodeId,
-        incarnation: Incarnation,
-        received: Position,
-        durable: Position,
-        applied: Position,
-    ) {
-        let Some(peer) = self.peers.get_mut(&from).filter(|peer| peer.state == State::Streaming) else { return };
-        if peer.incarnation == Some(incarnation) {
-            peer.acknowledged(received, durable, applied);
-        } else if peer.incarnation < Some(incarnation) {
-            // It restarted and its Hello was lost: what this boot holds is not known. Without Appends it says Hello again.
-            peer.restart(State::Unknown, incarnation);
+    pub fn on_acknowledge(&mut self, from: NodeId, stream: StreamId, held: (Position, Position, Position), now: Now) {
+        // Of another run it tells nothing about this one; after a restart what the node holds is not known until its Hello.
+        if let Some(peer) = self.peers.get_mut(&from)
+            && peer.state == State::Streaming
+            && peer.stream == stream
+        {
+            peer.acknowledged(held, now.mono);
+        } else {
+            mark("primary: acknowledgement of another run");
         }
     }
 
@@ -327,30 +337,33 @@ impl Primary {
         if peer.state != State::Streaming {
             return false;
         }
-        if peer.sent.position >= volume.last().position || !peer.room() {
+        let room_bytes = peer.room_bytes().min(APPEND_BYTES_MAX as u64) as usize;
+        if peer.sent.position >= volume.last().position || room_bytes == 0 {
             if peer.poke {
                 self.append(core, node, &[], now);
             }
             return false;
         }
-        match volume.records_after(peer.sent.position, APPEND_BYTES_MAX) {
+        match volume.records_after(peer.sent.position, room_bytes) {
             RecordsAfter::Ready(records) => {
                 let more = !records.is_empty();
                 self.append(core, node, &records, now);
                 more
             }
             RecordsAfter::Later(ticket) => {
+                mark("primary: records read from disk");
                 peer.loading = Some(ticket);
                 self.loading.insert(ticket, node);
                 false
             }
             RecordsAfter::Gone => {
+                mark("primary: log given up under a secondary");
                 let offer = PeerMessage::ResyncByChange {
                     epoch: self.epoch,
                     base: volume.resync_base(),
                     lineage: volume.lineage().to_vec(),
                 };
-                peer.restart(State::Resyncing, peer.incarnation.unwrap_or_default());
+                peer.restart(State::Resyncing, peer.stream);
                 core.send(node, offer);
                 false
             }
@@ -361,6 +374,7 @@ impl Primary {
         let Some(peer) = self.peers.get_mut(&node) else { return };
         let message = PeerMessage::Append {
             epoch: self.epoch,
+            stream: peer.stream,
             after: peer.sent,
             count: records.len() as u32,
             commit: self.commit,
@@ -438,35 +452,52 @@ impl Primary {
     fn tend_in_sync_set(&mut self, core: &mut Core, now: Now) {
         let view = Arc::clone(&core.view);
         let Some(state) = view.volumes.get(&core.me.volume).filter(|state| state.epoch == self.epoch) else { return };
+        let (last, sync_to) = (core.last_position(), self.sync_to);
         for node in state.replicas.iter().copied() {
             // This node itself is no peer.
-            let Some(peer) = self.peers.get(&node) else { continue };
+            let Some(peer) = self.peers.get_mut(&node) else { continue };
+            let stalled_ms = peer.stalled_ms((last, sync_to), now.mono);
             // A node that was never heard gets the same patience, counted from the reign's beginning.
             let silent_ms = core.contacts.silent_ms(node, now.mono).unwrap_or(now.mono.ms_since(peer.since));
             let leaving = core.contacts.leaving(node);
             let member = state.in_sync.get(&node).copied();
-            if silent_ms < core.timing.shrink_ms && !leaving {
-                if member.is_none() || member != peer.incarnation {
-                    self.grow(core, node, state.in_sync_version, now);
-                }
-            } else if member.is_some() || peer.growth_asked.is_some() {
-                let reason = if leaving { "it was asked to stop".into() } else { format!("silent for {silent_ms} ms") };
-                self.shrink(core, node, state.in_sync_version, (silent_ms, reason), now);
+            let counted = member.is_some() || peer.counts();
+            let lost = if leaving {
+                mark("primary: member says goodbye");
+                Some((Note::PeerLost { node, silent_ms }, "it was asked to stop".into()))
+            } else if silent_ms >= core.timing.shrink_ms {
+                Some((Note::PeerLost { node, silent_ms }, format!("silent for {silent_ms} ms")))
+            } else if counted && stalled_ms >= core.timing.stall_ms {
+                mark("primary: member stalls");
+                let reason = format!("it is heard, but confirmed nothing for {stalled_ms} ms");
+                Some((Note::PeerStalled { node, stalled_ms }, reason))
             } else {
-                self.stop_counting(core, node);
+                None
+            };
+            match lost {
+                None if member.is_none() || member != peer.incarnation => self.grow(core, node, state.in_sync_version, now),
+                None => {}
+                Some((note, reason)) if member.is_some() || peer.growth_asked.is_some() => {
+                    self.shrink(core, node, state.in_sync_version, (note, reason), now)
+                }
+                Some((note, _)) => self.stop_counting(core, node, note, now),
             }
         }
     }
 
-    /// It fell silent on its way into the set, and was not proposed yet: commits need not wait for it.
-    fn stop_counting(&mut self, core: &Core, node: NodeId) {
+    /// It was lost on its way into the set, and was not proposed yet: commits need not wait for it.
+    fn stop_counting(&mut self, core: &Core, node: NodeId, note: Note, now: Now) {
         if let Some(peer) = self.peers.get_mut(&node).filter(|peer| peer.joining != Joining::No) {
+            mark("primary: lost on its way into the set");
             peer.joining = Joining::No;
+            if matches!(note, Note::PeerStalled { .. }) {
+                peer.stalled(self.sync_to, core.timing.stall_ms, now.mono);
+            }
             self.measure_lease(core);
         }
     }
 
-    fn shrink(&mut self, core: &mut Core, remove: NodeId, expected: u64, (silent_ms, reason): (u64, String), now: Now) {
+    fn shrink(&mut self, core: &mut Core, remove: NodeId, expected: u64, (note, reason): (Note, String), now: Now) {
         let command = Command::ShrinkInSync {
             volume: core.me.volume,
             epoch: self.epoch,
@@ -478,7 +509,12 @@ impl Primary {
             at: now.wall,
         };
         if core.propose(Purpose::Shrink(remove), now, command) {
-            core.note(Note::PeerLost { node: remove, silent_ms });
+            mark("primary: shrink proposed");
+            let stalled = matches!(note, Note::PeerStalled { .. });
+            core.note(note);
+            if let Some(peer) = self.peers.get_mut(&remove).filter(|_| stalled) {
+                peer.stalled(self.sync_to, core.timing.stall_ms, now.mono);
+            }
         }
     }
 
@@ -488,10 +524,12 @@ impl Primary {
         let (Some(peer), Some(volume)) = (self.peers.get_mut(&node), core.volume.as_ref()) else { return };
         let Some(incarnation) = peer.incarnation.filter(|_| peer.state == State::Streaming) else { return };
         match peer.joining {
-            Joining::No if peer.flight_bytes() < APPEND_BYTES_MAX as u64 && peer.sent == volume.last() => {
+            Joining::No
+                if peer.flight_bytes() < APPEND_BYTES_MAX as u64 && peer.sent == volume.last() && peer.may_join(now.mono) =>
+            {
                 let from = volume.last().position;
-                peer.joining = Joining::Counted { from };
-                peer.poke = true;
+                mark("primary: secondary counted");
+                peer.join(from, now.mono);
                 self.want_durable(core, from);
                 self.measure_lease(core);
             }
@@ -508,6 +546,7 @@ impl Primary {
                     at: now.wall,
                 };
                 if core.propose(Purpose::Grow(node), now, command) {
+                    mark("primary: growth proposed");
                     peer.growth_asked = Some(expected);
                 }
             }
@@ -577,6 +616,7 @@ impl Primary {
         if self.stepped_down || !(settled || now.mono >= stop_by) {
             return;
         }
+        mark(if settled { "primary: stops settled" } else { "primary: stops out of patience" });
         self.stepped_down = true;
         core.serve(ServeMode::Closed);
         let command = Command::StepDown {

@@ -3,6 +3,7 @@
 use crate::core::Core;
 use crate::event::Note;
 use bytes::Bytes;
+use mainstay_protocol::marks::mark;
 use mainstay_protocol::{Epoch, Extent, FileId, Mono, NodeId, Now, PeerMessage, Position};
 use std::collections::BTreeMap;
 
@@ -75,6 +76,7 @@ impl Repairs {
     }
 
     fn finish(&mut self, core: &mut Core, ticket: u64, position: Position, data: Option<Bytes>) {
+        mark(if data.is_some() { "repair: healed" } else { "repair: nobody can help" });
         core.note(Note::Damage { position, repaired: data.is_some() });
         if let Some(volume) = core.volume.as_mut() {
             volume.repair(ticket, data);

@@ -9,6 +9,7 @@ use crate::repair::Repairs;
 use crate::secondary::{Append, Secondary, no_primary_can_serve};
 use bytes::Bytes;
 use mainstay_cluster::{ClusterState, Command, Observed};
+use mainstay_protocol::marks::mark;
 use mainstay_protocol::peer::Envelope;
 use mainstay_protocol::planted::{Bug, planted};
 use mainstay_protocol::{Epoch, FileError, Mono, NodeId, Now, PeerMessage};
@@ -18,6 +19,9 @@ use std::sync::Arc;
 
 /// Nobody needs a timer sooner than this, however many are due.
 const TICK_MS_MIN: u64 = 1;
+
+/// How long the planted bug [`Bug::SyncDeadline`] waits.
+const PLANTED_DEADLINE_LEASES: u64 = 2;
 
 enum Role {
     /// Holds no data: promises and observes.
@@ -131,6 +135,11 @@ impl Replica {
         self.core.volume.as_ref()
     }
 
+    /// Whether it has stopped trusting its copy.
+    pub fn failed(&self) -> bool {
+        self.core.failed.is_some()
+    }
+
     /// What this node can say about a promotion now; `explain` is made of it.
     pub fn observed(&self, now: Now) -> Observed {
         observe(&self.core, now)
@@ -142,6 +151,7 @@ impl Replica {
         let Envelope { volume, from, incarnation, message, payload } = envelope;
         let known = volume == self.core.me.volume && from != self.core.me.node && self.core.view.nodes.contains_key(&from);
         if !known || !self.core.contacts.heard(from, incarnation, now.mono) {
+            mark("replica: message of an earlier boot");
             return;
         }
         match message {
@@ -176,34 +186,41 @@ impl Replica {
     ) {
         match message {
             PeerMessage::LeasePromise { epoch, sent } => primary.on_promise(core, from, epoch, sent, now),
-            PeerMessage::Hello { epoch, last, durable, lineage, resync } if epoch == primary.epoch => {
-                primary.on_hello(core, from, incarnation, (last, durable), &lineage, resync)
+            PeerMessage::Hello { epoch, stream, last, durable, lineage, resync }
+                if epoch == primary.epoch && stream.incarnation == incarnation =>
+            {
+                primary.on_hello(core, from, stream, (last, durable), &lineage, resync)
             }
-            PeerMessage::Acknowledge { epoch, received, durable, applied } if epoch == primary.epoch => {
-                primary.on_acknowledge(from, incarnation, received, durable, applied)
+            PeerMessage::Acknowledge { epoch, stream, received, durable, applied } if epoch == primary.epoch => {
+                primary.on_acknowledge(from, stream, (received, durable, applied), now)
             }
             PeerMessage::ChangesRequest { epoch, cursor, bytes_max } if epoch == primary.epoch => {
                 primary.source.request(core, from, cursor, bytes_max)
             }
             PeerMessage::ListRequest { epoch, query } if epoch == primary.epoch => primary.source.list(core, from, epoch, query),
             PeerMessage::Append { epoch, .. } if epoch < primary.epoch => {
+                mark("primary: fences an older epoch");
                 core.counters.requests_fenced += 1;
                 core.note(Note::RefusedOld { from, epoch });
                 core.send(from, PeerMessage::Fenced { promised: primary.epoch });
             }
-            PeerMessage::Fenced { promised } if promised > primary.epoch => core.note(Note::Fenced { by: from, promised }),
+            PeerMessage::Fenced { promised } if promised > primary.epoch => {
+                mark("primary: is told that it is fenced");
+                core.note(Note::Fenced { by: from, promised })
+            }
             _ => {}
         }
     }
 
     fn at_secondary(secondary: &mut Secondary, core: &mut Core, from: NodeId, message: PeerMessage, payload: Vec<Bytes>, now: Now) {
         match message {
-            PeerMessage::Append { epoch, after, count, commit, commit_durable, sync_to } => {
-                secondary.on_append(core, from, Append { epoch, after, count, commit, commit_durable, sync_to }, payload, now)
+            PeerMessage::Append { epoch, stream, after, count, commit, commit_durable, sync_to } => {
+                let append = Append { epoch, stream, after, count, commit, commit_durable, sync_to };
+                secondary.on_append(core, from, append, payload, now)
             }
             PeerMessage::RollBack { epoch, answers, to } => secondary.on_roll_back(core, from, epoch, (answers, to)),
             PeerMessage::ResyncByChange { epoch, base, lineage } => secondary.on_resync_offer(core, from, epoch, base, lineage),
-            PeerMessage::Changes { epoch, batch } => secondary.on_changes(core, from, epoch, batch, one(payload)),
+            PeerMessage::Changes { epoch, batch } => secondary.on_changes(core, from, epoch, (batch, one(payload)), now),
             PeerMessage::List { query, items, done, .. } => secondary.on_list(core, from, query, items, done),
             _ => {}
         }
@@ -217,6 +234,7 @@ impl Replica {
         let view_epoch = core.view_epoch();
         let refused = epoch < view_epoch || (epoch == view_epoch && reigning != Some(from));
         let promise = if refused {
+            mark("replica: lease of another reign refused");
             Err(core.promise.floor().max(view_epoch))
         } else {
             core.promise.lease(epoch, now.mono, core.timing.lapse_ms)
@@ -229,7 +247,10 @@ impl Replica {
                 }
                 core.send(from, PeerMessage::LeasePromise { epoch, sent });
             }
-            Err(promised) => core.send(from, PeerMessage::LeaseRefused { epoch, sent, promised }),
+            Err(promised) => {
+                mark("replica: lease refused");
+                core.send(from, PeerMessage::LeaseRefused { epoch, sent, promised })
+            }
         }
     }
 
@@ -266,24 +287,49 @@ impl Replica {
 
     fn take_up(&mut self, epoch: Epoch, now: Now) {
         let fit = self.core.volume.as_ref().is_some_and(|volume| volume.complete() && volume.last().epoch <= epoch);
-        let fit = fit && !(planted(Bug::SyncDeadline) && epoch > Epoch(1));
+        if planted(Bug::SyncDeadline) && !self.synchronised_in_time(epoch, now) {
+            return;
+        }
         let loss_epoch = self.core.state().map_or(0, |state| state.loss_epoch);
         let primary = if fit { Primary::take_up(&mut self.core, epoch, loss_epoch, now) } else { None };
         match primary {
             Some(mut primary) => {
+                mark("replica: takes up a grant");
                 // The service address stays bound over this, and clients' connections with it.
                 if let Role::Secondary(secondary) = &mut self.role {
                     primary.inherit(secondary.hand_over());
                 }
                 self.role = Role::Primary(Box::new(primary));
             }
-            None if fit && self.core.failed.is_none() => {}
+            None if fit && self.core.failed.is_none() => mark("replica: grant waits for the volume"),
             None => self.refuse_grant(epoch, now),
         }
     }
 
+    /// The planted bug: a new primary that lacks something waits for it, and gives up after a fixed time. Nobody sends what it lacks,
+    /// because it is the primary itself. A copy that lacks nothing, of a small volume perhaps, never notices.
+    fn synchronised_in_time(&mut self, epoch: Epoch, now: Now) -> bool {
+        let Some(volume) = self.core.volume.as_ref() else { return true };
+        let (last, known) = (volume.last().position, self.core.contacts.highest_position());
+        if volume.complete() && last >= known {
+            return true;
+        }
+        let waited_ms = self.gate.lease_asked.map_or(0, |granted| now.mono.ms_since(granted));
+        if waited_ms >= PLANTED_DEADLINE_LEASES * self.core.timing.lease_ms {
+            let reason = format!("synchronisation timed out after {waited_ms} ms: the copy ends at {last}, others reach {known}");
+            self.give_back(epoch, reason, now);
+        }
+        false
+    }
+
     fn refuse_grant(&mut self, epoch: Epoch, now: Now) {
-        let (me, reason) = (self.core.me, self.core.failed.clone().unwrap_or_else(|| "the copy is not complete".into()));
+        mark("replica: refuses a grant");
+        let reason = self.core.failed.clone().unwrap_or_else(|| "the copy is not complete".into());
+        self.give_back(epoch, reason, now);
+    }
+
+    fn give_back(&mut self, epoch: Epoch, reason: String, now: Now) {
+        let me = self.core.me;
         let command =
             Command::GrantFailed { volume: me.volume, epoch, node: me.node, incarnation: me.incarnation, reason, at: now.wall };
         self.core.propose(Purpose::GrantFailed, now, command);
@@ -296,6 +342,7 @@ impl Replica {
         self.done_with = self.done_with.max(old);
         primary.abdicate(&mut self.core);
         self.core.note(Note::Role { epoch: old, role: "secondary" });
+        mark(if old == epoch { "replica: gives up its own reign" } else { "replica: abdicates" });
         if old == epoch && granted {
             self.step_down(epoch, now);
         }
@@ -312,6 +359,7 @@ impl Replica {
         let granted = self.core.state().is_some_and(|state| state.reigns(self.core.me.node, self.core.me.incarnation));
         // A grant that was given up must be seen to be given up; an unknown outcome is asked again.
         if purpose == Some(Purpose::StepDown) && matches!(result, ProposeResult::Unknown) && granted {
+            mark("replica: steps down again");
             self.step_down(self.core.view_epoch(), now);
         }
     }
@@ -362,6 +410,7 @@ impl Replica {
     /// A primary whose volume failed hands the epoch back, so that a person can approve a healthy one.
     fn give_up_when_failed(&mut self, now: Now) {
         if self.core.failed.is_some() && matches!(self.role, Role::Primary(_)) {
+            mark("replica: primary whose volume failed");
             let granted = self.core.state().is_some_and(|state| state.reigns(self.core.me.node, self.core.me.incarnation));
             self.abdicate(self.core.view_epoch(), granted, now);
         }

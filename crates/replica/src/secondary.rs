@@ -2,11 +2,13 @@
 
 use crate::core::Core;
 use crate::event::{Effect, Note, ServeMode};
-use crate::primary::HELD_MAX;
+use crate::primary::{APPEND_BYTES_MAX, HELD_MAX};
 use crate::source::BATCH_BYTES_MAX;
+use crate::stream::WINDOW_BYTES_MAX;
 use bytes::Bytes;
 use mainstay_cluster::WithoutPrimary;
-use mainstay_protocol::peer::{ChangeBatch, EpochStart, ListItem, ListQuery, ResyncCursor};
+use mainstay_protocol::marks::mark;
+use mainstay_protocol::peer::{ChangeBatch, EpochStart, ListItem, ListQuery, ResyncCursor, StreamId};
 use mainstay_protocol::planted::{Bug, planted};
 use mainstay_protocol::{
     ClientRequest, Epoch, FileError, FileRequest, FileResult, LogPoint, Mono, NodeId, Now, PeerMessage, Position, Record,
@@ -16,14 +18,26 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Lists that one resync may have outstanding; more are asked for later, in the next walk.
 const LISTS_MAX: usize = 1 << 16;
+/// File data in the first batch of a resync, and in each over the slowest wire, bytes.
+const BATCH_BYTES_START: u32 = 256 << 10;
+const BATCH_BYTES_MIN: u32 = 64 << 10;
+/// The longest wait before an unanswered question of a resync is repeated, milliseconds.
+const PATIENCE_MS_MAX: u64 = 60_000;
+/// Bytes of records that wait here for the volume: what a primary's window and its last Append may hold.
+const PENDING_BYTES_MAX: usize = WINDOW_BYTES_MAX as usize + 2 * APPEND_BYTES_MAX;
 
 #[derive(Debug, Default)]
 pub struct Secondary {
     /// Newest epoch whose records were accepted; older ones are refused even before the view knows (R2).
     pub epoch: Epoch,
-    /// The primary must be told where this copy ends.
+    /// How many runs of the stream this boot has asked for (see [`StreamId`]).
+    streams: u32,
+    /// No Append of the present run was seen: the primary must be told where this copy ends.
     needs_hello: bool,
     hello_at: Option<Mono>,
+    /// Received in order, but the volume has no room yet: sent once, kept here, and neither acknowledged nor asked for again (R11).
+    pending: VecDeque<Record>,
+    pending_bytes: usize,
     /// Newest epoch whose primary asked for its lease here.
     heard_epoch: Epoch,
     appended_at: Option<Mono>,
@@ -50,14 +64,32 @@ struct Resync {
     from: NodeId,
     lists: VecDeque<ListQuery>,
     asked_at: Option<Mono>,
+    /// Bytes of the next batch.
+    batch_bytes: u32,
+    /// How long an answer may take before the question is repeated.
+    patience_ms: u64,
     bytes: u64,
     inodes_total: u64,
     since: Position,
 }
 
+impl Resync {
+    /// Batches are as large as the wire carries within one repetition of other questions, so that an interruption costs little.
+    fn measure(&mut self, now: Now, quick_ms: u64) {
+        let Some(asked_at) = self.asked_at else { return };
+        let elapsed_ms = now.mono.ms_since(asked_at);
+        self.patience_ms = (4 * elapsed_ms).min(PATIENCE_MS_MAX);
+        self.batch_bytes = match elapsed_ms {
+            elapsed_ms if elapsed_ms > 4 * quick_ms => (self.batch_bytes / 2).max(BATCH_BYTES_MIN),
+            elapsed_ms if elapsed_ms < quick_ms => (self.batch_bytes * 2).min(BATCH_BYTES_MAX),
+            _ => self.batch_bytes,
+        };
+    }
+}
+
 impl Secondary {
     pub fn new(epoch: Epoch) -> Secondary {
-        Secondary { epoch, needs_hello: true, ..Secondary::default() }
+        Secondary { epoch, streams: 1, needs_hello: true, ..Secondary::default() }
     }
 
     /// Where the records come from, by this node's view.
@@ -66,9 +98,21 @@ impl Secondary {
     }
 
     pub fn reign_changed(&mut self) {
-        self.needs_hello = true;
+        self.restart_stream();
         self.hello_at = None;
         self.resync = None;
+    }
+
+    /// What is under way to this copy is no use to it: the primary is to begin anew behind its end.
+    fn restart_stream(&mut self) {
+        self.streams += 1;
+        self.needs_hello = true;
+        self.pending.clear();
+        self.pending_bytes = 0;
+    }
+
+    fn stream(&self, core: &Core) -> StreamId {
+        StreamId { incarnation: core.me.incarnation, number: self.streams }
     }
 
     /// The primary of `epoch` asks for its lease, so it is up: a Hello that came before it knew of its own reign was lost.
@@ -85,6 +129,7 @@ impl Secondary {
     pub fn admits(&mut self, core: &mut Core, from: NodeId, epoch: Epoch) -> bool {
         let floor = core.promise.floor().max(self.epoch).max(core.view_epoch());
         if epoch < floor && !planted(Bug::IgnoreEpochOnReceive) {
+            mark("secondary: fences an older epoch");
             core.counters.requests_fenced += 1;
             core.note(Note::RefusedOld { from, epoch });
             core.send(from, PeerMessage::Fenced { promised: floor });
@@ -102,11 +147,16 @@ impl Secondary {
         if volume.resync_cursor().is_some() {
             return;
         }
-        let last = volume.last();
+        let end = self.pending.back().map_or(volume.last(), Record::point);
         let known =
-            append.after.position < last.position && volume.point(append.after.position).is_none_or(|ours| ours == append.after);
-        if append.after != last && !known {
-            self.needs_hello = true;
+            append.after.position < end.position && volume.point(append.after.position).is_none_or(|ours| ours == append.after);
+        if append.after != end && !known {
+            // In the present run something before it was lost. Of an older run it was to be expected: the new one is on its way.
+            let lost = append.stream == self.stream(core);
+            mark(if lost { "secondary: gap in the present run" } else { "secondary: gap in an older run" });
+            if lost {
+                self.restart_stream();
+            }
             return;
         }
         match decode_records(payload, append.count) {
@@ -123,32 +173,61 @@ impl Secondary {
         // Stable records are acknowledged once, when they are durable; others, and heartbeats, at once.
         let at_once = records.is_empty() || records.iter().any(|record| !record.header.stable());
         for record in records {
-            let Some(volume) = core.volume.as_mut() else { return };
+            let Some(volume) = core.volume.as_ref() else { return };
             core.counters.bytes_received += record.total_len() as u64;
-            if record.header.position <= volume.last().position {
-                if volume.point(record.header.position).is_some_and(|ours| ours != record.point()) {
-                    self.needs_hello = true;
-                    return;
-                }
-                continue;
+            let end = self.pending.back().map_or(volume.last(), Record::point);
+            if record.header.position > end.position {
+                self.pending_bytes += record.total_len();
+                self.pending.push_back(record);
+            } else if volume.point(record.header.position).is_some_and(|ours| ours != record.point()) {
+                return self.restart_stream();
             }
-            let (position, stable) = (record.header.position, record.header.stable());
-            match volume.append(record) {
-                Ok(()) if stable => volume.want_sync(position),
-                Ok(()) => {}
-                // Offered again: the primary's next heartbeat finds this copy shorter than it thought, and Hello follows.
-                Err(AppendError::Busy | AppendError::NoSpace | AppendError::Resync | AppendError::Record(_)) => {
-                    self.needs_hello = true;
-                    return;
-                }
-                Err(error @ AppendError::OtherVolume { .. }) => {
-                    return core.note(Note::BadPeer { from, reason: error.to_string() });
-                }
-                Err(AppendError::Failed(reason)) => return core.fail(reason),
-            }
+        }
+        if !self.take_pending(core, from) {
+            return;
         }
         self.caught(core, append, now);
         if at_once {
+            self.acknowledge = Some(from);
+        }
+    }
+
+    /// Hands the volume what it has room for. False when the stream has to begin anew, or cannot go on at all.
+    fn take_pending(&mut self, core: &mut Core, from: NodeId) -> bool {
+        while let Some(record) = self.pending.front() {
+            let Some(volume) = core.volume.as_mut() else { return false };
+            let (position, stable, bytes) = (record.header.position, record.header.stable(), record.total_len());
+            match volume.append(record.clone()) {
+                Ok(()) if stable => volume.want_sync(position),
+                Ok(()) => {}
+                Err(AppendError::Busy | AppendError::NoSpace) if self.pending_bytes <= PENDING_BYTES_MAX => {
+                    mark("secondary: records wait for room");
+                    return true;
+                }
+                Err(AppendError::Busy | AppendError::NoSpace | AppendError::Resync | AppendError::Record(_)) => {
+                    self.restart_stream();
+                    return false;
+                }
+                Err(error @ AppendError::OtherVolume { .. }) => {
+                    self.restart_stream();
+                    core.note(Note::BadPeer { from, reason: error.to_string() });
+                    return false;
+                }
+                Err(AppendError::Failed(reason)) => {
+                    core.fail(reason);
+                    return false;
+                }
+            }
+            self.pending_bytes -= bytes;
+            self.pending.pop_front();
+        }
+        true
+    }
+
+    /// The volume may have room again for what waits.
+    fn retry_pending(&mut self, core: &mut Core) {
+        let (Some(from), Some(waiting)) = (Self::primary(core), self.pending.len().checked_sub(1)) else { return };
+        if self.take_pending(core, from) && self.pending.len() <= waiting {
             self.acknowledge = Some(from);
         }
     }
@@ -165,8 +244,10 @@ impl Secondary {
         self.commit = self.commit.max(append.commit.min(last));
         self.commit_durable = self.commit_durable.max(append.commit_durable.min(last));
         self.appended_at = Some(now.mono);
-        // The primary must have heard from this boot: it may be streaming to the one before.
-        self.needs_hello = self.hello_at.is_none();
+        // The primary must have heard the last Hello: it may be streaming to the boot before, or not know of a gap.
+        if append.stream == self.stream(core) {
+            self.needs_hello = false;
+        }
     }
 
     /// More became durable: the primary's commit may hang on it.
@@ -183,7 +264,7 @@ impl Secondary {
         let durable = if planted(Bug::AckBeforeSync) { received } else { volume.durable() };
         // A copy with holes from a resync acknowledges nothing as applied, but holds and syncs what it is sent.
         let applied = if volume.complete() { received } else { Position(0) };
-        core.send(to, PeerMessage::Acknowledge { epoch: self.epoch, received, durable, applied });
+        core.send(to, PeerMessage::Acknowledge { epoch: self.epoch, stream: self.stream(core), received, durable, applied });
     }
 
     fn say_hello(&mut self, core: &mut Core, now: Now) {
@@ -194,11 +275,14 @@ impl Secondary {
         if soon || resyncing || !(self.needs_hello || silent) {
             return;
         }
+        if !self.needs_hello {
+            mark("secondary: Hello after silence");
+        }
         self.hello_at = Some(now.mono);
         let epoch = self.epoch.max(core.view_epoch());
         let (last, durable) = (volume.last(), volume.durable());
         let (lineage, resync) = (volume.lineage().to_vec(), volume.resync_cursor());
-        core.send(to, PeerMessage::Hello { epoch, last, durable, lineage, resync });
+        core.send(to, PeerMessage::Hello { epoch, stream: self.stream(core), last, durable, lineage, resync });
     }
 
     // ---- going back --------------------------------------------------------------------------------------------------------
@@ -214,6 +298,7 @@ impl Secondary {
         let last = volume.last();
         // It answers a Hello. A late one must not take back what was taken, acknowledged and committed since.
         if answers != last && !planted(Bug::LateRollBack) {
+            mark("secondary: late roll-back refused");
             return;
         }
         if to.position >= last.position {
@@ -227,10 +312,11 @@ impl Secondary {
             return core.fail(format!("asked to go back to {to}, which this copy does not have: rebuild this replica"));
         };
         let rolled = volume.roll_back(target, &format!("{node}-{}", last.epoch));
-        self.needs_hello = true;
+        self.restart_stream();
         // Without room for the quarantine file the tail stays: asked for again in a while.
         if let Some(rolled) = core.trust_unless_busy(rolled) {
             let (records, quarantine) = (rolled.records, rolled.file.unwrap_or_default());
+            mark("secondary: rolled back");
             core.note(Note::RolledBack { to: target.position, records, quarantine });
             self.hello_at = None;
         }
@@ -247,6 +333,7 @@ impl Secondary {
         // Also when one is under way already: the volume judges whether its cursor still fits this base and history.
         let begun = volume.begin_resync(base, lineage);
         let Some(cursor) = core.trust_unless_busy(begun) else { return };
+        mark(if fresh { "secondary: resync begins" } else { "secondary: resync goes on" });
         if fresh {
             core.note(Note::ResyncByChange { since: cursor.since });
         }
@@ -255,31 +342,53 @@ impl Secondary {
 
     fn resume_resync(&mut self, from: NodeId, cursor: ResyncCursor) {
         self.needs_hello = false;
-        self.resync = Some(Resync { from, lists: VecDeque::new(), asked_at: None, bytes: 0, inodes_total: 0, since: cursor.since });
+        self.pending.clear();
+        self.pending_bytes = 0;
+        self.resync = Some(Resync {
+            from,
+            lists: VecDeque::new(),
+            asked_at: None,
+            batch_bytes: BATCH_BYTES_START,
+            patience_ms: 0,
+            bytes: 0,
+            inodes_total: 0,
+            since: cursor.since,
+        });
     }
 
     /// One question is under way at a time; an unanswered one is asked again. There is no deadline (R11).
     fn drive_resync(&mut self, core: &mut Core, now: Now) {
         let Some(resync) = self.resync.as_mut() else { return };
-        if resync.asked_at.is_some_and(|at| now.mono.ms_since(at) < 4 * core.timing.retry_ms) {
+        if core.contacts.silent_ms(resync.from, now.mono).is_none_or(|ms| ms >= core.timing.shrink_ms) {
+            // What was asked is lost, and nothing is on its way.
+            resync.patience_ms = 0;
+        }
+        let patience_ms = resync.patience_ms.max(4 * core.timing.retry_ms);
+        if resync.asked_at.is_some_and(|at| now.mono.ms_since(at) < patience_ms) {
             return;
         }
         let Some(cursor) = core.volume.as_ref().and_then(|volume| volume.resync_cursor()) else { return };
+        if resync.asked_at.is_some() {
+            mark("secondary: resync asks again");
+            // It may be lost, or still on its way over a slow wire: then each question more has the same sent again (R11).
+            resync.patience_ms = (2 * patience_ms).min(PATIENCE_MS_MAX);
+        }
         resync.asked_at = Some(now.mono);
         let (epoch, to) = (self.epoch.max(core.view_epoch()), resync.from);
         let message = match resync.lists.front() {
             Some(query) => PeerMessage::ListRequest { epoch, query: *query },
-            None => PeerMessage::ChangesRequest { epoch, cursor, bytes_max: BATCH_BYTES_MAX },
+            None => PeerMessage::ChangesRequest { epoch, cursor, bytes_max: resync.batch_bytes },
         };
         core.send(to, message);
     }
 
-    pub fn on_changes(&mut self, core: &mut Core, from: NodeId, epoch: Epoch, batch: ChangeBatch, payload: Bytes) {
+    pub fn on_changes(&mut self, core: &mut Core, from: NodeId, epoch: Epoch, (batch, payload): (ChangeBatch, Bytes), now: Now) {
         if !self.admits(core, from, epoch) {
             return;
         }
         let (Some(resync), Some(volume)) = (self.resync.as_mut(), core.volume.as_mut()) else { return };
         let Some(cursor) = volume.resync_cursor().filter(|_| resync.from == from && resync.lists.is_empty()) else { return };
+        resync.measure(now, core.timing.retry_ms);
         resync.bytes += payload.len() as u64;
         resync.inodes_total = batch.inodes_total;
         core.counters.bytes_received += payload.len() as u64;
@@ -314,8 +423,9 @@ impl Secondary {
         resync.lists.extend(lists.into_iter().take(room));
         if volume.resync_cursor().is_none() && resync.lists.is_empty() {
             let (position, bytes) = (volume.last().position, resync.bytes);
+            mark("secondary: resync done");
             self.resync = None;
-            self.needs_hello = true;
+            self.restart_stream();
             self.hello_at = None;
             core.note(Note::ResyncDone { position, bytes });
         }
@@ -344,6 +454,9 @@ impl Secondary {
                 && first_in_line(core, now)
         });
         let complete = core.volume.as_ref().is_some_and(|volume| volume.complete() && volume.resync_cursor().is_none());
+        if allowed && !complete && no_primary_can_serve(core, now) {
+            mark("secondary: half a copy serves no reads");
+        }
         let mode = if allowed && complete && no_primary_can_serve(core, now) { ServeMode::ReadOnly } else { ServeMode::Closed };
         core.serve(mode);
         if mode == ServeMode::Closed {
@@ -354,9 +467,11 @@ impl Secondary {
     pub fn on_client(&mut self, core: &mut Core, ticket: u64, request: ClientRequest, now: Now) {
         let reads = !request.request.changes() && !matches!(request.request, FileRequest::Commit { .. });
         let (ServeMode::ReadOnly, Some(volume)) = (core.serve, core.volume.as_mut()) else {
+            mark("secondary: request while closed");
             core.out.push(Effect::Reply { ticket, result: Err(FileError::TryLater.into()) });
             return;
         };
+        mark(if reads { "secondary: read without a primary" } else { "secondary: write without a primary waits" });
         if !reads {
             return self.hold(core, ticket, request);
         }
@@ -394,6 +509,9 @@ impl Secondary {
     }
 
     pub fn hand_over(&mut self) -> Inherited {
+        if !self.held.is_empty() {
+            mark("secondary: what waits is handed over");
+        }
         Inherited { reading: std::mem::take(&mut self.reading), held: std::mem::take(&mut self.held) }
     }
 
@@ -403,6 +521,7 @@ impl Secondary {
         if core.failed.is_some() {
             return;
         }
+        self.retry_pending(core);
         self.send_acknowledgement(core);
         self.say_hello(core, now);
         self.drive_resync(core, now);
@@ -418,6 +537,7 @@ impl Secondary {
 #[derive(Clone, Copy, Debug)]
 pub struct Append {
     pub epoch: Epoch,
+    pub stream: StreamId,
     pub after: LogPoint,
     pub count: u32,
     pub commit: Position,

@@ -5,7 +5,7 @@
 //! cargo run --release -p mainstay-simulator --example seeds -- --scenario random_mix --seed 17 --trace
 //! ```
 
-use mainstay_simulator::{Bug, Options, Outcome, Scenario, Stats, Trace, run, scenarios, script};
+use mainstay_simulator::{Bug, Bugs, Options, Outcome, Scenario, Stats, Trace, run, scenarios, script};
 use std::ops::Range;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const USAGE: &str =
-    "usage: seeds [--scenario NAME|FILE|all] [--seeds FROM..TO | --seed N] [--trace | --trace-all] [--bug NAME] [--jobs N]
-                [--keep-going]";
+    "usage: seeds [--scenario NAME|FILE|all] [--seeds FROM..TO | --seed N] [--trace | --trace-all] [--bug NAME,NAME]
+                [--jobs N] [--keep-going: run the other seeds] [--to-the-end: go on after a violation]";
 
 struct Arguments {
     scenarios: Vec<Scenario>,
@@ -40,7 +40,8 @@ fn arguments() -> Result<Arguments, String> {
             }
             "--trace" => parsed.options.trace = Trace::Brief,
             "--trace-all" => parsed.options.trace = Trace::Full,
-            "--bug" => parsed.options.bug = Some(bug_named(&value()?)?),
+            "--bug" => parsed.options.bugs = bugs_named(&value()?)?,
+            "--to-the-end" => parsed.options.keep_going = true,
             "--jobs" => parsed.jobs = number(&value()?)? as usize,
             "--keep-going" => parsed.keep_going = true,
             _ => return Err(format!("{word}?\n{USAGE}")),
@@ -60,10 +61,9 @@ fn scenarios_named(name: &str) -> Result<Vec<Scenario>, String> {
     scenarios::named(name).map(|scenario| vec![scenario]).ok_or_else(|| format!("no scenario {name}; there are {}", known()))
 }
 
-fn bug_named(name: &str) -> Result<Bug, String> {
-    let bugs = Bug::ALL;
-    let known = || bugs.iter().map(|bug| format!("{bug:?}")).collect::<Vec<_>>().join(", ");
-    bugs.iter().find(|bug| format!("{bug:?}") == name).copied().ok_or_else(|| format!("no bug {name}; there are {}", known()))
+fn bugs_named(names: &str) -> Result<Bugs, String> {
+    let known = || Bug::ALL.iter().map(|bug| bug.name()).collect::<Vec<_>>().join(", ");
+    names.split(',').map(|name| Bug::named(name).ok_or_else(|| format!("no bug {name}; there are {}", known()))).collect()
 }
 
 fn number(text: &str) -> Result<u64, String> {

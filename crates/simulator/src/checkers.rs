@@ -1,28 +1,47 @@
-//! Judges of the properties in SCENARIOS.md, one file each. They see what happens between nodes, clients and operators, and the
-//! cluster's decisions; they know nothing of how the code under test comes to what it does.
+//! Judges of the properties in SCENARIOS.md, one file each. They see what happens between nodes, clients and operators, what is on
+//! the disks, and the cluster's decisions; they know nothing of how the code under test comes to what it does.
 //!
-//! P2 is judged by the workers' models ([`crate::files`]) and by [`registers`]; P7 by [`crate::World::heal`].
+//! P2 is judged by the workers' models ([`crate::files`]), by [`registers`], and by [`p2_kept_records`] before a client can notice; P7
+//! by [`crate::World::heal`].
 
+pub mod p1_leases;
 pub mod p1_one_writer;
+pub mod p1_promises;
+pub mod p2_in_sync;
+pub mod p2_kept_records;
 pub mod p3_verified_copies;
 pub mod p4_approvals;
+pub mod p4_live_primary;
+pub mod p5_breaker;
+pub mod p6_no_deadline;
 pub mod p6_resync;
-pub mod r2_promises;
 pub mod registers;
 
 use crate::queue::Time;
 use crate::world::{Node, VOLUME, Violation};
-use mainstay_cluster::{ClusterState, Digest, VolumeState};
+use mainstay_cluster::{ClusterState, Command, Digest, Rule, VolumeState};
 use mainstay_protocol::peer::Envelope;
 use mainstay_protocol::{FileResult, Incarnation, NodeId, ProposalId};
 use mainstay_replica::ServeMode;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The nodes of a world, as judges see them.
+pub type Nodes = BTreeMap<NodeId, Node>;
+
+/// A rule that was broken, and a sentence about it.
+pub type Finding = (Rule, String);
+
 #[derive(Default)]
 pub struct Checkers {
     pub p1: p1_one_writer::OneWriter,
+    pub leases: p1_leases::Leases,
+    pub promises: p1_promises::Promises,
+    pub in_sync: p2_in_sync::InSync,
+    pub kept: p2_kept_records::KeptRecords,
     pub p3: p3_verified_copies::VerifiedCopies,
     pub p4: p4_approvals::Approvals,
+    pub live: p4_live_primary::LivePrimary,
+    pub p5: p5_breaker::Breaker,
     pub p6: p6_resync::Resync,
     pub registers: [registers::History; 3],
     /// When the loss epoch rose.
@@ -31,6 +50,8 @@ pub struct Checkers {
     pub disk_was_full: bool,
     /// Disks that were told to fail: a copy there may be given up.
     pub faulty_disks: BTreeSet<NodeId>,
+    /// Disks whose bits rotted: what was kept there may be gone.
+    pub rotten_disks: BTreeSet<NodeId>,
 }
 
 /// A grant: who, in which boot, may write in the epoch that the volume is in now.
@@ -39,6 +60,8 @@ pub struct Grant<'a> {
     pub after: &'a VolumeState,
     pub node: NodeId,
     pub incarnation: Incarnation,
+    /// For people.
+    pub name: String,
 }
 
 /// The grant that this decision made, if it made one.
@@ -46,53 +69,70 @@ fn grant<'a>(before: &'a ClusterState, after: &'a ClusterState) -> Option<Grant<
     let (old, new) = (before.volumes.get(&VOLUME), after.volumes.get(&VOLUME)?);
     let raised = old.map_or(0, |old| old.epoch.0) != new.epoch.0;
     let reign = new.reign.filter(|_| raised)?;
-    Some(Grant { before: old, after: new, node: reign.node, incarnation: reign.incarnation })
+    Some(Grant { before: old, after: new, node: reign.node, incarnation: reign.incarnation, name: after.node_name(reign.node) })
+}
+
+fn of(property: &'static str) -> impl Fn(Finding) -> Violation {
+    move |(rule, text)| Violation::new(property, Some(rule), text)
 }
 
 impl Checkers {
-    pub fn decided(
+    /// Everything that a decision tells.
+    pub fn decided(&mut self, now: Time, before: &ClusterState, after: &ClusterState, nodes: &Nodes) -> Vec<Violation> {
+        let mut found: Vec<Violation> = Vec::new();
+        found.extend(self.live.decided(before, after).map(of("P4")));
+        found.extend(self.in_sync.decided(before, after, nodes).map(of("P2")));
+        if let Some(grant) = grant(before, after) {
+            self.granted(now, &grant, (before, after), nodes, &mut found);
+        }
+        self.p5.decided(before, after);
+        found
+    }
+
+    fn granted(
         &mut self,
         now: Time,
-        before: &ClusterState,
-        after: &ClusterState,
-        nodes: &BTreeMap<NodeId, Node>,
-        violations: &mut Vec<Violation>,
+        grant: &Grant,
+        (before, after): (&ClusterState, &ClusterState),
+        nodes: &Nodes,
+        found: &mut Vec<Violation>,
     ) {
-        let Some(grant) = grant(before, after) else { return };
         if grant.before.is_some_and(|volume| volume.loss_epoch != grant.after.loss_epoch) {
             self.losses.push(now);
         }
-        let mut judge = |property, verdict: Result<(), String>| {
-            if let Err(text) = verdict {
-                violations.push(Violation { property, at: now, text });
-            }
-        };
-        judge("P1", self.p1.granted(&grant));
+        found.extend(self.p1.granted(grant).map(of("P1")));
         if grant.before.is_some() {
-            judge("P3", self.p3.granted(&grant, nodes));
-            judge("P4", self.p4.granted(&grant, before, after));
+            found.extend(self.promises.granted(grant, after, nodes).map(of("P1")));
+            found.extend(self.p3.granted(grant, nodes).into_iter().map(of("P3")));
+            found.extend(self.p4.granted(grant, before, after).into_iter().map(of("P4")));
+            found.extend(self.p5.granted(grant).into_iter().map(of("P5")));
         }
     }
 
-    pub fn sent(&mut self, now: Time, envelope: &Envelope, decided: &ClusterState, violations: &mut Vec<Violation>) {
-        if let Err(text) = self.p1.sent(envelope) {
-            violations.push(Violation { property: "P1", at: now, text });
-        }
+    /// A node, or a person through it, asks for a decision.
+    pub fn asked(&mut self, now: Time, from: NodeId, command: &Command, decided: &ClusterState, nodes: &Nodes) -> Vec<Violation> {
+        self.live.asked(now, command, decided);
+        let word = self.leases.asked(now, command, decided).map(of("P1"));
+        let given_up = p6_no_deadline::asked(from, command, nodes).map(of("P6"));
+        word.into_iter().chain(given_up).collect()
+    }
+
+    pub fn sent(&mut self, now: Time, to: NodeId, envelope: &Envelope, decided: &ClusterState, nodes: &Nodes) -> Option<Violation> {
+        self.leases.sent(now, envelope);
+        self.kept.sent(envelope);
         self.p3.sent(envelope, decided);
+        let found = self.p1.sent(envelope).map(of("P1"));
+        found.or_else(|| self.in_sync.sent(to, envelope, decided, nodes).map(of("P2")))
     }
 
     pub fn replied(
         &mut self,
-        now: Time,
         from: (NodeId, Incarnation),
         mode: ServeMode,
         result: &FileResult,
         decided: &ClusterState,
-        violations: &mut Vec<Violation>,
-    ) {
-        if let Err(text) = self.p1.replied(from, mode, result, decided) {
-            violations.push(Violation { property: "P1", at: now, text });
-        }
+    ) -> Option<Violation> {
+        self.p1.replied(from, mode, result, decided).map(of("P1"))
     }
 
     pub fn approved(&mut self, proposal: ProposalId, evidence: Digest) {

@@ -190,6 +190,11 @@ impl Tally {
         self.moved_before = bytes_moved;
     }
 
+    /// Since when writes have been asked for and none was answered, if that is so now.
+    pub fn writes_unanswered_since(&self) -> Option<Time> {
+        self.writes.since.filter(|_| !self.ended)
+    }
+
     /// The story is over; what comes is the final examination.
     pub fn end(&mut self, now: Time, bytes_moved: u64) {
         if std::mem::replace(&mut self.ended, true) {

@@ -1,14 +1,16 @@
 //! One run: a scenario, a seed, a verdict.
 
 use crate::numbers::Numbers;
-use crate::queue::SECOND;
 use crate::rng::Rng;
 use crate::scenario::{Plan, Scenario};
 use crate::sizing::Sizing;
 use crate::timeline::Timeline;
 use crate::trace::Trace;
+use crate::units;
 use crate::world::{Stats, Violation, World};
-use mainstay_protocol::planted::Bug;
+use mainstay_protocol::marks::take_marks;
+use mainstay_protocol::planted::Bugs;
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -16,8 +18,11 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
     pub trace: Trace,
-    /// A bug to plant in every replica, to prove that it is found.
-    pub bug: Option<Bug>,
+    /// Bugs to plant in every replica, to prove that they are found.
+    pub bugs: Bugs,
+    /// Goes on after a violation, until the faults end: what comes of it is worth seeing in a rehearsal. Each pair of property and
+    /// rule is reported once, with how often it happened. Healing is left out then.
+    pub keep_going: bool,
     /// Records what can be drawn. Changes nothing else.
     pub timeline: bool,
     /// Rehearses at this size, which [`Sizing::check`] has accepted, instead of the plan's own; figures are in real bytes.
@@ -28,6 +33,8 @@ pub struct Options {
 #[derive(Clone, Debug)]
 pub struct Outcome {
     pub scenario: Arc<str>,
+    /// What was planted.
+    pub bugs: Bugs,
     pub seed: u64,
     /// Equal for two runs of one seed.
     pub trace_hash: u64,
@@ -35,6 +42,8 @@ pub struct Outcome {
     pub numbers: Numbers,
     /// With [`Options::timeline`].
     pub timeline: Option<Timeline>,
+    /// Coverage marks that were reached; none in a build without them.
+    pub marks: Vec<Cow<'static, str>>,
     /// Empty: every property held.
     pub violations: Vec<Violation>,
 }
@@ -51,13 +60,12 @@ impl Outcome {
             [] => text += "every property held",
             found => {
                 for violation in found {
-                    let (seconds, rest) = (violation.at / SECOND, violation.at % SECOND / 1_000_000);
-                    text += &format!("{} violated at {seconds}.{rest:03} s: {}\n", violation.property, violation.text);
+                    text += &format!("{} violated at {}: {}\n", violation.name(), units::instant(violation.at), violation.text);
                 }
-                text += &format!(
-                    "replay: cargo run --release -p mainstay-simulator --example seeds -- --scenario \"{}\" --seed {} --trace",
-                    self.scenario, self.seed
-                );
+                // By its name alone: `S20 sync-interrupted` are two words.
+                let name = self.scenario.split(' ').next_back().unwrap_or_default();
+                let bugs = if self.bugs.is_empty() { String::new() } else { format!(" --plant {}", self.bugs) };
+                text += &format!("replay: mainstay drill replay {} --scenario {name}{bugs}", self.seed);
             }
         }
         text
@@ -81,18 +89,22 @@ pub fn run_plan(seed: u64, name: &str, plan: Plan, options: Options) -> Outcome 
         Some(sizing) => sizing.fit(plan),
         None => plan,
     };
-    let mut world = World::new(seed, |_| plan, options.trace, options.bug);
+    take_marks();
+    let mut world = World::new(seed, |_| plan, options.trace, options.bugs);
+    world.keep_going = options.keep_going;
     if options.timeline {
         world.record_timeline();
     }
     drive(&mut world);
     Outcome {
         scenario: name.into(),
+        bugs: options.bugs,
         seed,
         trace_hash: world.hash.value(),
         stats: world.stats,
         numbers: world.take_numbers(),
         timeline: world.take_timeline(),
+        marks: take_marks(),
         violations: std::mem::take(&mut world.violations),
     }
 }
@@ -103,13 +115,14 @@ pub fn drive(world: &mut World) {
     let panicked = catch_unwind(AssertUnwindSafe(|| {
         let faults_end = world.plan.faults_end;
         world.run_until(faults_end);
+        world.end_of_faults();
         if world.violations.is_empty() {
             world.heal();
         }
     }));
     if let Err(panic) = panicked {
         let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
-        world.violate("panic", text.unwrap_or_default());
+        world.violate("panic", None, text.unwrap_or_default());
     }
     world.stats.simulated = world.now();
 }

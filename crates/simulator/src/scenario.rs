@@ -78,6 +78,8 @@ pub enum Action {
     /// A person, or a tool on a person's behalf, asks for this node to become the primary.
     Promote(NodeId),
     ResetBreaker,
+    /// A command that was given before arrives once more: of a node, or somebody's word on a proposal.
+    Echo,
     /// A backup is made of what the witness has promised.
     Remember(NodeId),
     /// Its disk holds that backup again.

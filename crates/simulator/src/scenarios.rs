@@ -17,7 +17,8 @@ pub fn all() -> &'static [Scenario] {
             Ok(script) => Scenario::from(script),
             Err(error) => unreachable!("a scenario of the library is wrong: {error}"),
         };
-        library::FILES.iter().map(parsed).chain(hunts::all()).chain([random_mix::random_mix()]).collect()
+        let written = library::FILES.iter().chain(library::HUNTS).map(parsed);
+        written.chain(hunts::all()).chain([random_mix::random_mix()]).collect()
     })
 }
 

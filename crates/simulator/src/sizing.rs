@@ -23,6 +23,8 @@ pub const STORED_BYTES: u64 = 64 << 20;
 pub const VOLUME_BYTES_MAX: u64 = 1 << 60;
 /// Longest time that one part of a rehearsal may take: writing the change, or moving it.
 pub const LONGEST: Time = 30 * 24 * 3_600 * SECOND;
+/// Most that a story gets longer so that the resync is part of it.
+const WATCHED_MAX: Time = 1_800 * SECOND;
 /// One write of what changes. Small, so that on a slow simulated disk other clients do not wait behind it.
 const CHUNK_BYTES: u64 = 8 << 10;
 /// Pieces of data from this length on are part of what changes.
@@ -149,6 +151,8 @@ impl Sizing {
         plan.think = (plan.think.0.max(200 * MILLISECOND), plan.think.1.max(SECOND));
         plan.script.retain(|(_, action)| !matches!(action, Action::Think(..)));
         let moving = self.moves_within(plan.resync_bytes_per_second).min(LONGEST);
+        // What happens while a copy catches up is part of the story, as far as anybody would watch it.
+        plan.faults_end = plan.faults_end.saturating_add(moving.min(WATCHED_MAX));
         plan.heal_within = plan.heal_within.saturating_add(moving * 3);
         plan.resync_bytes_per_second = (plan.resync_bytes_per_second / scale).max(1);
         plan.sized = Some(Scaled {

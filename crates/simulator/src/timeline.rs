@@ -79,6 +79,8 @@ pub enum MarkKind {
     Proposal,
     Approval,
     Denial,
+    /// A promotion that was granted and came to nothing: on the lane of its candidate.
+    Failure,
     /// A grant: on the lane of the node that may serve from here on.
     Epoch,
     Shrink,

@@ -97,7 +97,10 @@ impl FileWorker {
     pub fn answered(&mut self, result: &FileResult) -> Result<(), String> {
         let Some(tree) = self.tree.as_mut() else { return self.root_made(result) };
         let op = self.current.take().expect("an answer follows a request");
-        let learned = tree.answered(&op, result).map_err(|error| format!("{}: {}: {error}", self.label, op.text()))?;
+        let learned = match tree.answered(&op, result) {
+            Ok(learned) => learned,
+            Err(error) => return Err(format!("{} (in {}-{}): {error}", op.text(tree), self.label, self.generation)),
+        };
         self.queue_learned(learned);
         self.prune();
         Ok(())
@@ -109,7 +112,10 @@ impl FileWorker {
                 self.tree = Some(Tree::new(Some(attributes.file), 0o755));
                 Ok(())
             }
-            other => Err(format!("{}: making {:?} gave {other:?}", self.label, self.root_name())),
+            other => {
+                let why = other.as_ref().err().map_or("another answer".into(), |failure| format!("\"{}\"", failure.error));
+                Err(format!("make its own directory {}-{}: {why}", self.label, self.generation))
+            }
         }
     }
 
@@ -343,7 +349,8 @@ impl BulkWorker {
                 self.asked += *count as u64;
                 self.file = self.file.filter(|_| !self.asked.is_multiple_of(FILE_BYTES));
             }
-            other => return Err(format!("bulk writing was answered with {other:?}")),
+            Err(failure) => return Err(format!("write what changes: it was refused with \"{}\"", failure.error)),
+            Ok(_) => return Err("write what changes: the answer is one to another question".into()),
         }
         Ok(())
     }
@@ -415,9 +422,18 @@ impl RegisterWorker {
             ((_, Some(RegisterOp::Read)), Ok(FileOk::Data { pieces, .. })) => match <[u8; 8]>::try_from(pieces.concat()) {
                 Ok(bytes) => Ok(Some(u64::from_le_bytes(bytes))),
                 Err(bytes) if bytes.is_empty() => Ok(Some(0)),
-                Err(bytes) => Err(format!("a register of {} bytes", bytes.len())),
+                Err(bytes) => Err(format!("read register {}: it holds {} bytes instead of 8", self.current.0, bytes.len())),
             },
-            (current, result) => Err(format!("register operation {current:?} was answered with {result:?}")),
+            ((register, op), result) => {
+                let what = match op {
+                    None => "open",
+                    Some(RegisterOp::Read) => "read",
+                    Some(RegisterOp::Write(_)) => "write",
+                };
+                let answer =
+                    result.as_ref().err().map_or("an answer to another question".into(), |failure| failure.error.to_string());
+                Err(format!("{what} register {register}: {answer}"))
+            }
         }
     }
 }

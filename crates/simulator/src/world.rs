@@ -24,17 +24,19 @@ use crate::rng::Rng;
 use crate::scenario::{A, Approvals, B, NODES, Plan, W};
 use crate::timeline::MarkKind;
 use crate::trace::{Trace, TraceHash};
-use mainstay_cluster::{Actor, ClusterState, Command, ExportSettings, NodeKind, Policy, Settings};
+use mainstay_cluster::{Actor, ClusterState, Command, ExportSettings, NodeKind, Policy, Rule, Settings};
 use mainstay_coordination::model::{self, DeliveryKind, Model};
-use mainstay_protocol::planted::{self, Bug};
+use mainstay_protocol::planted::{self, Bugs};
 use mainstay_protocol::{ClusterId, Incarnation, Mono, NodeId, Timestamp, VolumeId};
 use mainstay_replica::{Effect, ProposeResult};
 use mainstay_volume::{Options as VolumeOptions, Volume};
 use operators::Operators;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Write;
 use std::sync::Arc;
 
+/// Commands that are remembered, to arrive once more.
+const ECHOES_MAX: usize = 64;
 pub const CLUSTER: ClusterId = ClusterId(*b"simulated-world!");
 pub const VOLUME: VolumeId = VolumeId(1);
 /// Passes of the scrub over everything in one run, about.
@@ -87,8 +89,25 @@ pub struct Stats {
 pub struct Violation {
     /// As in SCENARIOS.md, or `panic`.
     pub property: &'static str,
+    /// Which rule was broken, where the judge can know.
+    pub rule: Option<Rule>,
+    /// For the first time.
     pub at: Time,
     pub text: String,
+    /// How often it happened; once, unless the run went on ([`crate::Options::keep_going`]).
+    pub times: u64,
+}
+
+impl Violation {
+    /// Its time is known when it is recorded.
+    pub fn new(property: &'static str, rule: Option<Rule>, text: String) -> Violation {
+        Violation { property, rule, at: 0, text, times: 1 }
+    }
+
+    /// `P4 (R7)`
+    pub fn name(&self) -> String {
+        self.rule.map_or_else(|| self.property.to_string(), |rule| format!("{} ({rule})", self.property))
+    }
 }
 
 pub struct World {
@@ -105,7 +124,10 @@ pub struct World {
     pub checkers: Checkers,
     pub plan: Plan,
     pub stats: Stats,
+    /// In the order in which they happened; one for each pair of property and rule.
     pub violations: Vec<Violation>,
+    /// The run goes on after a violation, until the faults end.
+    pub keep_going: bool,
     pub hash: TraceHash,
     trace: Trace,
     /// The faults are over.
@@ -119,6 +141,8 @@ pub struct World {
     bulk_moved: u64,
     tally: Tally,
     /// Only when the timeline is wanted.
+    /// Commands that may be echoed, newest last; at most [`ECHOES_MAX`].
+    said: VecDeque<Command>,
     recording: Option<Box<record::Recording>>,
     watch: Option<Watch>,
     /// Whoever watched has seen enough.
@@ -126,10 +150,10 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(seed: u64, plan: impl FnOnce(&mut Rng) -> Plan, trace: Trace, bug: Option<Bug>) -> World {
+    pub fn new(seed: u64, plan: impl FnOnce(&mut Rng) -> Plan, trace: Trace, bugs: Bugs) -> World {
         // A run that was to show a bug and cannot must not look like one in which all is well.
-        assert!(bug.is_none() || planted::AVAILABLE, "this build cannot plant bugs");
-        planted::plant(bug.as_slice());
+        assert!(bugs.is_empty() || planted::AVAILABLE, "this build cannot plant bugs");
+        planted::plant(bugs);
         let mut rng = Rng::new(seed);
         let plan = plan(&mut rng.fork());
         let state = initial_state(&plan);
@@ -149,6 +173,7 @@ impl World {
             plan,
             stats: Stats::default(),
             violations: Vec::new(),
+            keep_going: false,
             hash: TraceHash::default(),
             trace,
             healing: false,
@@ -157,6 +182,7 @@ impl World {
             effects: Vec::new(),
             bulk_moved: 0,
             tally: Tally::default(),
+            said: VecDeque::new(),
             recording: None,
             watch: None,
             stopped: false,
@@ -172,7 +198,8 @@ impl World {
             Volume::create(Arc::new(disk), CLUSTER, VOLUME, volume_options(&self.plan)).expect("a new volume on an empty disk");
         }
         let newest = self.model.newest();
-        self.checkers.decided(0, &ClusterState::default(), &newest, &self.nodes, &mut self.violations);
+        let found = self.checkers.decided(0, &ClusterState::default(), &newest, &self.nodes);
+        self.record(found);
         for node in NODES {
             // The first boot is the one that `initial_state` knows.
             let delay = self.rng.below(SECOND / 10);
@@ -213,7 +240,7 @@ impl World {
     }
 
     fn goes_on(&self) -> bool {
-        self.violations.is_empty() && !self.stopped
+        (self.keep_going || self.violations.is_empty()) && !self.stopped
     }
 
     fn happen(&mut self, event: Event) {
@@ -249,16 +276,41 @@ impl World {
         }
     }
 
-    pub fn violate(&mut self, property: &'static str, text: String) {
-        self.trace(Trace::Brief, || format!("VIOLATION {property}: {text}"));
-        self.mark_violation(property, &text);
-        self.violations.push(Violation { property, at: self.queue.now(), text });
+    pub fn violate(&mut self, property: &'static str, rule: Option<Rule>, text: String) {
+        self.record([Violation::new(property, rule, text)]);
+    }
+
+    /// The same again is counted, so that a run that goes on stays readable.
+    fn record(&mut self, found: impl IntoIterator<Item = Violation>) {
+        for violation in found {
+            let same = |known: &&mut Violation| (known.property, known.rule) == (violation.property, violation.rule);
+            if let Some(known) = self.violations.iter_mut().find(same) {
+                known.times += 1;
+                continue;
+            }
+            self.trace(Trace::Brief, || format!("VIOLATION {}: {}", violation.name(), violation.text));
+            self.mark_violation(&violation);
+            self.violations.push(Violation { at: self.queue.now(), ..violation });
+        }
+    }
+
+    /// What must be so when the faults are over, before anything heals.
+    pub fn end_of_faults(&mut self) {
+        if self.goes_on() {
+            self.late_at_the_end();
+        }
     }
 
     // ---- coordination --------------------------------------------------------------------------------------------------
 
     fn propose(&mut self, from: NodeId, ticket: u64, command: Command) {
         self.trace(Trace::Brief, || format!("{from} proposes {command:?}"));
+        self.said.push_back(command.clone());
+        if self.said.len() > ECHOES_MAX {
+            self.said.pop_front();
+        }
+        let found = self.checkers.asked(self.queue.now(), from, &command, &self.decided, &self.nodes);
+        self.record(found);
         self.model.propose(Mono(self.queue.now()), from, ticket, command);
         self.schedule_coordination();
     }
@@ -308,17 +360,19 @@ impl World {
         }
         let before = std::mem::replace(&mut self.decided, newest.clone());
         let now = self.queue.now();
+        self.trace(Trace::Brief, || decision_text(&before, &newest));
+        self.note_decision(&before, &newest);
+        // Judges who can name a rule speak first.
+        let found = self.checkers.decided(now, &before, &newest, &self.nodes);
+        self.record(found);
         let (old, new) = (before.volumes.get(&VOLUME), newest.volumes.get(&VOLUME));
         if old.map(|volume| volume.epoch) != new.map(|volume| volume.epoch) {
             self.stats.failovers += 1;
             if self.plan.expect.no_role_change && !self.healing {
-                self.violate("P4", "the primary changed, which this scenario gives no reason for".into());
+                self.violate("P4", None, "the primary changed, which this scenario gives no reason for".into());
             }
             self.check_budget();
         }
-        self.trace(Trace::Brief, || decision_text(&before, &newest));
-        self.note_decision(&before, &newest);
-        self.checkers.decided(now, &before, &newest, &self.nodes, &mut self.violations);
     }
 
     /// P5, as far as the scenario sets a bound.
@@ -326,7 +380,7 @@ impl World {
         // The first grant, before the run, is not counted by anybody.
         let (changes, most) = (self.stats.failovers, self.plan.expect.role_changes_max);
         if let Some(most) = most.filter(|most| changes > *most as u64 && !self.healing) {
-            self.violate("P5", format!("the primary changed {changes} times, at most {most} are allowed in this scenario"));
+            self.violate("P5", None, format!("the primary changed {changes} times, at most {most} are allowed in this scenario"));
         }
     }
 

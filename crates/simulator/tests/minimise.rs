@@ -9,7 +9,7 @@ const RUNS: u32 = 90;
 
 #[test]
 fn a_violated_mix_becomes_a_handful_of_faults() {
-    let options = Options { bug: Some(Bug::AckBeforeSync), ..Options::default() };
+    let options = Options { bugs: Bug::AckBeforeSync.into(), ..Options::default() };
     let mix = &scenarios::named("random_mix").expect("it is in the library");
     let many = |seed: &u64| plan(*seed, mix).script.len() > 12;
     // What shows soon is soon made small.

@@ -78,7 +78,8 @@ fn s30_diverged() {
 #[test]
 fn the_rest_of_the_library() {
     let own = ["S01", "S03", "S04", "S06", "S07", "S08", "S12", "S18", "S20", "S27", "S28", "S30"];
-    let tested = |scenario: &Scenario| own.iter().any(|id| scenario.is_called(id)) || scenario.checks.is_empty();
+    let hunts = |scenario: &Scenario| scenario.checks.is_empty() || scenario.name.starts_with('R');
+    let tested = |scenario: &Scenario| own.iter().any(|id| scenario.is_called(id)) || hunts(scenario);
     let rest: Vec<Scenario> = scenarios::all().iter().filter(|scenario| !tested(scenario)).cloned().collect();
     assert_eq!(rest.len(), 43 - own.len());
     all_hold(&rest, seeds(1));
@@ -116,12 +117,14 @@ fn scenarios_of_a_directory_are_loaded_and_mistakes_are_all_told() {
 
 #[test]
 fn hunts() {
-    all_hold(&["unheard-member", "backlog", "hanging-disk"].map(named), seeds(2));
+    let found: Vec<Scenario> = scenarios::all().iter().filter(|scenario| scenario.name.starts_with('R')).cloned().collect();
+    assert_eq!(found.len(), 10);
+    all_hold(&found, seeds(2));
 }
 
 #[test]
 fn every_scenario_has_a_test_and_a_story() {
-    assert_eq!(scenarios::all().len(), 47);
+    assert_eq!(scenarios::all().len(), 54);
     for scenario in scenarios::all() {
         assert!(scenario.story.len() > 60, "{}", scenario.name);
         assert!(scenarios::named(&scenario.name).is_some());

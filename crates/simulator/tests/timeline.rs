@@ -4,9 +4,10 @@ use mainstay_simulator::disk::Crash;
 use mainstay_simulator::queue::{MILLISECOND, SECOND};
 use mainstay_simulator::scenario::{A, Action, Approvals, B};
 use mainstay_simulator::timeline::{MarkKind, SpanKind};
-use mainstay_simulator::{Numbers, Options, Outcome, Plan, Timeline, run_plan};
+use mainstay_simulator::{Bugs, Numbers, Options, Outcome, Plan, Timeline, run_plan};
 
-const RECORDED: Options = Options { trace: mainstay_simulator::Trace::Off, bug: None, timeline: true, sizing: None };
+const RECORDED: Options =
+    Options { trace: mainstay_simulator::Trace::Off, bugs: Bugs::NONE, keep_going: false, timeline: true, sizing: None };
 const DIES: u64 = 8 * SECOND;
 const RETURNS: u64 = 20 * SECOND;
 

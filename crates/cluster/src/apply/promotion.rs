@@ -9,16 +9,16 @@
 
 use super::Applied;
 use crate::audit::Event;
-use crate::checks::{Plan, difference, known_copy};
+use crate::checks::{Plan, difference, forgotten, known_copy, reach};
 use crate::command::{Actor, Command};
 use crate::digest::Digest;
 use crate::evidence::{Evidence, EvidenceField, Loss};
 use crate::input;
 use crate::limits::PROPOSALS_CLOSED_MAX;
-use crate::refusal::RefusalKind;
+use crate::refusal::{RefusalKind, Rule};
 use crate::state::{Approval, ClusterState, LapsedPromise, Proposal, ProposalState, Reign, ReignState};
 use mainstay_protocol::planted::{Bug, planted};
-use mainstay_protocol::{Epoch, Incarnation, NodeId, ProposalId, Timestamp, VolumeId};
+use mainstay_protocol::{Epoch, Incarnation, LogPoint, NodeId, ProposalId, Timestamp, VolumeId};
 use std::collections::BTreeMap;
 
 impl ClusterState {
@@ -36,7 +36,10 @@ impl ClusterState {
         self.last_proposal = ProposalId(self.last_proposal.0 + 1);
         let id = self.last_proposal;
         let evidence_hash = evidence.hash();
-        let unasked = planted(Bug::PromoteOnReturn).then(|| {
+        let returns =
+            planted(Bug::PromoteOnReturn) && *proposer == Actor::Node(*candidate) && self.nodes[candidate].incarnation.0 > 1;
+        let retried = planted(Bug::RetryForever) && self.failed_last(*volume, *candidate);
+        let unasked = (returns || retried).then(|| {
             let expires_at = self.after_approval_time(*at);
             Approval { actor: proposer.clone(), evidence_hash, at: *at, expires_at }
         });
@@ -66,6 +69,12 @@ impl ClusterState {
         let event = Event::Proposed { proposal: id, candidate: *candidate, evidence_hash };
         self.record(*at, proposer, Some(*volume), event, text);
         Ok(())
+    }
+
+    /// Whether the promotion that failed last was this node's.
+    fn failed_last(&self, volume: VolumeId, candidate: NodeId) -> bool {
+        let failed = self.volumes.get(&volume).and_then(|volume| volume.breaker.failed.last());
+        failed.and_then(|failed| self.proposals.get(&failed.proposal)).is_some_and(|failed| failed.candidate == candidate)
     }
 
     fn check_proposer(&self, proposer: &Actor) -> Applied {
@@ -231,8 +240,9 @@ impl ClusterState {
         let (volume, name) = (proposal.volume, known.name.clone());
         let end = last.map_or("no copy".to_string(), |last| format!("copy up to {last}"));
         let text = format!("{name} promised {promised} for {id}: its word to {} is over, {end}", proposal.parent_epoch);
-        let shrunk = self.shrunk_copy(proposal, *node, last.map(|last| last.position.0));
         let promise = LapsedPromise { incarnation: *incarnation, promised: *promised, last: *last };
+        let shrunk = self.shrunk_copy(proposal, *node, last.map(|last| last.position.0));
+        let shrunk = shrunk.or_else(|| self.longer_word(proposal, *node, &promise));
         self.with_proposal(*id, |proposal| proposal.lapsed.insert(*node, promise));
         self.record(*at, &Actor::Node(*node), Some(volume), Event::PromiseLapsed { proposal: *id, node: *node }, text);
         match shrunk {
@@ -257,7 +267,7 @@ impl ClusterState {
         if let Some(last) = last {
             self.epoch_not_behind(*node, last.epoch, proposal.parent_epoch)?;
         }
-        if *node == proposal.candidate && last.is_none() {
+        if *node == proposal.candidate && last.is_none() && !planted(Bug::PromoteOnReturn) {
             return Err(RefusalKind::MissingEvidence(format!("the end of the copy on {}", known.name)));
         }
         let expires_at = proposal.approval.as_ref().map_or(proposal.expires_at, |approval| approval.expires_at);
@@ -272,6 +282,22 @@ impl ClusterState {
         let shown = known_copy(&proposal.evidence.observed, node)?.last.position;
         let short = node == proposal.candidate && last.is_some_and(|last| last < shown.0);
         short.then(|| format!("the copy on {} reached {shown}, and ends at p{}", self.node_name(node), last.unwrap_or(0)))
+    }
+
+    /// R5: with its word a node says where its copy ends for good. A member that holds more than a candidate that restarted is the
+    /// one to promote, whatever was known of it when the evidence was gathered.
+    fn longer_word(&self, proposal: &Proposal, node: NodeId, word: &LapsedPromise) -> Option<String> {
+        let volume = self.volumes.get(&proposal.volume)?;
+        let (candidate, boot) = (proposal.candidate, proposal.evidence.basis.candidate_incarnation);
+        let plan = self.plan(proposal.volume, candidate, proposal.parent_epoch, &proposal.evidence, None).ok()?;
+        if volume.in_sync.get(&candidate) == Some(&boot) || forgotten(&plan, Rule::R5) {
+            return None;
+        }
+        let words = proposal.lapsed.iter().chain([(&node, word)]).filter(|(node, _)| volume.in_sync.contains_key(node));
+        let ends: BTreeMap<NodeId, LogPoint> = words.filter_map(|(node, word)| Some((*node, word.last?))).collect();
+        let own = *ends.get(&candidate)?;
+        let (other, longer) = ends.into_iter().find(|(_, last)| reach(*last) > reach(own))?;
+        Some(self.longer_copy(candidate, own, other, longer).to_string())
     }
 
     /// R13: the approval, the candidate's word in its present boot, and a majority's. Witness and file servers count alike.

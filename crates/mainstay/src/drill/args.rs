@@ -6,7 +6,7 @@ use super::units;
 use crate::cli::CliError;
 use clap::{Args, Subcommand};
 use mainstay_cluster::WithoutPrimary;
-use mainstay_simulator::Bug;
+use mainstay_simulator::Bugs;
 use std::path::PathBuf;
 
 /// Most seeds of one command: days of work on any machine.
@@ -104,24 +104,23 @@ impl SizingFlags {
 /// Empty in every build that is shipped.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Plant {
-    /// A known bug in every replica, to see what a drill makes of it
+    /// Known bugs in every replica, to see what a drill makes of them: names with commas between them
     #[cfg(feature = "planted-bugs")]
-    #[arg(long, value_name = "BUG")]
-    pub plant: Option<String>,
+    #[arg(long, value_name = "BUG,…", value_delimiter = ',')]
+    pub plant: Vec<String>,
 }
 
 impl Plant {
     #[cfg(feature = "planted-bugs")]
-    pub fn bug(&self) -> Result<Option<Bug>, CliError> {
-        let known = || mainstay_simulator::BUGS.map(|bug| format!("{bug:?}")).join(", ");
-        let named = |name: &String| mainstay_simulator::BUGS.into_iter().find(|bug| format!("{bug:?}") == *name);
+    pub fn bugs(&self) -> Result<Bugs, CliError> {
+        let known = || mainstay_simulator::Bug::ALL.iter().map(|bug| bug.name()).collect::<Vec<_>>().join(", ");
         let unknown = |name: &String| CliError::Usage(format!("--plant {name}: no such bug; there are {}", known()));
-        self.plant.as_ref().map(|name| named(name).ok_or_else(|| unknown(name))).transpose()
+        self.plant.iter().map(|name| mainstay_simulator::Bug::named(name).ok_or_else(|| unknown(name))).collect()
     }
 
     #[cfg(not(feature = "planted-bugs"))]
-    pub fn bug(&self) -> Result<Option<Bug>, CliError> {
-        Ok(None)
+    pub fn bugs(&self) -> Result<Bugs, CliError> {
+        Ok(Bugs::NONE)
     }
 }
 
@@ -144,6 +143,9 @@ pub struct Run {
     /// Keep report.html and journal.json in this directory
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// End a run at its first violation, instead of going on to see what comes of it
+    #[arg(long)]
+    pub stop_at_first: bool,
     #[command(flatten)]
     pub sizing: SizingFlags,
     #[command(flatten)]
@@ -187,6 +189,9 @@ pub struct Replay {
     /// Also every message and every client operation
     #[arg(long)]
     pub full: bool,
+    /// Go on after a violation until the faults end, as `drill run` does
+    #[arg(long, conflicts_with = "step")]
+    pub keep_going: bool,
     #[command(flatten)]
     pub sizing: SizingFlags,
     #[command(flatten)]
@@ -206,6 +211,8 @@ pub struct Minimise {
     pub sizing: SizingFlags,
     #[command(flatten)]
     pub rules: RuleFlags,
+    #[command(flatten)]
+    pub plant: Plant,
 }
 
 #[derive(Debug, Args)]

@@ -23,7 +23,7 @@ pub fn fuzz(args: &args::Fuzz, format: Format) -> Result<u8, CliError> {
     let clock = Clock::start();
     let card = library::one(library::RANDOM)?;
     let jobs = pool::jobs(args.jobs)?;
-    let setting = Setting { bug: args.plant.bug()?, ..Setting::default() };
+    let setting = Setting { bugs: args.plant.bugs()?, ..Setting::default() };
     out::writable(&args.out)?;
     let goal = args.seeds.map_or_else(|| Goal::Time(args.time.map_or(TIME, Duration::from_nanos)), Goal::Runs);
     let interrupted = interrupts().map_err(|error| CliError::Failed(error.to_string()))?;

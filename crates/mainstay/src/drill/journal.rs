@@ -75,6 +75,7 @@ fn probe(drill: &Drill, verdict: &Verdict) -> Value {
         "output": verdict.held,
         "tolerance_met": verdict.held,
         "explanation": (!verdict.held).then_some(&verdict.text),
+        "findings": verdict.findings,
         "at_seconds": verdict.at_ns.map(|at| at as f64 / 1e9),
         "seed": verdict.seed,
     })

@@ -85,7 +85,7 @@ pub fn run_plan(seed: u64, name: &str, plan: Plan, options: Options) -> Run {
 /// The violated run with as little as it needs to fail in the same way, as a scenario file. `None`: it violates nothing.
 /// Sizes and settings go into the file, so that it needs no flags.
 pub fn smaller(seed: u64, scenario: &Scenario, setting: Setting) -> Option<String> {
-    let options = Options { bug: setting.bug, ..Options::default() };
+    let options = Options { bugs: setting.bugs, ..Options::default() };
     let mut plan = plan(seed, scenario, &setting.rules);
     plan.sizing = setting.sizing.or(plan.sizing);
     let first = mainstay_simulator::run_plan(seed, &scenario.name, plan.clone(), options);
@@ -98,7 +98,7 @@ fn file(found: &Minimised, first: &Outcome) -> String {
     let Minimised { plan, seed, outcome, from_actions, to_actions, .. } = found;
     // On one line, or the rest of it would be read as part of the schedule.
     let one_line = |text: &str| text.lines().collect::<Vec<_>>().join(" ");
-    let why = outcome.violations.first().map(|violation| format!("# {}: {}\n", violation.property, one_line(&violation.text)));
+    let why = outcome.violations.first().map(|violation| format!("# {}: {}\n", violation.name(), one_line(&violation.text)));
     format!(
         "# mainstay drill replay FILE\n{SEED} {seed}\n# {to_actions} of the {from_actions} actions of {} seed {}\n{}{}",
         first.scenario,
@@ -152,7 +152,7 @@ mod tests {
         let mut outcome = mainstay_simulator::run(4, &scenario, Options::default());
         assert!(outcome.ok());
         let text = "left\nright\nat 1s\n  crash a";
-        outcome.violations.push(Violation { property: "P2", at: 1, text: text.into() });
+        outcome.violations.push(Violation::new("P2", None, text.into()));
         // A rehearsal by size on a cluster of its own settings: the file needs no flags.
         let rules = Rules { lease_ms: Some(5_000), approval_ms: Some(60_000), ..Rules::default() };
         let mut plan = plan(4, &scenario, &rules);

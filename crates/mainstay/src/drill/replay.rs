@@ -17,7 +17,7 @@ pub fn replay(args: &args::Replay, format: Format) -> Result<u8, CliError> {
     let clock = Clock::start();
     let (card, seed) = what(&args.what, &args.scenario)?;
     let sizing = args.sizing.over(Sizing::default()).map_err(CliError::Usage)?.map(Sizing::whole).transpose()?;
-    let setting = Setting { sizing, bug: args.plant.bug()?, rules: args.rules.rules() };
+    let setting = Setting { sizing, rules: args.rules.rules(), bugs: args.plant.bugs()?, keep_going: args.keep_going };
     if args.step && format != Format::Table {
         return Err(CliError::Usage("--step is for a terminal; -o does not go with it".into()));
     }
@@ -31,12 +31,8 @@ pub fn replay(args: &args::Replay, format: Format) -> Result<u8, CliError> {
         // The transcript would stand in the middle of the document.
         _ => Trace::Off,
     };
-    let run = one::run(
-        seed,
-        &card.scenario,
-        &setting.rules,
-        Options { trace, bug: setting.bug, timeline: out.wants_timelines(), sizing },
-    );
+    let options = Options { trace, timeline: out.wants_timelines(), ..setting.options() };
+    let run = one::run(seed, &card.scenario, &setting.rules, options);
     let hash = run.outcome.trace_hash;
     let drill = Drill::of(&card, vec![run], setting);
     let mut meta = clock.meta(false);
@@ -62,7 +58,7 @@ fn what(what: &str, scenario: &str) -> Result<(Card, u64), CliError> {
 pub fn minimise(args: &args::Minimise) -> Result<u8, CliError> {
     let (card, seed) = Card::load(&args.file)?;
     let sizing = args.sizing.over(Sizing::default()).map_err(CliError::Usage)?.map(Sizing::whole).transpose()?;
-    let setting = Setting { sizing, bug: None, rules: args.rules.rules() };
+    let setting = Setting { sizing, rules: args.rules.rules(), bugs: args.plant.bugs()?, ..Setting::default() };
     let smaller = one::smaller(seed, &card.scenario, setting).ok_or_else(|| {
         CliError::Failed(format!("{}: this run violates nothing, so there is nothing to keep", args.file.display()))
     })?;

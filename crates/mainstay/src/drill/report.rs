@@ -5,7 +5,7 @@ use super::library::{self, Card};
 use super::one::{Numbers, Run, Timeline};
 use super::units;
 use crate::cli::output::bytes;
-use mainstay_simulator::{Bug, Sizing, Violation};
+use mainstay_simulator::{Bugs, Options, Sizing, Violation};
 use serde::Serialize;
 
 /// Changes when a field changes its meaning; fields may be added without.
@@ -74,6 +74,18 @@ pub struct Verdict {
     pub seed: Option<u64>,
     /// The sentence that explains a bad verdict.
     pub text: String,
+    /// Everything that was found against it, rule by rule, in the first seed that showed it.
+    pub findings: Vec<Finding>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    pub seed: u64,
+    pub at_ns: u64,
+    /// The rule that was broken, where it is known.
+    pub rule: Option<String>,
+    pub text: String,
+    pub times: u64,
 }
 
 impl Report {
@@ -86,8 +98,16 @@ impl Report {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Setting {
     pub sizing: Option<Sizing>,
-    pub bug: Option<Bug>,
     pub rules: Rules,
+    pub bugs: Bugs,
+    pub keep_going: bool,
+}
+
+impl Setting {
+    /// Silent, without a timeline.
+    pub fn options(self) -> Options {
+        Options { bugs: self.bugs, keep_going: self.keep_going, sizing: self.sizing, ..Options::default() }
+    }
 }
 
 impl Drill {
@@ -95,6 +115,7 @@ impl Drill {
     pub fn of(card: &Card, mut runs: Vec<Run>, setting: Setting) -> Drill {
         runs.sort_by_key(|run| run.outcome.seed);
         let shown = runs.iter().position(|run| !run.outcome.ok()).unwrap_or(0);
+        let violated = runs.iter().any(|run| !run.outcome.ok());
         let shown_seed = runs.get(shown).map_or(0, |run| run.outcome.seed);
         Drill {
             id: card.id.clone(),
@@ -107,7 +128,7 @@ impl Drill {
             numbers: worst(&runs),
             shown_seed,
             timeline: runs.get_mut(shown).and_then(|run| run.timeline.take()),
-            replay: replay(card, shown_seed, setting),
+            replay: replay(card, shown_seed, Setting { keep_going: setting.keep_going && violated, ..setting }),
         }
     }
 
@@ -117,6 +138,16 @@ impl Drill {
 
     pub fn title(&self) -> String {
         format!("{} {}", self.id, self.name).trim_start().to_string()
+    }
+
+    /// Rules that were broken, as far as they are known, each once.
+    pub fn broken_rules(&self) -> Vec<&str> {
+        let number = |rule: &&str| rule.trim_start_matches('R').parse::<u32>().unwrap_or(u32::MAX);
+        let found = self.verdicts.iter().flat_map(|verdict| &verdict.findings);
+        let mut rules: Vec<&str> = found.filter_map(|finding| finding.rule.as_deref()).collect();
+        rules.sort_by_key(number);
+        rules.dedup();
+        rules
     }
 
     pub fn broken(&self) -> impl Iterator<Item = &Verdict> {
@@ -161,10 +192,10 @@ fn verdicts(card: &Card, runs: &[Run]) -> Vec<Verdict> {
 }
 
 fn verdict(property: &str, runs: &[Run]) -> Verdict {
-    let of = |run: &Run| run.outcome.violations.iter().find(|violation| violation.property == property).cloned();
-    let found: Vec<(u64, Violation)> =
-        runs.iter().filter_map(|run| of(run).map(|violation| (run.outcome.seed, violation))).collect();
-    let first = found.first();
+    let of = |run: &Run| run.outcome.violations.iter().filter(|violation| violation.property == property).cloned().collect();
+    let found: Vec<(u64, Vec<Violation>)> =
+        runs.iter().map(|run| (run.outcome.seed, of(run))).filter(|(_, found): &(u64, Vec<Violation>)| !found.is_empty()).collect();
+    let first = found.first().and_then(|(seed, violations)| Some((seed, violations.first()?)));
     Verdict {
         property: property.into(),
         meaning: library::property(property).into(),
@@ -173,12 +204,25 @@ fn verdict(property: &str, runs: &[Run]) -> Verdict {
         at_ns: first.map(|(_, violation)| violation.at),
         seed: first.map(|(seed, _)| *seed),
         text: first.map(|(_, violation)| violation.text.clone()).unwrap_or_default(),
+        findings: findings(&found),
     }
 }
 
 /// The worst of all, each figure by itself.
 pub fn worst(runs: &[Run]) -> Numbers {
     runs.iter().fold(Numbers::default(), |worst, run| worse(worst, &run.numbers))
+}
+
+fn findings(found: &[(u64, Vec<Violation>)]) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = Vec::new();
+    for (seed, violation) in found.iter().flat_map(|(seed, violations)| violations.iter().map(move |violation| (seed, violation))) {
+        let rule = violation.rule.map(|rule| rule.to_string());
+        if !findings.iter().any(|known| known.rule == rule) {
+            let (at_ns, text) = (violation.at, violation.text.clone());
+            findings.push(Finding { seed: *seed, at_ns, rule, text, times: violation.times });
+        }
+    }
+    findings
 }
 
 fn worse(a: Numbers, b: &Numbers) -> Numbers {
@@ -221,8 +265,11 @@ pub fn replay(card: &Card, seed: u64, setting: Setting) -> String {
         .iter()
         .chain(&setting.rules.flags())
         .for_each(|(flag, value)| command += &format!(" {flag} {value}"));
-    if let Some(bug) = setting.bug {
-        command += &format!(" --plant {bug:?}");
+    if setting.keep_going {
+        command += " --keep-going";
+    }
+    if !setting.bugs.is_empty() {
+        command += &format!(" --plant {}", setting.bugs);
     }
     command
 }

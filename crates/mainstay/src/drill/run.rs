@@ -32,7 +32,7 @@ pub fn run(args: &args::Run, config: Option<&Path>, format: Format) -> Result<u8
     let live = config.map(live).transpose()?;
     let given = live.as_ref().map(Fork::given).unwrap_or_default();
     let (sizing, rules) = merge(&args.sizing, &args.rules, &spec, &given)?;
-    let setting = Setting { sizing, bug: args.plant.bug()?, rules };
+    let setting = Setting { sizing, rules, bugs: args.plant.bugs()?, keep_going: !args.stop_at_first };
     let mut notes = notes(args, &seeds, cards.len());
     notes.extend(live.iter().map(Fork::note));
     notes.extend(live.iter().filter_map(|live| live.names.note()));
@@ -138,12 +138,7 @@ fn all(
 
 /// One run, silent.
 pub fn once(card: &Card, seed: u64, setting: Setting, timeline: bool) -> Run {
-    one::run(
-        seed,
-        &card.scenario,
-        &setting.rules,
-        Options { trace: Trace::Off, bug: setting.bug, timeline, sizing: setting.sizing },
-    )
+    one::run(seed, &card.scenario, &setting.rules, Options { trace: Trace::Off, timeline, ..setting.options() })
 }
 
 /// In the order of `cards`; scenarios that were never run are left out.

@@ -68,12 +68,23 @@ fn single(drill: &Drill, style: Style) -> String {
 pub fn explanation(drill: &Drill, style: Style) -> String {
     let mut text = String::new();
     for verdict in drill.broken() {
-        let when = units::show_time(verdict.at_ns.unwrap_or_default());
-        let seed = verdict.seed.unwrap_or_default();
-        text +=
-            &format!("{} {when} into seed {seed}: {}\n", style.alarm(&format!("{} is violated", verdict.property)), verdict.text);
+        for finding in &verdict.findings {
+            let when = units::show_time(finding.at_ns);
+            let name =
+                finding.rule.as_ref().map_or_else(|| verdict.property.clone(), |rule| format!("{} ({rule})", verdict.property));
+            let again = if finding.times > 1 { format!(" ({} times)", finding.times) } else { String::new() };
+            text += &format!(
+                "{} {when} into seed {}: {}{again}\n",
+                style.alarm(&format!("{name} is violated")),
+                finding.seed,
+                finding.text
+            );
+        }
     }
-    if !text.is_empty() && !drill.rules.is_empty() {
+    let broken = drill.broken_rules();
+    if !broken.is_empty() {
+        text += &format!("rules that were broken: {} (docs/SAFETY.md)\n", style.alarm(&broken.join(", ")));
+    } else if !text.is_empty() && !drill.rules.is_empty() {
         text += &format!("rules that this drill is about: {} (docs/SAFETY.md)\n", drill.rules.join(", "));
     }
     text

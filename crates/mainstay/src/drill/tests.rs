@@ -1,6 +1,6 @@
 //! The report as a whole: a real run as a table, a journal and a page; and the page in a real browser.
 
-use super::report::{Drill, Meta, Report, Setting, VERSION};
+use super::report::{Drill, Finding, Meta, Report, Setting, VERSION};
 use super::{html, journal, library, run, table};
 use crate::cli::output::Style;
 use serde_json::{Value, json};
@@ -31,6 +31,8 @@ fn violated_report() -> Report {
     let verdict = report.drills[0].verdicts.iter_mut().find(|verdict| verdict.property == "P4").unwrap();
     (verdict.held, verdict.violated_in, verdict.at_ns, verdict.seed) = (false, 1, Some(4_500_000_000), Some(0));
     verdict.text = "the primary changed, which nobody had approved".into();
+    let text = verdict.text.clone();
+    verdict.findings = vec![Finding { seed: 0, at_ns: 4_500_000_000, rule: Some("R7".into()), text, times: 3 }];
     report
 }
 
@@ -43,12 +45,12 @@ fn a_table_says_the_verdict_the_numbers_and_how_to_see_it_again() {
     }
     assert!(text.contains("see it again:  mainstay drill replay 0 --scenario the-incident\n"), "{text}");
     let text = table::render(&violated_report(), plain);
-    assert!(text.contains("P4 is violated 4.5 s into seed 0: the primary changed, which nobody had approved\n"), "{text}");
-    assert!(text.contains("rules that this drill is about: R"), "{text}");
+    let sentence = "P4 (R7) is violated 4.5 s into seed 0: the primary changed, which nobody had approved (3 times)\n";
+    assert!(text.contains(sentence) && text.contains("rules that were broken: R7 "), "{text}");
     let mut both = real_report();
     both.drills.push(violated_report().drills.remove(0));
     let text = table::render(&both, plain);
-    assert!(text.contains("2 scenarios, 2 runs: 1 scenarios are violated") && text.contains("P4 is violated"), "{text}");
+    assert!(text.contains("2 scenarios, 2 runs: 1 scenarios are violated") && text.contains("P4 (R7) is violated"), "{text}");
 }
 
 #[test]

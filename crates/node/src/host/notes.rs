@@ -11,6 +11,9 @@ pub(super) fn log(volume: &str, note: &Note) {
         Note::Fenced { by, promised } => warn!(volume, %by, %promised, "fenced: a newer epoch is promised"),
         Note::RefusedOld { from, epoch } => warn!(volume, %from, %epoch, "refused a message of an older epoch"),
         Note::PeerLost { node, silent_ms } => warn!(volume, peer = %node, silent_ms, "peer is silent"),
+        Note::PeerStalled { node, stalled_ms } => {
+            warn!(volume, peer = %node, stalled_ms, "peer is heard, but confirms nothing: its disk or the way to it is stuck")
+        }
         Note::PeerInStep { node, position } => info!(volume, peer = %node, %position, "peer is in step"),
         Note::RolledBack { to, records, quarantine } => {
             warn!(volume, %to, records, quarantine, "rolled back records that the cluster does not have; they are kept in quarantine")

@@ -13,7 +13,7 @@ use crate::tls::{TlsError, TlsIdentity};
 use bytes::Bytes;
 use frame::Outgoing;
 use mainstay_protocol::peer::{Envelope, FrameKind};
-use mainstay_protocol::{ClusterId, NodeId, PeerMessage};
+use mainstay_protocol::{ClusterId, NodeId};
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -169,7 +169,7 @@ impl Peers {
 
     /// Never blocks and may lose the message; the core copes with both.
     pub fn send(&self, to: NodeId, mut envelope: Envelope) {
-        let control = is_control(&envelope.message);
+        let control = envelope.message.is_control();
         let sent = self.link(to).is_some_and(|link| {
             let outlet = if control { &link.control } else { &link.bulk };
             // Encoding is skipped for a peer that is away.
@@ -240,11 +240,6 @@ impl Drop for Forget<'_> {
 }
 
 /// Small and urgent. The rest is one ordered stream: an Append that overtook another would look like a gap.
-fn is_control(message: &PeerMessage) -> bool {
-    use PeerMessage::*;
-    matches!(message, LeaseRequest { .. } | LeasePromise { .. } | LeaseRefused { .. } | Contact { .. } | Fenced { .. })
-}
-
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;

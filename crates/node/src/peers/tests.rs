@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::pki::{Authority, Credentials, Role, node_request};
-use mainstay_protocol::{Epoch, Incarnation, Mono, VolumeId};
+use mainstay_protocol::{Epoch, Incarnation, Mono, PeerMessage, VolumeId};
 use std::collections::BTreeSet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;

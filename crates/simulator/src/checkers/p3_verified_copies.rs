@@ -1,12 +1,12 @@
 //! P3: only verified copies are promoted: a member of the in-sync set, whose copy is whole and holds everything that was ever
 //! announced as committed.
 
-use super::Grant;
-use crate::world::{Node, VOLUME};
-use mainstay_cluster::ClusterState;
+use super::{Finding, Grant, Nodes};
+use crate::world::VOLUME;
+use mainstay_cluster::{ClusterState, Rule, VolumeState};
 use mainstay_protocol::peer::Envelope;
-use mainstay_protocol::{Incarnation, NodeId, PeerMessage, Position};
-use std::collections::BTreeMap;
+use mainstay_protocol::{Incarnation, PeerMessage, Position};
+use mainstay_volume::Volume;
 
 #[derive(Default)]
 pub struct VerifiedCopies {
@@ -25,30 +25,44 @@ impl VerifiedCopies {
         }
     }
 
-    pub fn granted(&mut self, grant: &Grant, nodes: &BTreeMap<NodeId, Node>) -> Result<(), String> {
+    pub fn granted(&mut self, grant: &Grant, nodes: &Nodes) -> Vec<Finding> {
         let before = grant.before.expect("the first grant is not judged");
-        let Some(verified) = before.in_sync.get(&grant.node) else {
-            return Err(format!("{} was granted {} but was not in sync: {:?}", grant.node, grant.after.epoch, before.in_sync));
-        };
         let node = &nodes[&grant.node];
-        let Some(volume) = node.process.as_ref().and_then(|process| process.replica.volume()) else {
-            // It died between its word and the grant; what its disk holds is judged by P2 at its next life.
-            return Ok(());
-        };
-        if !volume.complete() {
-            return Err(format!("{} was granted {} with a copy in resync", grant.node, grant.after.epoch));
+        let mut found = Vec::from_iter(not_in_sync(grant, before, node.incarnation));
+        // If it died between its word and the grant, what its disk holds is judged by P2 at its next life.
+        if let Some(volume) = node.process.as_ref().and_then(|process| process.replica.volume()) {
+            let whole_memory = before.in_sync.get(&grant.node) == Some(&Incarnation(node.incarnation));
+            found.extend(in_resync(grant, volume));
+            found.extend(self.too_short(grant, volume, whole_memory));
         }
-        // Unsynced records may be gone with an earlier life's memory; the verifier says so (loss epoch).
-        let whole_memory = *verified == Incarnation(node.incarnation);
-        let needed = if whole_memory { self.commit } else { self.commit_durable };
-        if !whole_memory {
-            self.commit = self.commit_durable.max(volume.last().position);
-        }
-        match volume.last().position {
-            last if last >= needed => Ok(()),
-            last => {
-                Err(format!("{} was granted {} with a copy up to {last}, {needed} is committed", grant.node, grant.after.epoch))
-            }
-        }
+        found
     }
+
+    fn too_short(&mut self, grant: &Grant, volume: &Volume, whole_memory: bool) -> Option<Finding> {
+        // Unsynced records may be gone with an earlier life's memory; the verifier says so (loss epoch).
+        let needed = if whole_memory { self.commit } else { self.commit_durable };
+        let last = volume.last().position;
+        if !whole_memory {
+            self.commit = self.commit_durable.max(last);
+        }
+        let (name, epoch) = (&grant.name, grant.after.epoch);
+        (last < needed).then(|| {
+            let lost = needed.0 - last.0;
+            (
+                Rule::R5,
+                format!("{name} was granted {epoch} with a copy that ends at {last}, {lost} records before what is committed"),
+            )
+        })
+    }
+}
+
+fn not_in_sync(grant: &Grant, before: &VolumeState, boot: u64) -> Option<Finding> {
+    let (name, epoch) = (&grant.name, grant.after.epoch);
+    (!before.in_sync.contains_key(&grant.node))
+        .then(|| (Rule::R5, format!("{name} (boot {boot}) was granted {epoch}, but its copy was not in sync")))
+}
+
+fn in_resync(grant: &Grant, volume: &Volume) -> Option<Finding> {
+    let (name, epoch) = (&grant.name, grant.after.epoch);
+    (!volume.complete()).then(|| (Rule::R11, format!("{name} was granted {epoch} in the middle of its resync")))
 }

@@ -1,7 +1,7 @@
 //! P4: no role change that no person approved; none of, or because of, a node in maintenance.
 
-use super::Grant;
-use mainstay_cluster::{ClusterState, Digest};
+use super::{Finding, Grant};
+use mainstay_cluster::{ClusterState, Digest, Proposal, Rule};
 use mainstay_protocol::ProposalId;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,23 +17,69 @@ impl Approvals {
         self.approved.entry(proposal).or_default().insert(evidence);
     }
 
-    pub fn granted(&mut self, grant: &Grant, before: &ClusterState, after: &ClusterState) -> Result<(), String> {
-        let epoch = grant.after.epoch;
-        let Some((id, proposal)) = after.proposals.iter().find(|(_, proposal)| proposal.granted == Some(epoch)) else {
-            return Err(format!("{epoch} was granted without a proposal"));
-        };
-        if !self.approved.get(id).is_some_and(|evidence| evidence.contains(&proposal.evidence_hash)) {
-            return Err(format!("{epoch} was granted for {id}, which nobody approved with its evidence"));
-        }
-        if !self.used.insert(*id) {
-            return Err(format!("the approval of {id} was used twice"));
-        }
-        if before.maintenance_of(grant.node).is_some() {
-            return Err(format!("{epoch} was granted to {}, which is in maintenance", grant.node));
-        }
-        match grant.before.and_then(|volume| volume.last_primary).and_then(|old| before.maintenance_of(old)) {
-            Some((maintenance, _)) => Err(format!("{epoch} was granted because of a node in maintenance {maintenance}")),
-            None => Ok(()),
-        }
+    pub fn granted(&mut self, grant: &Grant, before: &ClusterState, after: &ClusterState) -> Vec<Finding> {
+        let returned = self.returned(grant, after);
+        let found = self.unapproved(grant, after).into_iter().chain(outdated(grant, after));
+        found.chain(in_maintenance(grant, before)).chain(returned).collect()
     }
+
+    fn unapproved(&mut self, grant: &Grant, after: &ClusterState) -> Option<Finding> {
+        let (epoch, name) = (grant.after.epoch, &grant.name);
+        let Some((id, proposal)) = after.proposals.iter().find(|(_, proposal)| proposal.granted == Some(epoch)) else {
+            return Some((Rule::R7, format!("{epoch} was granted to {name} without a proposal")));
+        };
+        let approved = self.approved.get(id);
+        if !approved.is_some_and(|evidence| evidence.contains(&proposal.evidence_hash)) {
+            return Some(nobody_approved(grant, *id, proposal, approved.is_some()));
+        }
+        let again = !self.used.insert(*id);
+        again.then(|| (Rule::R14, format!("the approval of {id} was used twice, now for {epoch}")))
+    }
+
+    /// A node that came back is a secondary first, and in sync, before it can be anything else.
+    fn returned(&self, grant: &Grant, after: &ClusterState) -> Option<Finding> {
+        let member = grant.before.is_some_and(|before| before.in_sync.contains_key(&grant.node));
+        let boot = after.nodes.get(&grant.node).map_or(0, |node| node.incarnation.0);
+        (!member && boot > 1).then(|| {
+            let (name, epoch) = (&grant.name, grant.after.epoch);
+            (Rule::R9, format!("{name} came back as the primary of {epoch}, and not as a secondary"))
+        })
+    }
+}
+
+/// An approval is of what its evidence says, and of nothing that came later.
+fn outdated(grant: &Grant, after: &ClusterState) -> Option<Finding> {
+    let (epoch, name) = (grant.after.epoch, &grant.name);
+    let (id, proposal) = after.proposals.iter().find(|(_, proposal)| proposal.granted == Some(epoch))?;
+    let (before, basis) = (grant.before?, &proposal.evidence.basis);
+    let changed = match after.nodes.get(&grant.node).map(|node| node.incarnation) {
+        Some(boot) if boot != basis.candidate_incarnation => {
+            format!("it has booted since ({} then, {boot} now)", basis.candidate_incarnation)
+        }
+        _ if before.in_sync != basis.in_sync => "the in-sync set is another one now".into(),
+        _ => return None,
+    };
+    Some((Rule::R14, format!("{epoch} was granted to {name} by {id} on evidence that was no longer true: {changed}")))
+}
+
+fn nobody_approved(grant: &Grant, id: ProposalId, proposal: &Proposal, other: bool) -> Finding {
+    let (epoch, name) = (grant.after.epoch, &grant.name);
+    let by = proposal.approval.as_ref().map_or("nothing".into(), |approval| approval.actor.to_string());
+    match other {
+        false => {
+            (Rule::R7, format!("{epoch} was granted to {name} by {id}, which no person approved; its approval is signed by {by}"))
+        }
+        true => (Rule::R14, format!("{epoch} was granted to {name} by {id}, which was approved with other evidence")),
+    }
+}
+
+fn in_maintenance(grant: &Grant, before: &ClusterState) -> Option<Finding> {
+    let (epoch, name) = (grant.after.epoch, &grant.name);
+    if let Some((maintenance, _)) = before.maintenance_of(grant.node) {
+        return Some((Rule::R10, format!("{epoch} was granted to {name}, which is in maintenance {maintenance}")));
+    }
+    let missing = grant.before?.last_primary?;
+    let (maintenance, _) = before.maintenance_of(missing)?;
+    let missing = before.node_name(missing);
+    Some((Rule::R10, format!("{epoch} was granted to {name} because {missing} was missing, which is in maintenance {maintenance}")))
 }

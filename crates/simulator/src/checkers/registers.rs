@@ -4,7 +4,16 @@
 //! "Testing Shared Memories", 1997): the time that must lie within a value's reign. No search, so long histories cost little.
 
 use crate::queue::Time;
+use crate::units::instant;
 use std::collections::BTreeMap;
+
+/// A value says who wrote it.
+fn shown(value: u64) -> String {
+    match value {
+        0 => "nothing".into(),
+        _ => format!("write {} of client {}", value as u32, value >> 32),
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Interval {
@@ -89,14 +98,19 @@ fn zone(value: u64, ops: &Value) -> Result<Option<Zone>, String> {
         (Some(write), _) => write,
         // The empty register was "written" before everything.
         (None, 0) => Interval { invoked: 0, answered: 0 },
-        (None, _) => return Err(format!("value {value:#x} was read but never written")),
+        (None, _) => return Err(format!("{} was read but never written", shown(value))),
     };
     if ops.reads.is_empty() && write.answered == Time::MAX {
         // Unknown and unseen: it may never have happened.
         return Ok(None);
     }
     if let Some(early) = ops.reads.iter().find(|read| read.answered < write.invoked) {
-        return Err(format!("value {value:#x} was read at {} before it was written at {}", early.answered, write.invoked));
+        return Err(format!(
+            "{} was read at {} before it was written at {}",
+            shown(value),
+            instant(early.answered),
+            instant(write.invoked)
+        ));
     }
     let all = || ops.reads.iter().chain([&write]);
     let first_answer = all().map(|op| op.answered).min().expect("the write is there");
@@ -111,13 +125,13 @@ fn check_zones(mut zones: Vec<Zone>) -> Result<(), String> {
         if pair[0].high() > pair[1].low() {
             let (a, b) = (pair[0], pair[1]);
             return Err(format!(
-                "values {:#x} and {:#x} were both current: {}..{} and {}..{}",
-                a.value,
-                b.value,
-                a.low(),
-                a.high(),
-                b.low(),
-                b.high()
+                "{} was what it held from {} to {}, and {} from {} to {}: both at once",
+                shown(a.value),
+                instant(a.low()),
+                instant(a.high()),
+                shown(b.value),
+                instant(b.low()),
+                instant(b.high())
             ));
         }
     }
@@ -125,13 +139,13 @@ fn check_zones(mut zones: Vec<Zone>) -> Result<(), String> {
         let before = forward.partition_point(|forward| forward.low() < zone.low());
         if let Some(around) = before.checked_sub(1).map(|index| forward[index]).filter(|around| zone.high() < around.high()) {
             return Err(format!(
-                "value {:#x} was written and read within {}..{}, while {:#x} was current from {} to {}",
-                zone.value,
-                zone.low(),
-                zone.high(),
-                around.value,
-                around.low(),
-                around.high()
+                "{} was written and read between {} and {}, while it held {} from {} to {}",
+                shown(zone.value),
+                instant(zone.low()),
+                instant(zone.high()),
+                shown(around.value),
+                instant(around.low()),
+                instant(around.high())
             ));
         }
     }

@@ -31,6 +31,10 @@ pub struct DiskFaults {
     pub write_error_ppm: u32,
     /// After a failed sync, some of what was written will never be durable although it is still seen.
     pub sync_error_ppm: u32,
+    /// A sync says that it is done and nothing is durable.
+    pub lie_ppm: u32,
+    /// A write lands somewhere else in its file, and is missing where it belongs.
+    pub misdirect_ppm: u32,
 }
 
 /// One change that is seen but not durable.
@@ -123,6 +127,15 @@ impl Platter {
     /// the middle of an effect.
     pub fn die_after(&mut self, operations: u64) {
         self.budget = Some(operations);
+    }
+
+    /// Another disk, empty.
+    pub fn wipe(&mut self) {
+        self.crash(Crash::Process);
+        self.files.clear();
+        self.names.clear();
+        self.names_durable.clear();
+        self.names_pending.clear();
     }
 
     /// Ends the session.
@@ -300,8 +313,16 @@ impl Platter {
         if end > len && end - len > self.space().1 {
             return Err(error(ENOSPC));
         }
+        let offset = if self.rng.ppm(self.faults.misdirect_ppm) { self.elsewhere(offset, data.len(), len) } else { offset };
         self.image(id)?.write(offset, data);
         Ok(())
+    }
+
+    /// Another place in a file of `len` bytes, a whole number of sectors away, where so much fits.
+    fn elsewhere(&mut self, offset: u64, bytes: usize, len: u64) -> u64 {
+        let sector = SECTORS[0] as u64;
+        let places = len.saturating_sub(bytes as u64) / sector;
+        if places == 0 { offset } else { self.rng.below(places) * sector + offset % sector }
     }
 
     pub fn set_len(&mut self, id: u64, len: u64) -> io::Result<()> {
@@ -324,7 +345,9 @@ impl Platter {
         if self.faults_sync(id)? {
             return Err(error(EIO));
         }
-        self.image(id)?.synced();
+        if !self.rng.ppm(self.faults.lie_ppm) {
+            self.image(id)?.synced();
+        }
         Ok(())
     }
 

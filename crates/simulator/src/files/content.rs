@@ -99,7 +99,10 @@ impl Content {
 
     fn saw_verifier(&mut self, verifier: WriteVerifier) -> Result<Vec<(u64, Vec<u8>)>, String> {
         if self.layers.iter().any(|layer| layer.missing && layer.may_be_lost() && layer.verifier == verifier) {
-            return Err(format!("a write is gone, but the write verifier is still {verifier:02x?}"));
+            return Err(
+                "a write that was not yet stable is gone, but the write verifier is the same, so its client will not send it again"
+                    .into(),
+            );
         }
         let mut again = Vec::new();
         for layer in &mut self.layers {
@@ -120,7 +123,8 @@ impl Content {
         let sure = self.layers.iter().filter(|layer| layer.stable).map(Layer::end).fold(self.base.len(), usize::max);
         let possible = size == sure || (size > sure && self.layers.iter().any(|layer| layer.end() == size));
         if !possible {
-            return Err(format!("size is {size}, must be {} (surely {sure})", self.latest.len()));
+            let (written, open) = (self.latest.len(), self.uncommitted());
+            return Err(format!("its size is {size}, but {written} bytes were written, {sure} of them surely stable{open}"));
         }
         self.layers.iter_mut().filter(|layer| layer.end() > size).for_each(|layer| layer.missing = true);
         Ok(())
@@ -131,13 +135,21 @@ impl Content {
         self.check_size(size)?;
         let expected = (size.saturating_sub(offset)).min(count as u64) as usize;
         if data.len() != expected {
-            return Err(format!("read at {offset} gave {} bytes of {expected}", data.len()));
+            return Err(format!("the read gave {} bytes; the file holds {expected} there", data.len()));
         }
         let offset = offset as usize;
         if self.latest.get(offset..offset + data.len()) == Some(data) {
             return Ok(());
         }
         (0..data.len()).try_for_each(|index| self.check_byte(offset + index, data[index]))
+    }
+
+    /// What a reader of a violation should know of writes that may still be lost.
+    fn uncommitted(&self) -> String {
+        match self.layers.iter().filter(|layer| layer.may_be_lost()).count() {
+            0 => String::new(),
+            open => format!(" ({open} writes are not committed yet)"),
+        }
     }
 
     /// Newest value first; every layer passed over has lost this byte.
@@ -149,7 +161,8 @@ impl Content {
             (_, None) if self.base.get(index).copied().unwrap_or(0) == found => 0,
             _ => {
                 let latest = self.latest.get(index).copied().unwrap_or(0);
-                return Err(format!("byte {index} is {found:#04x}, must be {latest:#04x} (layers {})", self.layers.len()));
+                let open = self.uncommitted();
+                return Err(format!("byte {index} of the file is {found:#04x}, but {latest:#04x} was written there{open}"));
             }
         };
         self.layers[from..].iter_mut().filter(|layer| layer.at(index).is_some()).for_each(|layer| layer.missing = true);

@@ -39,14 +39,18 @@ impl Tree {
                 content.check_read(0, size as u32, &dump.data, size).map_err(|error| format!("{path}: {error}"))
             }
             Object::Symlink { target } if *target != dump.data => {
-                Err(format!("{path}: target {:?}, must be {target:?}", dump.data))
+                let (is, must) = (String::from_utf8_lossy(&dump.data), String::from_utf8_lossy(target));
+                Err(format!("{path} leads to {is}, but was made to lead to {must}"))
             }
             Object::Symlink { .. } | Object::Fifo => Ok(()),
             Object::Directory { entries, .. } => {
                 let entries = entries.clone();
                 if !entries.keys().eq(dump.entries.keys()) {
-                    let (known, found) = (entries.keys(), dump.entries.keys());
-                    return Err(format!("{path}/ holds {:?}, must hold {:?}", Vec::from_iter(found), Vec::from_iter(known)));
+                    let text =
+                        |names: Vec<&Bytes>| names.iter().map(|name| String::from_utf8_lossy(name)).collect::<Vec<_>>().join(", ");
+                    let lacks = text(entries.keys().filter(|name| !dump.entries.contains_key(*name)).collect());
+                    let strange = text(dump.entries.keys().filter(|name| !entries.contains_key(*name)).collect());
+                    return Err(format!("{path}/ lacks [{lacks}], and shows what must not be there: [{strange}]"));
                 }
                 entries.iter().try_for_each(|(name, child)| {
                     let path = format!("{path}/{}", String::from_utf8_lossy(name));

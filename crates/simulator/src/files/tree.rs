@@ -2,11 +2,14 @@
 
 use super::Verdict;
 use super::content::Content;
-use super::op::{How, Op};
+use super::op::{How, Op, stability_text};
 use bytes::Bytes;
 use mainstay_protocol::file::{CreateHow, SetAttributes, Wcc};
 use mainstay_protocol::{Attributes, FileError, FileId, FileKind, FileOk, FileRequest, FileResult, Stability, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Longer names are shown in part.
+const SHOWN_MAX: usize = 32;
 
 /// An object of the model.
 pub type Key = u32;
@@ -50,6 +53,15 @@ pub struct Learned {
 }
 
 impl Object {
+    fn noun(&self) -> &'static str {
+        match self {
+            Object::File(_) => "file",
+            Object::Directory { .. } => "directory",
+            Object::Symlink { .. } => "symbolic link",
+            Object::Fifo => "pipe",
+        }
+    }
+
     fn kind(&self) -> FileKind {
         match self {
             Object::File(_) => FileKind::Regular,
@@ -58,6 +70,27 @@ impl Object {
             Object::Fifo => FileKind::Fifo,
         }
     }
+}
+
+/// A name for people.
+fn shown(name: &Bytes) -> String {
+    let text = String::from_utf8_lossy(name);
+    if text.len() > SHOWN_MAX { format!("{}…", &text[..SHOWN_MAX / 2]) } else { text.into_owned() }
+}
+
+fn list_of<'a>(names: impl Iterator<Item = &'a Bytes>) -> String {
+    names.map(shown).collect::<Vec<_>>().join(", ")
+}
+
+/// Errors of which one was expected, in words.
+fn one_of(errors: &[FileError]) -> String {
+    errors.iter().map(|error| format!("\"{error}\"")).collect::<Vec<_>>().join(" or ")
+}
+
+/// The kind of an answer: the first word of its debug text.
+fn kind_of(ok: &FileOk) -> String {
+    let text = format!("{ok:?}");
+    text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_string()
 }
 
 fn empty_directory(parent: Option<Key>) -> Object {
@@ -129,6 +162,27 @@ impl Tree {
             Object::Directory { entries, .. } => 2 + entries.values().filter(|child| self.is_directory(**child)).count() as u32,
             _ => self.items[&key].names,
         }
+    }
+
+    /// One of its paths below the tree's own directory, for people.
+    pub fn path(&self, key: Key) -> String {
+        if key == self.root {
+            return "its own directory".into();
+        }
+        let name = |item: &Item| match &item.object {
+            Object::Directory { entries, .. } => entries.iter().find(|(_, child)| **child == key).map(|(name, _)| name.clone()),
+            _ => None,
+        };
+        match self.items.iter().find_map(|(dir, item)| Some((*dir, name(item)?))) {
+            Some((dir, name)) => self.path_in(dir, &name),
+            None => format!("a removed {}", self.items.get(&key).map_or("object", |item| item.object.noun())),
+        }
+    }
+
+    /// `name` in `dir`. Names of this workload are short, but for one.
+    pub fn path_in(&self, dir: Key, name: &Bytes) -> String {
+        let name = shown(name);
+        if dir == self.root { name } else { format!("{}/{name}", self.path(dir)) }
     }
 
     pub fn request(&self, op: &Op) -> FileRequest {
@@ -263,9 +317,11 @@ impl Tree {
         let errors = self.expected_errors(op);
         match result {
             Err(failure) if errors.contains(&failure.error) => Ok(Learned::default()),
-            Err(failure) if errors.is_empty() => Err(format!("refused with \"{}\", must succeed", failure.error)),
-            Err(failure) => Err(format!("refused with \"{}\", must be refused with one of {errors:?}", failure.error)),
-            Ok(_) if !errors.is_empty() => Err(format!("succeeded, must be refused with one of {errors:?}")),
+            Err(failure) if errors.is_empty() => {
+                Err(format!("it was refused with \"{}\", but nothing stands against it", failure.error))
+            }
+            Err(failure) => Err(format!("it was refused with \"{}\", and should have been with {}", failure.error, one_of(errors))),
+            Ok(_) if !errors.is_empty() => Err(format!("it succeeded, but must be refused with {}", one_of(errors))),
             Ok(ok) => self.succeeded(op, ok),
         }
     }
@@ -274,7 +330,8 @@ impl Tree {
         match (op, ok) {
             (Op::Write { file, offset, data, stability }, FileOk::Written { count, stability: kept, file: wcc, verifier }) => {
                 if *count as usize != data.len() || kept < stability {
-                    return Err(format!("wrote {count} of {} bytes, {kept:?} instead of {stability:?}", data.len()));
+                    let (kept, asked) = (stability_text(*kept), stability_text(*stability));
+                    return Err(format!("{count} of {} bytes were written, {kept}; {asked} was asked for", data.len()));
                 }
                 let again = self.content(*file).written(*offset, data, *kept > Stability::Unstable, *verifier)?;
                 self.check_after(*file, wcc)?;
@@ -290,9 +347,9 @@ impl Tree {
                 if *eof {
                     return self.check_listing(*dir, &seen).map(|()| Learned::default());
                 }
-                let last = entries.last().ok_or("an empty page that is not the last")?.cookie;
+                let last = entries.last().ok_or("a page of the listing is empty, but not the last")?.cookie;
                 if last == *cookie {
-                    return Err(format!("a listing stands still at cookie {cookie}"));
+                    return Err(format!("the listing stands still at cookie {cookie}"));
                 }
                 let next = Op::List { dir: *dir, cookie: last, bytes_max: *bytes_max, seen };
                 Ok(Learned { again: vec![], next: Some(next) })
@@ -307,7 +364,12 @@ impl Tree {
             (Op::Read { file, offset, count }, FileOk::Data { pieces, count: got, eof, attributes }) => {
                 let data = pieces.concat();
                 if data.len() != *got as usize || *eof != (offset + data.len() as u64 >= attributes.size) {
-                    return Err(format!("{} bytes, count {got}, eof {eof}, size {}", data.len(), attributes.size));
+                    let end = if *eof { "with" } else { "without" };
+                    return Err(format!(
+                        "the answer holds {} bytes, says {got}, {end} the end of the file, whose size it gives as {}",
+                        data.len(),
+                        attributes.size
+                    ));
                 }
                 self.content(*file).check_read(*offset, *count, &data, attributes.size)?;
                 self.check_attributes(*file, attributes)
@@ -319,9 +381,12 @@ impl Tree {
             }
             (Op::ReadLink { item }, FileOk::Target { target, .. }) => match &self.items[item].object {
                 Object::Symlink { target: known } if known == target => Ok(()),
-                other => Err(format!("target {target:?} of {other:?}")),
+                Object::Symlink { target: known } => {
+                    Err(format!("the link leads to {:?}, but was made to lead to {:?}", shown(target), shown(known)))
+                }
+                other => Err(format!("a {} was read as a link, to {:?}", other.noun(), shown(target))),
             },
-            (op, ok) => Err(format!("{op:?} was answered with {ok:?}")),
+            (_, ok) => Err(format!("the answer is one to another question ({})", kind_of(ok))),
         }
     }
 
@@ -345,7 +410,7 @@ impl Tree {
                 self.happened(op)?;
                 self.check_after(*key, wcc)
             }
-            (op, ok) => Err(format!("{op:?} was answered with {ok:?}")),
+            (_, ok) => Err(format!("the answer is one to another question ({})", kind_of(ok))),
         }
     }
 
@@ -402,7 +467,7 @@ impl Tree {
             other => unreachable!("{other:?} makes nothing"),
         };
         if let Some(file) = file.filter(|file| !self.handles.insert(*file)) {
-            return Err(format!("handle {file:?} was given out before"));
+            return Err(format!("its handle (inode {}) was given to another object before", file.inode));
         }
         self.key_last += 1;
         let key = self.key_last;
@@ -440,11 +505,14 @@ impl Tree {
         let item = self.item(key);
         let kind = item.object.kind();
         if item.file.is_some_and(|file| file != attributes.file) || kind != attributes.kind || links != attributes.links {
-            let known = item.file;
-            return Err(format!("attributes {attributes:?}, must be {known:?} {kind:?} with {links} links"));
+            let known = item.file.map_or("any inode".into(), |file| format!("inode {}", file.inode));
+            let (inode, shown, found) = (attributes.file.inode, attributes.kind, attributes.links);
+            return Err(format!(
+                "the server shows inode {inode}, {shown:?}, {found} links; it must be {known}, {kind:?}, {links} links"
+            ));
         }
         if item.mode.is_some_and(|mode| mode != attributes.mode) {
-            return Err(format!("mode {:o}, must be {:o}", attributes.mode, item.mode.unwrap_or(0)));
+            return Err(format!("its mode is {:o}, and was set to {:o}", attributes.mode, item.mode.unwrap_or(0)));
         }
         let mut loss_possible = false;
         if let Object::File(content) = &mut item.object {
@@ -452,7 +520,8 @@ impl Tree {
             content.check_size(attributes.size)?;
         }
         if attributes.ctime < item.ctime && !loss_possible {
-            return Err(format!("ctime went back from {:?} to {:?}", item.ctime, attributes.ctime));
+            let (was, is) = (item.ctime.as_millis(), attributes.ctime.as_millis());
+            return Err(format!("its time of change went back by {} ms", was - is));
         }
         item.ctime = attributes.ctime;
         Ok(())
@@ -462,14 +531,24 @@ impl Tree {
         let mut found = BTreeMap::new();
         for (name, inode) in seen {
             if found.insert(name.clone(), *inode).is_some() {
-                return Err(format!("listing repeats {name:?}"));
+                return Err(format!("the listing shows {} twice", shown(name)));
             }
         }
         for dot in [&b"."[..], b".."] {
-            found.remove(dot).ok_or_else(|| format!("listing without {dot:?}"))?;
+            found.remove(dot).ok_or_else(|| format!("the listing lacks {:?}", String::from_utf8_lossy(dot)))?;
         }
         let known: BTreeMap<Bytes, u64> =
             self.entries(dir).iter().map(|(name, key)| (name.clone(), self.handle(*key).inode)).collect();
-        if found == known { Ok(()) } else { Err(format!("listing is {found:?}, must be {known:?}")) }
+        if found == known {
+            return Ok(());
+        }
+        let lacking = list_of(known.keys().filter(|name| !found.contains_key(*name)));
+        let strange = list_of(found.keys().filter(|name| !known.contains_key(*name)));
+        let other =
+            list_of(known.iter().filter(|(name, inode)| found.get(*name).is_some_and(|is| is != *inode)).map(|(name, _)| name));
+        let parts = [("lacks", lacking), ("shows what is not there:", strange), ("shows another object as", other)];
+        let parts: Vec<String> =
+            parts.iter().filter(|(_, names)| !names.is_empty()).map(|(what, names)| format!("{what} {names}")).collect();
+        Err(format!("the listing {}", parts.join("; ")))
     }
 }

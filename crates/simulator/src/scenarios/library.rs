@@ -46,3 +46,14 @@ pub const FILES: &[(&str, &str)] = &[
     ("S42-mass-change.scenario", include_str!("../../scenarios/S42-mass-change.scenario")),
     ("S43-loop-fuzz.scenario", include_str!("../../scenarios/S43-loop-fuzz.scenario")),
 ];
+
+/// Schedules that aim at one rule, as [`super::hunts`] does in code.
+pub const HUNTS: &[(&str, &str)] = &[
+    ("R4-failed-sync.scenario", include_str!("../../scenarios/hunts/R4-failed-sync.scenario")),
+    ("R4-commit-then-dark.scenario", include_str!("../../scenarios/hunts/R4-commit-then-dark.scenario")),
+    ("R6-rotten-primary.scenario", include_str!("../../scenarios/hunts/R6-rotten-primary.scenario")),
+    ("R8-failed-promotion.scenario", include_str!("../../scenarios/hunts/R8-failed-promotion.scenario")),
+    ("R9-late-roll-back.scenario", include_str!("../../scenarios/hunts/R9-late-roll-back.scenario")),
+    ("R11-long-resync.scenario", include_str!("../../scenarios/hunts/R11-long-resync.scenario")),
+    ("R13-forgotten-promise.scenario", include_str!("../../scenarios/hunts/R13-forgotten-promise.scenario")),
+];

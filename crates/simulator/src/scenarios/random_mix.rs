@@ -88,6 +88,7 @@ fn weather(rng: &mut Rng) -> Quality {
         duplicate_ppm: *rng.pick(&[0, 1_000, 20_000]),
         reorder_ppm: *rng.pick(&[0, 10_000, 100_000]),
         bytes_per_second: *rng.pick(&[0, 0, 20_000_000]),
+        mtu_bytes: 0,
     }
 }
 
@@ -145,14 +146,18 @@ fn crash(rng: &mut Rng, plan: &mut Plan, node: NodeId, at: Time) {
 
 fn cut(rng: &mut Rng, plan: &mut Plan, node: NodeId, at: Time) {
     let other = *rng.pick(&NODES);
-    match rng.below(4) {
+    let end = at + length(rng);
+    match rng.below(5) {
         0 => plan.at(at, Action::Isolate(node)),
         1 if other != node => plan.at(at, Action::CutBoth(node, other)),
         2 => plan.at(at, Action::Quality(weather(rng))),
+        3 => {
+            let swallows = Quality { mtu_bytes: rng.log_range(1_400, 64 << 10), ..Quality::GOOD };
+            plan.at(at, Action::LinkQuality(A, B, swallows)).at(end, Action::LinkQuality(A, B, Quality::GOOD))
+        }
         _ if other != node => plan.at(at, Action::Cut(node, other)),
         _ => plan.at(at, Action::DeposeLeader),
     };
-    let end = at + length(rng);
     plan.at(end, Action::HealLinks);
 }
 
@@ -163,6 +168,7 @@ fn disk(rng: &mut Rng, plan: &mut Plan, node: NodeId, at: Time) {
                 read_error_ppm: *rng.pick(&[0, 2_000]),
                 write_error_ppm: *rng.pick(&[0, 500]),
                 sync_error_ppm: *rng.pick(&[0, 500]),
+                ..DiskFaults::default()
             };
             plan.at(at, Action::DiskFaults(node, faults));
             let end = at + length(rng);
@@ -181,7 +187,7 @@ fn disk(rng: &mut Rng, plan: &mut Plan, node: NodeId, at: Time) {
 }
 
 fn operators(rng: &mut Rng, plan: &mut Plan, node: NodeId, at: Time) {
-    match rng.below(3) {
+    match rng.below(5) {
         0 => {
             plan.at(at, Action::BeginMaintenance(node));
             let end = at + length(rng);
@@ -191,6 +197,13 @@ fn operators(rng: &mut Rng, plan: &mut Plan, node: NodeId, at: Time) {
             plan.at(at, Action::Approvals(Approvals::None));
             let (end, approvals) = (at + length(rng), plan.approvals);
             plan.at(end, Action::Approvals(approvals));
+        }
+        2 => {
+            plan.at(at, Action::Echo);
+        }
+        3 => {
+            // Often refused, and the rules say why.
+            plan.at(at, Action::Promote(*rng.pick(&[A, B])));
         }
         _ => {
             let time = length(rng);

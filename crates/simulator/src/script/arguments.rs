@@ -95,16 +95,18 @@ impl Values {
 }
 
 /// Fields of a [`Quality`], in the order of its printing.
-pub const QUALITY_FIELDS: [(&str, Unit); 6] = [
+pub const QUALITY_FIELDS: [(&str, Unit); 7] = [
     ("delay", Unit::Time),
     ("jitter", Unit::Time),
     ("loss", Unit::Share),
     ("duplicate", Unit::Share),
     ("reorder", Unit::Share),
     ("rate", Unit::Rate),
+    ("mtu", Unit::Bytes),
 ];
 
-pub const FAULT_FIELDS: [(&str, Unit); 3] = [("read", Unit::Share), ("write", Unit::Share), ("sync", Unit::Share)];
+pub const FAULT_FIELDS: [(&str, Unit); 5] =
+    [("read", Unit::Share), ("write", Unit::Share), ("sync", Unit::Share), ("lies", Unit::Share), ("misdirect", Unit::Share)];
 
 fn quality(fields: &[(usize, Draw)], rng: &mut Rng) -> Quality {
     let mut quality = Quality::GOOD;
@@ -116,7 +118,8 @@ fn quality(fields: &[(usize, Draw)], rng: &mut Rng) -> Quality {
             2 => quality.loss_ppm = value as u32,
             3 => quality.duplicate_ppm = value as u32,
             4 => quality.reorder_ppm = value as u32,
-            _ => quality.bytes_per_second = value,
+            5 => quality.bytes_per_second = value,
+            _ => quality.mtu_bytes = value,
         }
     }
     quality
@@ -129,7 +132,9 @@ fn faults(fields: &[(usize, Draw)], rng: &mut Rng) -> DiskFaults {
         match field {
             0 => faults.read_error_ppm = value,
             1 => faults.write_error_ppm = value,
-            _ => faults.sync_error_ppm = value,
+            2 => faults.sync_error_ppm = value,
+            3 => faults.lie_ppm = value,
+            _ => faults.misdirect_ppm = value,
         }
     }
     faults
@@ -151,6 +156,7 @@ pub const TIME: Bounds = Bounds { unit: Unit::Time, low: 0, high: TIME_MAX };
 pub const COUNT: Bounds = Bounds { unit: Unit::Count, low: 0, high: 10_000 };
 pub const PERCENT: Bounds = Bounds { unit: Unit::Percent, low: 0, high: 100 };
 const SHARE: Bounds = Bounds { unit: Unit::Share, low: 0, high: 1_000_000 };
+const BYTES: Bounds = Bounds { unit: Unit::Bytes, low: 0, high: 1 << 30 };
 const RATE: Bounds = Bounds { unit: Unit::Rate, low: 0, high: i64::MAX };
 
 enum Read {
@@ -184,7 +190,7 @@ pub const GAPS: &[Gap] = &[
     Gap { name: "PERCENT", read: Read::Number(PERCENT) },
     number("COUNT", Unit::Count, 0, 200),
     number("FACTOR", Unit::Count, 1, 100_000),
-    number("BYTES", Unit::Bytes, 0, 1 << 30),
+    Gap { name: "BYTES", read: Read::Number(BYTES) },
     // Bounds of the cluster's own settings.
     number("LEASE", Unit::Time, 100 * MS, 60_000 * MS),
     number("THROTTLE", Unit::Rate, 64 << 10, 1 << 50),
@@ -226,6 +232,7 @@ fn fields(cursor: &mut Cursor, known: &[(&str, Unit)]) -> Result<Vec<(usize, Dra
         let bounds = match known[index].1 {
             Unit::Time => TIME,
             Unit::Rate => RATE,
+            Unit::Bytes => BYTES,
             _ => SHARE,
         };
         found.push((index, draw(cursor, bounds)?));

@@ -63,6 +63,7 @@ pub const ACTIONS: &[ActionForm] = &[
     }),
     form("maintenance end NODE", |v| Action::EndMaintenance(v.node(0))),
     form("promote SERVER", |v| Action::Promote(v.node(0))),
+    form("echo", |_| Action::Echo),
     form("reset breaker", |_| Action::ResetBreaker),
     form("approve nobody", |_| Action::Approvals(Approvals::None)),
     form("approve after RANGE", |v| Action::Approvals(Approvals::After(v.range(0).0, v.range(0).1))),

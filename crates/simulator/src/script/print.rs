@@ -119,7 +119,7 @@ fn approvals(approvals: Approvals) -> String {
 }
 
 fn quality(quality: &Quality) -> String {
-    let Quality { delay, jitter, loss_ppm, duplicate_ppm, reorder_ppm, bytes_per_second } = *quality;
+    let Quality { delay, jitter, loss_ppm, duplicate_ppm, reorder_ppm, bytes_per_second, mtu_bytes } = *quality;
     let good = Quality::GOOD;
     let values = [
         (delay, good.delay),
@@ -128,13 +128,15 @@ fn quality(quality: &Quality) -> String {
         (duplicate_ppm as u64, good.duplicate_ppm as u64),
         (reorder_ppm as u64, good.reorder_ppm as u64),
         (bytes_per_second, good.bytes_per_second),
+        (mtu_bytes, good.mtu_bytes),
     ];
     fields(&QUALITY_FIELDS, &values)
 }
 
 fn faults(faults: &DiskFaults) -> String {
-    let DiskFaults { read_error_ppm, write_error_ppm, sync_error_ppm } = *faults;
-    fields(&FAULT_FIELDS, &[(read_error_ppm as u64, 0), (write_error_ppm as u64, 0), (sync_error_ppm as u64, 0)])
+    let DiskFaults { read_error_ppm, write_error_ppm, sync_error_ppm, lie_ppm, misdirect_ppm } = *faults;
+    let chances = [read_error_ppm, write_error_ppm, sync_error_ppm, lie_ppm, misdirect_ppm];
+    fields(&FAULT_FIELDS, &chances.map(|chance| (chance as u64, 0)))
 }
 
 /// Those that differ from what is good.
@@ -186,6 +188,7 @@ pub fn action_text(action: &Action) -> String {
         | Action::EndMaintenance(_)
         | Action::Promote(_)
         | Action::ResetBreaker
+        | Action::Echo
         | Action::Remember(_)
         | Action::Restore(_) => people_text(action),
         link => link_text(link),
@@ -231,6 +234,7 @@ fn people_text(action: &Action) -> String {
         Action::EndMaintenance(node) => format!("maintenance end {}", letter(*node)),
         Action::Promote(node) => format!("promote {}", letter(*node)),
         Action::ResetBreaker => "reset breaker".into(),
+        Action::Echo => "echo".into(),
         Action::Remember(_) => "witness remember".into(),
         Action::Restore(_) => "witness restore".into(),
         other => link_text(other),

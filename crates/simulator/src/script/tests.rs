@@ -30,8 +30,8 @@ fn random_actions(rng: &mut Rng) -> Vec<Action> {
                 "SERVER" => Argument::Node(super::ast::NodeRef::Literal(*rng.pick(&[A, B]))),
                 "RANGE" => Argument::Range(rng.below(1_000_000_000), rng.range(1_000_000_000, 90_000_000_000)),
                 "TEXT" => Argument::Text("a \"quoted\" \\ text # no comment".into()),
-                "QUALITY" => Argument::Quality((0..rng.range(0, 6) as usize).map(|field| (field, one(rng, 1_000_000))).collect()),
-                "FAULTS" => Argument::Faults((0..3).map(|field| (field, one(rng, 1_000_000))).collect()),
+                "QUALITY" => Argument::Quality((0..rng.range(0, 7) as usize).map(|field| (field, one(rng, 1_000_000))).collect()),
+                "FAULTS" => Argument::Faults((0..5).map(|field| (field, one(rng, 1_000_000))).collect()),
                 "FACTOR" => exact(rng.range(1, 100_000) as i64),
                 "DRIFT" => exact(rng.range(0, 40_000) as i64 - 20_000),
                 // Kept in whole milliseconds.

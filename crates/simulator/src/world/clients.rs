@@ -3,12 +3,13 @@
 
 use super::node::{Caller, NodeEvent, NodeState};
 use super::{Event, VOLUME, World};
-use crate::network::End;
+use crate::network::{Class, End};
 use crate::nfs_client::Wire;
 use crate::queue::{MILLISECOND, SECOND, Time};
 use crate::rng::Rng;
 use crate::scenario::{A, B, Plan};
 use crate::trace::Trace;
+use crate::units;
 use crate::workload::{BulkWorker, FileWorker, RegisterOp, RegisterWorker};
 use mainstay_nfs::Context;
 use mainstay_protocol::{Caller as Credential, ClientRequest, FileError, FileRequest, FileResult, NodeId, RequestId};
@@ -256,7 +257,7 @@ impl World {
         }
         self.set_client_timer(client, slot, delay);
         let bytes = 200 + write_bytes(&request.request);
-        let arrivals = self.network.send(now, End::Client(client), End::Node(target), bytes);
+        let arrivals = self.network.send(now, (End::Client(client), End::Node(target)), Class::Control, bytes);
         if let Some(at) = arrivals.first {
             self.queue.at(at, Event::Node { node: target, boot: 0, event: NodeEvent::Call { caller, request: Box::new(request) } });
         }
@@ -456,7 +457,10 @@ impl World {
             }
         };
         if let Err(text) = judged {
-            return self.violate("P2", format!("client {client}.{slot} (tries {}): {text}", outstanding.tries));
+            // Its model is wrong from here on, so it asks for nothing more.
+            state.finished = true;
+            let (began, tries) = (units::instant(outstanding.invoked), units::times(outstanding.tries));
+            return self.violate("P2", None, format!("client {client} asked at {began} ({tries}): {text}"));
         }
         if client != AUDITOR {
             self.note_answer(client, slot, outstanding.request.request.changes());
@@ -468,8 +472,16 @@ impl World {
     fn late(&mut self, invoked: Time) {
         let waited = self.queue.now() - invoked;
         if let Some(limit) = self.plan.expect.answered_within.filter(|limit| waited > *limit && !self.healing) {
-            let (waited, limit) = (waited / MILLISECOND, limit / MILLISECOND);
-            self.violate("P7", format!("a client waited {waited} ms, at most {limit} ms are allowed in this scenario"));
+            let (waited, limit) = (units::length(waited), units::length(limit));
+            self.violate("P7", None, format!("a client waited {waited}, at most {limit} are allowed in this scenario"));
+        }
+    }
+
+    /// The faults end: who waits now has waited for so long.
+    pub(super) fn late_at_the_end(&mut self) {
+        let invoked = self.clients.iter().flat_map(|client| &client.slots).filter_map(|slot| slot.outstanding.as_ref());
+        if let Some(longest) = invoked.map(|outstanding| outstanding.invoked).min() {
+            self.late(longest);
         }
     }
 

@@ -74,6 +74,7 @@ impl World {
             Action::PlanMaintenance { node, lasts, confirmed } => self.begin_maintenance(node, lasts, confirmed),
             Action::EndMaintenance(node) => self.end_maintenance(node),
             Action::Promote(node) => self.ask_to_promote(node),
+            Action::Echo => self.echo(),
             Action::ResetBreaker => self.reset_breaker("somebody has looked at it"),
             Action::Approvals(approvals) => self.operators.approvals = approvals,
             other => self.act_on_disk(other),
@@ -106,6 +107,7 @@ impl World {
             }
             Action::DiskRoom(_) => lock(&platter).capacity_bytes = super::DISK_BYTES,
             Action::Rot(_) => {
+                self.checkers.rotten_disks.insert(node);
                 let rotten = lock(&platter).rot(|name| name.ends_with(".seg"));
                 self.trace(Trace::Brief, || format!("{node} rots at {rotten:?}"));
             }
@@ -180,6 +182,7 @@ impl World {
         self.crash(id, Crash::Power);
         let node = self.node_mut(id);
         node.promise = node.remembered.unwrap_or_default();
+        self.checkers.promises.set_back.insert(id);
     }
 
     pub(super) fn resume(&mut self, id: NodeId) {

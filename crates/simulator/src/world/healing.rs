@@ -11,7 +11,7 @@ use crate::scenario::{A, B};
 use crate::trace::Trace;
 use crate::workload::{BulkWorker, RegisterWorker};
 use bytes::Bytes;
-use mainstay_cluster::ReignState;
+use mainstay_cluster::{ReignState, Rule};
 use mainstay_protocol::{Attributes, FileId, FileKind, FileOk, FileRequest, Incarnation, NodeId, Position};
 use mainstay_replica::{Event as ReplicaEvent, ServeMode};
 use mainstay_volume::ViewDigest;
@@ -47,6 +47,8 @@ impl World {
     /// Ends the faults and checks that all is well. Violations are left in `violations`.
     pub fn heal(&mut self) {
         self.healing = true;
+        // Of a cluster that does not heal there is nothing more to see.
+        self.keep_going = false;
         self.trace(Trace::Brief, || "-- the faults end".into());
         self.end_faults();
         let until = self.now() + self.plan.heal_within;
@@ -60,8 +62,10 @@ impl World {
         if !self.run_while(self.now() + self.plan.heal_within, World::quiet) {
             return self.not_healed("done with all client operations");
         }
-        if let Some(Err(text)) = self.plan.expect.moves_only_changes.map(|node| self.checkers.p6.check(node)) {
-            self.violate("P6", text);
+        if let Some(Err(text)) =
+            self.plan.expect.moves_only_changes.map(|node| self.checkers.p6.check(node, self.plan.resync_bytes_per_second))
+        {
+            self.violate("P6", Some(Rule::R11), text);
         }
         self.end_story();
         self.compare_digests(until);
@@ -74,7 +78,7 @@ impl World {
         if self.goes_on() {
             let seconds = self.plan.heal_within / SECOND;
             let state = self.describe();
-            self.violate("P7", format!("not {what} within {seconds} s after the faults ended: {state}"));
+            self.violate("P7", None, format!("not {what} within {seconds} s after the faults ended: {state}"));
         }
     }
 
@@ -82,31 +86,28 @@ impl World {
     fn describe(&self) -> String {
         let volume = self.volume_state();
         let nodes: Vec<String> = self.nodes.values().map(|node| self.describe_node(node)).collect();
-        let proposal = self.decided().open_proposal(VOLUME).map(|(id, proposal)| (id, &proposal.state));
-        format!(
-            "reign {:?}, in sync {:?}, breaker {:?}, proposal {proposal:?}; {}",
-            volume.map(|volume| volume.reign),
-            volume.map(|volume| &volume.in_sync),
-            volume.map(|volume| volume.breaker.open),
-            nodes.join("; ")
-        )
+        let name = |node: NodeId| self.decided().node_name(node);
+        let proposal = self.decided().open_proposal(VOLUME);
+        let proposal =
+            proposal.map_or("no proposal".into(), |(id, open)| format!("{id} ({}) is {}", name(open.candidate), open.state));
+        let Some(volume) = volume else { return nodes.join("; ") };
+        let reign = volume.reign.map_or("nobody reigns".into(), |reign| format!("{} reigns ({:?})", name(reign.node), reign.state));
+        let in_sync: Vec<String> = volume.in_sync.iter().map(|(node, boot)| format!("{} in boot {boot}", name(*node))).collect();
+        let breaker = if volume.breaker.open { "open" } else { "closed" };
+        let (epoch, in_sync) = (volume.epoch, in_sync.join(" and "));
+        format!("in {epoch} {reign}, in sync {in_sync}, the breaker is {breaker}, {proposal}; {}", nodes.join("; "))
     }
 
     fn describe_node(&self, node: &super::Node) -> String {
-        let Some(process) = node.process.as_ref() else { return format!("{} {:?}", node.id, node.state) };
+        let name = self.decided().node_name(node.id);
+        let Some(process) = node.process.as_ref() else { return format!("{name} does not run ({:?})", node.state) };
         let status = process.replica.status(node.clock.now(self.now()));
+        let peers: Vec<&str> = status.peers.values().map(|peer| peer.state).collect();
+        let peers = if peers.is_empty() { String::new() } else { format!(", the other {}", peers.join(" ")) };
+        let failure = status.failure.map_or(String::new(), |failure| format!(", failed: {failure}"));
         format!(
-            "{} i{} {} {} at {} durable {} commit {} waiting {} peers {:?} failure {:?}",
-            node.id,
-            node.incarnation,
-            status.role,
-            status.epoch,
-            status.position,
-            status.durable,
-            status.commit,
-            status.clients_waiting,
-            status.peers.values().map(|peer| peer.state).collect::<Vec<_>>(),
-            status.failure
+            "{name} (boot {}) is {} in {}, at {} (on disk {}, committed {}), {} clients wait{peers}{failure}",
+            node.incarnation, status.role, status.epoch, status.position, status.durable, status.commit, status.clients_waiting
         )
     }
 
@@ -159,7 +160,9 @@ impl World {
             self.run_while(next, |world| world.marks.pair().is_some());
         }
         match self.marks.pair() {
-            Some((a, b)) if a != b => self.violate("P7", format!("copies differ: {a:?} on n1, {b:?} on n2")),
+            Some((a, b)) if a != b => {
+                self.violate("P7", None, format!("the copies differ: a has {}, b has {}", digest_text(&a), digest_text(&b)))
+            }
             Some(_) => {}
             None => {
                 let text = format!("no digests of both copies: {:?} {:?}", self.marks.position, self.marks.digests);
@@ -170,7 +173,7 @@ impl World {
 
     fn not_healed_text(&mut self, text: String) {
         if self.violations.is_empty() {
-            self.violate("P7", text);
+            self.violate("P7", None, text);
         }
     }
 
@@ -200,7 +203,7 @@ impl World {
         match self.walk().and_then(|dump| self.compare(&dump)) {
             Ok(()) => {}
             Err(_) if !self.violations.is_empty() => {}
-            Err(text) => self.violate("P2", format!("the whole tree {place}: {text}")),
+            Err(text) => self.violate("P2", None, format!("the whole tree {place}: {text}")),
         }
     }
 
@@ -291,10 +294,15 @@ impl World {
     fn check_histories(&mut self) {
         for register in 0..super::clients::REGISTERS {
             if let Err(text) = self.checkers.registers[register].check(&self.checkers.losses) {
-                self.violate("P2", format!("register {register}: {text}"));
+                self.violate("P2", None, format!("register {register}: {text}"));
             }
         }
     }
+}
+
+fn digest_text(digest: &ViewDigest) -> String {
+    let ViewDigest { inodes, entries, extents, xor } = digest;
+    format!("{inodes} inodes, {entries} names and {extents} extents ({xor:016x})")
 }
 
 /// One tree, with and without the operation that may have happened.
@@ -317,6 +325,9 @@ fn compare_tree(retired: crate::workload::Retired, found: Option<&Dump>) -> Resu
         return without;
     }
     let mut tree = tree;
+    let asked = pending.text(&tree);
     tree.happened(&pending)?;
-    tree.check_dump(found).map_err(|error| format!("{name}, with or without {}: {error}; {}", pending.text(), without.unwrap_err()))
+    let neither =
+        |error| format!("{name}, which may or may not have seen \"{asked}\": {error}; without it: {}", without.unwrap_err());
+    tree.check_dump(found).map_err(neither)
 }

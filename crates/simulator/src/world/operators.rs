@@ -165,8 +165,23 @@ impl World {
 
     pub(super) fn reset_breaker(&mut self, reason: &str) {
         let Some(through) = self.anybody() else { return };
+        self.checkers.p5.reset();
         let (at, reason) = (self.wall_of(through), reason.to_string());
         self.propose(through, OPERATOR_TICKET, Command::ResetBreaker { volume: VOLUME, reason, actor: person("olga"), at });
+    }
+
+    /// Retries, and networks that repeat: what was said once may be heard again, much later, and must change nothing that it should
+    /// not. What a person says about the cluster, rather than about one proposal, is not among it: said again, it is meant again.
+    pub(super) fn echo(&mut self) {
+        let Some(through) = self.anybody() else { return };
+        let again = |command: &&Command| {
+            !matches!(command, Command::ResetBreaker { .. } | Command::BeginMaintenance { .. } | Command::EndMaintenance { .. })
+        };
+        let heard: Vec<Command> = self.said.iter().filter(again).cloned().collect();
+        if !heard.is_empty() {
+            let command = self.operators.rng.pick(&heard).clone();
+            self.propose(through, OPERATOR_TICKET, command);
+        }
     }
 
     /// `mainstay promote`: a proposal with what the asked node has seen, whether or not it may be.

@@ -1,7 +1,7 @@
 //! Hooks of the timeline and of the numbers. Without a recorder they cost a comparison.
 
 use super::node::NodeState;
-use super::{VOLUME, World};
+use super::{VOLUME, Violation, World};
 use crate::disk::{Crash, DiskFaults, lock};
 use crate::network::End;
 use crate::numbers::{Numbers, Standing};
@@ -141,8 +141,11 @@ impl World {
             if old.is_none() {
                 self.mark_operators(MarkKind::Proposal, || format!("{id}: promote {candidate}"));
             }
-            if proposal.approval.is_some() && old.is_none_or(|old| old.approval.is_none()) {
-                self.mark_operators(MarkKind::Approval, || format!("{id}: promote {candidate}"));
+            if let Some(approval) = proposal.approval.as_ref().filter(|_| old.is_none_or(|old| old.approval.is_none())) {
+                self.mark_operators(MarkKind::Approval, || format!("{id}: promote {candidate}, signed by {}", approval.actor));
+            }
+            if let (ProposalState::Failed { reason }, true) = (&proposal.state, old.is_some_and(|old| old.state.open())) {
+                self.mark(proposal.candidate, MarkKind::Failure, || format!("promotion {id} of {reason}"));
             }
             if let ProposalState::Denied { reason, .. } = &proposal.state
                 && old.is_none_or(|old| old.state != proposal.state)
@@ -174,7 +177,10 @@ impl World {
 
     fn in_sync(&self, node: NodeId) -> bool {
         let known = self.decided.volumes.get(&VOLUME).and_then(|volume| volume.in_sync.get(&node));
-        known == Some(&Incarnation(self.nodes[&node].incarnation))
+        // A cluster that believes what is not so counts for nothing here.
+        let node = &self.nodes[&node];
+        let volume = node.process.as_ref().and_then(|process| process.replica.volume());
+        known == Some(&Incarnation(node.incarnation)) && volume.is_none_or(|volume| volume.complete())
     }
 
     // ---- clients ---------------------------------------------------------------------------------------------------------
@@ -348,8 +354,13 @@ impl World {
     /// Everything is whole again, or something was violated: figures and spans end here.
     pub(super) fn end_story(&mut self) {
         let now = self.queue.now();
+        let silent_since = self.tally.writes_unanswered_since();
         self.tally.end(now, self.moved());
         if let Some(recording) = self.recording.as_mut() {
+            if let Some(from) = silent_since.filter(|from| now - from >= OUTAGE_MIN) {
+                let lane = recording.recorder.of(LaneKind::Clients);
+                recording.recorder.span(lane, SpanKind::Outage, (from, now), "no write was answered until the end".into());
+            }
             recording.recorder.end(now);
         }
     }
@@ -364,8 +375,8 @@ impl World {
         self.recording.take().map(|recording| recording.recorder.finish(now))
     }
 
-    pub(super) fn mark_violation(&mut self, property: &'static str, text: &str) {
+    pub(super) fn mark_violation(&mut self, violation: &Violation) {
         let seconds = self.queue.now() as f64 / SECOND as f64;
-        self.mark_operators(MarkKind::Violation, || format!("{property} violated at {seconds:.3} s: {text}"));
+        self.mark_operators(MarkKind::Violation, || format!("{} violated at {seconds:.3} s: {}", violation.name(), violation.text));
     }
 }

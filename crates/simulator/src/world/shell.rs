@@ -2,20 +2,20 @@
 
 use super::clients::ClientEvent;
 use super::node::{Caller, Lane, Node, NodeEvent, NodeState, Process};
-use super::{CLUSTER, Event, VOLUME, World, volume_options};
-use crate::checkers::r2_promises;
-use crate::disk::Crash;
-use crate::network::End;
+use super::{CLUSTER, Event, VOLUME, Violation, World, volume_options};
+use crate::checkers::{p1_promises, p2_kept_records};
+use crate::disk::{Crash, SimDisk, lock};
+use crate::network::{Class, End};
 use crate::queue::{MICROSECOND, MILLISECOND, SECOND, Time};
 use crate::rng::Rng;
 use crate::sizing::{BULK_BYTES_MIN, Scaled};
 use crate::timeline::MarkKind;
 use crate::trace::Trace;
-use mainstay_cluster::Command;
+use mainstay_cluster::{Command, Rule};
 use mainstay_protocol::peer::Envelope;
 use mainstay_protocol::{FileResult, Incarnation, Mono, NodeId, PeerMessage};
 use mainstay_replica::{Effect, Event as ReplicaEvent, Note, Replica, ServeMode, Settings, StoredPromise};
-use mainstay_volume::{DiskEffect, Lane as DiskLane, Volume, perform};
+use mainstay_volume::{DiskEffect, Lane as DiskLane, OpenError, Options, Volume, perform};
 use std::sync::Arc;
 
 /// Tickets of the shell's own proposals; a replica counts its own from below.
@@ -86,12 +86,17 @@ impl World {
     }
 
     fn peer(&mut self, id: NodeId, envelope: Envelope) {
-        let promise = self.nodes[&id].promise;
-        let stale = r2_promises::before(&envelope.message, promise, &self.process(id).replica);
+        let (promise, now, lost_ms) = (self.nodes[&id].promise, self.queue.now(), self.decided.settings.contact_lost_ms);
+        self.checkers.live.heard(now, id, envelope.from, lost_ms);
+        let replica = &self.process(id).replica;
+        let stale = p1_promises::before(&envelope.message, promise, replica);
+        let last = p2_kept_records::before(&envelope.message, replica);
         self.step(id, ReplicaEvent::Peer(envelope));
-        if let Some(Err(text)) = stale.map(|stale| r2_promises::after(stale, &self.process(id).replica)) {
-            self.violate("P1", format!("{id}: {text}"));
-        }
+        let replica = &self.nodes[&id].process.as_ref().expect("a step ends no process").replica;
+        let taken = stale.and_then(|stale| p1_promises::after(stale, replica, &self.decided.node_name(id)));
+        let gone = last.and_then(|last| p2_kept_records::after(last, id, &self.decided, &self.nodes));
+        let judged = |property, found: Option<(Rule, String)>| found.map(|(rule, text)| Violation::new(property, Some(rule), text));
+        self.record(judged("P1", taken).into_iter().chain(judged("P2", gone)));
     }
 
     pub(super) fn process(&mut self, id: NodeId) -> &mut Process {
@@ -188,11 +193,12 @@ impl World {
             _ => {}
         }
         self.trace(Trace::Brief, || format!("{id} notes {note:?}"));
+        self.checkers.kept.noted(id, &note);
         let allowed = self.plan.expect.damage || self.disk_was_faulty(id);
         if let Note::VolumeFailed { reason } = note
             && !allowed
         {
-            self.violate("P7", format!("{id} gave up its copy without a fault of the disk: {reason}"));
+            self.violate("P7", None, format!("{id} gave up its copy without a fault of the disk: {reason}"));
         }
     }
 
@@ -204,11 +210,13 @@ impl World {
         }
         self.stats.messages += 1;
         let now = self.queue.now();
-        self.checkers.sent(now, &envelope, &self.decided, &mut self.violations);
+        let found = self.checkers.sent(now, to, &envelope, &self.decided, &self.nodes);
+        self.record(found);
         self.trace(Trace::Full, || format!("{from} -> {to} {}", envelope_text(&envelope)));
         self.mark_message(to, &envelope);
         let bytes = self.weigh_message(to, &envelope);
-        let arrivals = self.network.send(now, End::Node(from), End::Node(to), bytes);
+        let class = if envelope.message.is_control() { Class::Control } else { Class::Bulk };
+        let arrivals = self.network.send(now, (End::Node(from), End::Node(to)), class, bytes);
         let envelope = Box::new(if self.rng.one_in(ENCODE_ONE_IN) { through_the_wire(envelope) } else { envelope });
         if let Some(at) = arrivals.second {
             self.queue.at(at, Event::Node { node: to, boot: 0, event: NodeEvent::Peer(envelope.clone()) });
@@ -249,12 +257,12 @@ impl World {
     }
 
     fn reply(&mut self, id: NodeId, ticket: u64, result: FileResult) {
-        let now = self.queue.now();
         let incarnation = Incarnation(self.nodes[&id].incarnation);
         let process = self.process(id);
         let mode = process.mode;
         let Some(caller) = process.callers.remove(&ticket) else { return };
-        self.checkers.replied(now, (id, incarnation), mode, &result, &self.decided, &mut self.violations);
+        let found = self.checkers.replied((id, incarnation), mode, &result, &self.decided);
+        self.record(found);
         self.trace(Trace::Full, || format!("{id} answers client {} {}", caller.client, result_text(&result)));
         let event = ClientEvent::Answer { caller, result: Box::new(result), current: mode == ServeMode::ReadWrite };
         self.to_client(id, caller.client, event);
@@ -267,7 +275,7 @@ impl World {
     #[allow(clippy::wrong_self_convention, reason = "sends to a client, converts nothing")]
     fn to_client(&mut self, from: NodeId, client: u32, event: ClientEvent) {
         let now = self.queue.now();
-        let arrivals = self.network.send(now, End::Node(from), End::Client(client), MESSAGE_BYTES);
+        let arrivals = self.network.send(now, (End::Node(from), End::Client(client)), Class::Control, MESSAGE_BYTES);
         if let Some(at) = arrivals.first {
             self.queue.at(at, Event::Client { client, event });
         }
@@ -381,11 +389,17 @@ impl World {
         node.incarnation += 1;
         node.restart_clock(now);
         let options = volume_options(&self.plan);
-        let volume = match node.disk().map(|disk| Volume::open(Arc::new(disk), CLUSTER, VOLUME, options)).transpose() {
+        let volume = match node.disk().map(|disk| open_volume(disk, options)).transpose() {
             Ok(volume) => volume,
             Err(error) => return self.open_failed(id, error.to_string()),
         };
         self.stats.boots += 1;
+        self.checkers.live.booted(id);
+        if let Some(volume) = &volume {
+            let found = self.checkers.kept.opened(id, &self.decided.node_name(id), volume);
+            let found = found.filter(|_| !self.checkers.rotten_disks.contains(&id));
+            self.record(found.map(|(rule, text)| Violation::new("P2", Some(rule), text)));
+        }
         self.checkers.p6.booted(id);
         self.model.start(Mono(now), id);
         let view = self.model.view(id);
@@ -409,11 +423,25 @@ impl World {
     fn open_failed(&mut self, id: NodeId, error: String) {
         self.trace(Trace::Brief, || format!("{id} cannot open its copy: {error}"));
         if !self.plan.expect.damage && !self.disk_was_faulty(id) {
-            return self.violate("P7", format!("{id} refuses to start: {error}"));
+            return self.violate("P7", None, format!("{id} refuses to start: {error}"));
         }
-        // The supervisor tries again.
+        // What a person does with a copy that says that it is damaged, once the other one serves: its disk is emptied, and all comes
+        // from there. Before, the supervisor tries again.
+        if self.healing && self.plan.expect.damage && self.decided_primary().is_some_and(|primary| primary != id) {
+            self.rebuild(id);
+        }
         let boot = self.nodes[&id].boot;
         self.queue.after(5 * SECOND, Event::Boot { node: id, boot });
+    }
+
+    fn decided_primary(&self) -> Option<NodeId> {
+        self.decided().volumes.get(&VOLUME)?.primary()
+    }
+
+    fn rebuild(&mut self, id: NodeId) {
+        self.trace(Trace::Brief, || format!("-- the copy of {id} is rebuilt from nothing"));
+        let Some(platter) = self.nodes[&id].platter.clone() else { return };
+        lock(&platter).wipe();
     }
 
     /// Whether this disk was told to fail: only then a copy may be given up.
@@ -520,6 +548,18 @@ fn read_bytes(effect: &DiskEffect) -> u64 {
     match effect {
         DiskEffect::Read(job) if job.bytes() >= BULK_BYTES_MIN as u64 => job.bytes(),
         _ => 0,
+    }
+}
+
+/// As the daemon does it: a missing copy is begun empty, and filled by resync.
+fn open_volume(disk: SimDisk, options: Options) -> Result<Volume, OpenError> {
+    let disk = Arc::new(disk);
+    match Volume::open(disk.clone(), CLUSTER, VOLUME, options.clone()) {
+        Err(OpenError::Missing) => {
+            Volume::create(disk.clone(), CLUSTER, VOLUME, options.clone())?;
+            Volume::open(disk, CLUSTER, VOLUME, options)
+        }
+        other => other,
     }
 }
 

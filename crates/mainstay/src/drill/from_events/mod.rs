@@ -91,7 +91,8 @@ pub fn from_events(args: &args::FromEvents, config: Option<&Path>, format: Forma
         Out::new(directory.map(|directory| if directory.as_os_str().is_empty() { Path::new(".") } else { directory }), format)?;
     let seeds = args.seed..args.seed.saturating_add(args.seeds);
     let cluster = spec.name.or(live.map(|live| live.cluster));
-    let setting = Setting { sizing, rules, ..Setting::default() };
+    // What comes of a violation is worth seeing, as in `drill run`.
+    let setting = Setting { sizing, rules, keep_going: true, ..Setting::default() };
     run::rehearse(Work { cards: &[card], seeds, jobs: pool::jobs(None)?, setting, notes, cluster }, &clock, &out)
 }
 

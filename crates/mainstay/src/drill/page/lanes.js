@@ -120,7 +120,7 @@ function drawLink(plot, span, y, scale) {
   label(plot, span, y + 11, span.kind, span.text, scale);
 }
 
-const BAD = ["crash", "power-loss", "violation", "denial", "refusal", "alert"];
+const BAD = ["crash", "power-loss", "violation", "denial", "failure", "refusal", "alert"];
 const OK = ["approval", "grow", "boot"];
 const ASKS = ["proposal", "maintenance-begin", "maintenance-end"];
 const markClass = (kind) => (BAD.includes(kind) ? "bad" : OK.includes(kind) ? "ok" : ASKS.includes(kind) ? "asks" : "");

@@ -59,7 +59,7 @@ function figures(drill) {
   figure("Reads unanswered", duration(n.read_outage_ns), "longest stretch");
   figure("Without redundancy", duration(n.without_redundancy_ns), "one copy only");
   figure("Bytes moved", bytes(n.bytes_moved), n.bytes_changed ? `${bytes(n.bytes_changed)} had changed` : "between the nodes");
-  figure("Back in sync", duration(n.in_sync_after_ns), "after the last return");
+  figure("Back in sync", n.in_sync_after_ns ? duration(n.in_sync_after_ns) : "–", "after the last return");
   figure("Role changes", count(n.role_changes), plural(n.promotions, "promotion"));
   figure("Operations", count(n.operations), n.client_errors ? `${count(n.client_errors)} given up` : "none given up");
   figure("Simulated", duration(n.simulated_ns), plural(n.alerts, "alert"));
@@ -69,7 +69,22 @@ function figures(drill) {
 function why(section, drill) {
   for (const verdict of drill.verdicts.filter((verdict) => !verdict.held)) {
     const where = verdict.seed == null ? "" : ` at ${instant(verdict.at_ns)} of seed ${verdict.seed}`;
-    add(section, "p", { class: "why" }, make("b", {}, `${verdict.property} is violated${where}. `), `It demands: ${verdict.meaning}. `, make("span", { class: "found" }, sentence(verdict.text)));
+    const box = add(section, "div", { class: "why" }, make("b", {}, `${verdict.property} is violated${where}. `), `It demands: ${verdict.meaning}. `);
+    const found = verdict.findings ?? [];
+    if (found.length) findings(box, found);
+    else add(box, "span", { class: "found" }, sentence(verdict.text));
+  }
+  const rules = [...new Set(drill.verdicts.flatMap((verdict) => verdict.findings ?? []).map((found) => found.rule).filter(Boolean))];
+  rules.sort((a, b) => a.slice(1) - b.slice(1));
+  if (rules.length) add(section, "p", { class: "why" }, make("b", {}, `${rules.length === 1 ? "Rule that was" : "Rules that were"} broken: ${rules.join(", ")}.`));
+}
+
+/** Rule by rule. */
+function findings(section, found) {
+  const list = add(section, "ul", { class: "findings" });
+  for (const one of found) {
+    const again = one.times > 1 ? ` ${count(one.times)} times.` : "";
+    add(list, "li", {}, one.rule ? make("b", {}, `${one.rule}: `) : null, `${sentence(one.text)}${again}`);
   }
 }
 

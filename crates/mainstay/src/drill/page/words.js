@@ -75,6 +75,7 @@ const MARKS = {
   proposal: ["proposal", "M4 4.2a2 2 0 1 1 2.6 2c-.5.2-.6.5-.6 1.1M6 9.4v.2"],
   approval: ["approved", "M2.5 6.5 5 9 9.5 3.5"],
   denial: ["denied", "M2.5 6h7"],
+  failure: ["promotion failed", "M3 3 9 9M9 3 3 9M6 1.4v1M6 9.6v1"],
   epoch: ["new primary", "M6 1.8 7.3 4.6l3 .3-2.3 2 .7 3L6 8.3 3.3 9.9l.7-3-2.3-2 3-.3Z"],
   shrink: ["in-sync set shrinks", "M3 6h6"],
   grow: ["in-sync set grows", "M3 6h6M6 3v6"],

@@ -108,7 +108,7 @@ type Again = Option<(u64, Vec<u64>)>;
 fn once(card: &Card, seed: u64, setting: Setting, walk: Walk, screen: &Rc<RefCell<Screen>>) -> Result<(Again, bool), CliError> {
     let title = format!("{} {}, seed {seed}", card.id, card.name);
     let plan = sized(card, seed, setting);
-    let mut world = World::new(seed, |_| plan, Trace::Off, setting.bug);
+    let mut world = World::new(seed, |_| plan, Trace::Off, setting.bugs);
     let walk = Rc::new(RefCell::new(walk));
     let (walker, shown, name) = (walk.clone(), screen.clone(), title.clone());
     world.watch(Box::new(move |world, event| look(&mut walker.borrow_mut(), world, event, &name, &mut shown.borrow_mut())));
@@ -148,11 +148,12 @@ fn end(walk: &mut Walk, world: &World, title: &str, screen: &mut Screen) {
 mod tests {
     use super::super::library;
     use super::*;
+    use mainstay_simulator::Bugs;
 
     /// What a user would see who presses `keys`, without a terminal.
     fn seen(keys: Vec<Key>) -> Vec<String> {
         let card = library::one("the-incident").unwrap();
-        let mut world = World::new(0, |rng| card.scenario.plan(rng), Trace::Off, None);
+        let mut world = World::new(0, |rng| card.scenario.plan(rng), Trace::Off, Bugs::NONE);
         let pages = Rc::new(RefCell::new(Vec::new()));
         let (shown, mut keys, mut walk) = (pages.clone(), keys.into_iter(), Walk::new(1, Vec::new()));
         world.watch(Box::new(move |world, event| {

@@ -45,7 +45,7 @@ fn letter(node: NodeId) -> String {
 fn over(world: &World) -> String {
     match world.violations.first() {
         None => "the run is over: every property held".into(),
-        Some(violation) => format!("the run is over: {} is violated: {}", violation.property, violation.text),
+        Some(violation) => format!("the run is over: {} is violated: {}", violation.name(), violation.text),
     }
 }
 

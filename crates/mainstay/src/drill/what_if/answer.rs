@@ -77,7 +77,7 @@ pub fn tell(fork: &Fork, step: &Step, span: Span, mut runs: Vec<Run>, worst: Num
         .outcome
         .violations
         .iter()
-        .map(|violation| format!("{} would be violated: {}", violation.property, violation.text))
+        .map(|violation| format!("{} would be violated: {}", violation.name(), violation.text))
         .collect();
     let already = if fork.has_primary { "" } else { " (it has no primary now)" };
     for (what, time) in [("written", worst.outage_ns), ("read", worst.read_outage_ns)] {
@@ -142,8 +142,9 @@ fn waits(timeline: &Timeline, span: Span) -> Vec<(u64, u64)> {
     after.filter(|(from, to)| *from < span.ends && *to >= from.saturating_add(WAIT_TOLD)).collect()
 }
 
-/// The name of the node that a mark's text ends with, as the live cluster calls it.
+/// The name of the node that a mark's text ends with, as the live cluster calls it; who signed it comes after a comma.
 fn last_word<'a>(fork: &'a Fork, text: &'a str) -> &'a str {
+    let text = text.split(',').next().unwrap_or(text);
     let letter = text.rsplit(' ').next().unwrap_or(text);
     let node = super::super::fork::Names::default().find(letter);
     node.map_or(letter, |node| fork.names.of(node))
@@ -159,6 +160,7 @@ fn moment(fork: &Fork, node: Option<NodeId>, mark: &Mark) -> Option<String> {
         MarkKind::Shrink => format!("{name} leaves the in-sync set"),
         MarkKind::Grow => format!("{name} is in sync"),
         MarkKind::RollBack => format!("{name} rolls back what only it has, and keeps it in quarantine"),
+        MarkKind::Failure => format!("the promotion of {name} comes to nothing"),
         MarkKind::Epoch => format!("{name} becomes the primary"),
         MarkKind::Proposal => format!("{} could be promoted: this waits for a person", about()),
         MarkKind::Approval => format!("a person approves {} as primary", about()),
