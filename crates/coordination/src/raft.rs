@@ -361,6 +361,9 @@ fn settings(cluster: ClusterId, timing: Timing, snapshot_every: u64) -> Result<o
         quorum_loss_probe_interval: Some(timing.election_ms_max.saturating_mul(2)),
         // Plain Raft: leadership comes from votes of this boot only.
         enable_leader_restore: Some(false),
+        // A follower whose disk was set back is filled up again, as one whose disk is slow would be. Otherwise the leader ends
+        // with a failed assertion: one node's bad disk would take down another node, and the volume with it.
+        allow_log_reversion: Some(true),
         ..openraft::Config::default()
     };
     settings.validate().map_err(|e| StartError::Config(e.to_string()))

@@ -143,7 +143,7 @@ pub enum PeerMessage {
         idle: bool,
         /// The sender was asked to stop and takes part in nothing new.
         leaving: bool,
-        /// For each other node, milliseconds since it was last heard.
+        /// For each other node that was heard, milliseconds since then; for the sender, since its boot.
         seen: Vec<(NodeId, u64)>,
     },
     /// The sender's epoch is older than the receiver's promise: stop (R2).

@@ -22,17 +22,27 @@ pub struct Said {
     pub idle: bool,
     /// It was asked to stop: nothing more is to be expected of this boot.
     pub leaving: bool,
-    /// Milliseconds since the sender had heard each node, when it said so.
+    /// Milliseconds since the sender had heard each node, when it said so; for the sender itself, since it booted.
     pub seen: Vec<(NodeId, u64)>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Contacts {
+    booted: Mono,
     by_node: BTreeMap<NodeId, Contact>,
     pub last_sent: Mono,
 }
 
 impl Contacts {
+    pub fn new(now: Mono) -> Contacts {
+        Contacts { booted: now, by_node: BTreeMap::new(), last_sent: Mono::default() }
+    }
+
+    /// How long this node has been there to hear anybody, milliseconds.
+    pub fn up_ms(&self, now: Mono) -> u64 {
+        now.ms_since(self.booted)
+    }
+
     /// Any message counts as a sign of life. False when it comes from an earlier incarnation than one already heard.
     pub fn heard(&mut self, node: NodeId, incarnation: Incarnation, now: Mono) -> bool {
         let contact = self.by_node.entry(node).or_insert(Contact { heard: now, incarnation, said: None });
@@ -71,7 +81,9 @@ impl Contacts {
         self.by_node.get(&node).and_then(|contact| contact.said.as_ref()).is_some_and(|said| said.leaving)
     }
 
-    pub fn seen(&self, now: Mono) -> Vec<(NodeId, u64)> {
-        self.by_node.iter().map(|(node, contact)| (*node, now.ms_since(contact.heard))).collect()
+    /// What `me` tells the others. It names itself too: who is not among the heard was silent since then.
+    pub fn seen(&self, me: NodeId, now: Mono) -> Vec<(NodeId, u64)> {
+        let heard = self.by_node.iter().map(|(node, contact)| (*node, now.ms_since(contact.heard)));
+        heard.chain([(me, self.up_ms(now))]).collect()
     }
 }

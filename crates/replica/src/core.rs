@@ -99,7 +99,7 @@ impl Core {
             volume,
             timing,
             promise: Promise::new(promised, now.mono, timing.lapse_ms),
-            contacts: Contacts::default(),
+            contacts: Contacts::new(now.mono),
             serve: ServeMode::Closed,
             counters: Counters::default(),
             failed: None,

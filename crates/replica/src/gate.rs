@@ -224,14 +224,21 @@ fn copy_of(core: &Core, node: NodeId, now: Now) -> Known<CopyReport> {
     })
 }
 
+/// When `observer` last heard the old primary. One that booted since, and never heard it, says how long it has been listening: a
+/// witness that restarts while the primary is dead would otherwise stand in the way until the primary is back.
 fn contact_with(core: &Core, observer: NodeId, old: NodeId, now: Now) -> Contact {
     if observer == core.me.node {
-        return core.contacts.silent_ms(old, now.mono).map_or(Contact::Unknown, |ms_ago| Contact::Heard { ms_ago });
+        let silent = Contact::SilentSinceBoot { ms_ago: core.contacts.up_ms(now.mono) };
+        return core.contacts.silent_ms(old, now.mono).map_or(silent, |ms_ago| Contact::Heard { ms_ago });
     }
     let Some(said) = core.contacts.get(observer).and_then(|contact| contact.said.as_ref()) else { return Contact::Unknown };
     let age_ms = now.mono.ms_since(said.at);
-    let seen = said.seen.iter().find(|(node, _)| *node == old);
-    seen.map_or(Contact::Unknown, |(_, ms_ago)| Contact::Heard { ms_ago: ms_ago.saturating_add(age_ms) })
+    let told = |about: NodeId| said.seen.iter().find(|(node, _)| *node == about).map(|(_, ms_ago)| ms_ago.saturating_add(age_ms));
+    match (told(old), told(observer)) {
+        (Some(ms_ago), _) => Contact::Heard { ms_ago },
+        (None, Some(ms_ago)) => Contact::SilentSinceBoot { ms_ago },
+        (None, None) => Contact::Unknown,
+    }
 }
 
 /// With the bug planted: the candidate of the promotion that failed last.

@@ -146,6 +146,14 @@ impl Primary {
         self.lease_until = until.unwrap_or(Mono::ZERO);
     }
 
+    /// Whether a lease that is held stays so when `node` has to promise, too: until the next renewals, at least.
+    fn lease_bears(&self, core: &Core, node: NodeId, now: Now) -> bool {
+        let mut members = self.members(core);
+        members.insert(node);
+        let until = self.lease.until(core.me.node, &core.voters(), &members, core.timing.lease_ms);
+        !self.holds_lease(now) || until.is_some_and(|until| now.mono.after_ms(2 * core.timing.heartbeat_ms) < until)
+    }
+
     fn holds_lease(&self, now: Now) -> bool {
         now.mono < self.lease_until || planted(Bug::ServeAfterLease)
     }
@@ -521,9 +529,12 @@ impl Primary {
     /// Growth in two steps, so that no moment exists in which a member could miss an acknowledged record: first it is counted
     /// for every commit, then, once it holds everything from before, it is added.
     fn grow(&mut self, core: &mut Core, node: NodeId, expected: u64, now: Now) {
+        let bearable = self.lease_bears(core, node, now);
         let (Some(peer), Some(volume)) = (self.peers.get_mut(&node), core.volume.as_ref()) else { return };
         let Some(incarnation) = peer.incarnation.filter(|_| peer.state == State::Streaming) else { return };
         match peer.joining {
+            // Its word for the lease is under way: without it the lease would end here and now, and clients would notice.
+            Joining::No if !bearable => {}
             Joining::No
                 if peer.flight_bytes() < APPEND_BYTES_MAX as u64 && peer.sent == volume.last() && peer.may_join(now.mono) =>
             {

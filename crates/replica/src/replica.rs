@@ -428,7 +428,8 @@ impl Replica {
     fn say_contact(&mut self, now: Now) {
         let core = &mut self.core;
         core.contacts.last_sent = now.mono;
-        let (epoch, idle, seen) = (core.view_epoch(), core.promise.lapsed(now.mono), core.contacts.seen(now.mono));
+        let (epoch, idle) = (core.view_epoch(), core.promise.lapsed(now.mono));
+        let seen = core.contacts.seen(core.me.node, now.mono);
         let (serving, leaving) = (matches!(self.role, Role::Primary(_)), self.stopping);
         let (last, durable, complete) = match core.volume.as_ref() {
             Some(volume) => (volume.last(), volume.durable(), volume.complete() && core.failed.is_none()),

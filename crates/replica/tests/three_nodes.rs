@@ -372,6 +372,44 @@ fn a_killed_primary_is_replaced_after_approval_and_returns_as_a_secondary() {
     assert_eq!(world.read(B, file), b"after!");
 }
 
+/// The story: the witness was restarted a moment before the primary died, and never heard it in its new life. "Unknown", it said for
+/// ever, and nobody could be promoted until the dead node was back.
+#[test]
+fn who_booted_after_the_primary_died_does_not_stand_in_the_way() {
+    for booted in [W, B] {
+        let mut world = World::new();
+        world.run(100);
+        world.create(A, "kept");
+        world.kill(A);
+        world.restart(booted);
+        world.run(1_500);
+        assert!(world.state.open_proposal(VOLUME).is_none(), "R6: it listens not long enough to miss anybody");
+        world.approve();
+        world.run(4_500);
+        assert_eq!(world.primary(), Some(B), "{booted} was restarted: {}", world.account());
+        world.create(B, "new");
+    }
+}
+
+/// The story: a secondary was back before its word for the lease was, and was waited for at once: the lease was over, the service
+/// address was released, and clients had to ask again, in the middle of a planned return.
+#[test]
+fn a_secondary_that_returns_does_not_end_the_lease() {
+    for away_ms in (1_100..3_500).step_by(30) {
+        let mut world = World::new();
+        world.run(100);
+        world.kill(B);
+        world.run(away_ms);
+        assert_eq!(world.in_sync(), [A]);
+        world.restart(B);
+        for ms in 0..3_000 {
+            world.run(1);
+            assert_eq!(world.nodes[&A].serve, ServeMode::ReadWrite, "{ms} ms after its return, away for {away_ms} ms");
+        }
+        assert_eq!(world.in_sync(), [A, B]);
+    }
+}
+
 #[test]
 fn a_retry_after_a_failover_gets_the_first_answer() {
     let mut world = World::new();

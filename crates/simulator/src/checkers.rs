@@ -1,14 +1,15 @@
 //! Judges of the properties in SCENARIOS.md, one file each. They see what happens between nodes, clients and operators, what is on
 //! the disks, and the cluster's decisions; they know nothing of how the code under test comes to what it does.
 //!
-//! P2 is judged by the workers' models ([`crate::files`]), by [`registers`], and by [`p2_kept_records`] before a client can notice; P7
-//! by [`crate::World::heal`].
+//! P2 is judged by the workers' models ([`crate::files`]), by [`p2_trees`] and [`registers`], and by [`p2_kept_records`] before a client
+//! can notice; P7 by [`crate::World::heal`].
 
 pub mod p1_leases;
 pub mod p1_one_writer;
 pub mod p1_promises;
 pub mod p2_in_sync;
 pub mod p2_kept_records;
+pub mod p2_trees;
 pub mod p3_verified_copies;
 pub mod p4_approvals;
 pub mod p4_live_primary;

@@ -220,6 +220,33 @@ fn returns_unnoticed(cluster: &mut RaftCluster) -> bool {
     while_away == term && healths.iter().all(|health| (health.leader, health.term) == (Some(leader), term))
 }
 
+/// The story: the witness's disk was set back to yesterday's, and the leader, which was the volume's primary too, ended with a
+/// failed assertion about a log that goes backwards. The other two remember everything; the one that forgot is filled up.
+#[test]
+fn a_follower_whose_disk_was_set_back_is_filled_up_and_nobody_else_falls() {
+    let mut cluster = RaftCluster::new(3);
+    cluster.decide(NodeId(1), init());
+    let leader = cluster.until_led();
+    let forgetful = cluster.other(&[leader]);
+    cluster.agree(1);
+    cluster.crash(forgetful);
+    let files = |directory: &TempDir| -> Vec<(std::path::PathBuf, Vec<u8>)> {
+        let entries = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.is_file()).map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+    };
+    let yesterday = files(&cluster.directories[&forgetful]);
+    assert!(!yesterday.is_empty());
+    cluster.start(forgetful);
+    (0..20).for_each(|number| cluster.decide(leader, note(&format!("forgotten {number}"))));
+    cluster.agree(21);
+    cluster.crash(forgetful);
+    yesterday.iter().for_each(|(path, bytes)| std::fs::write(path, bytes).unwrap());
+    cluster.start(forgetful);
+    cluster.decide(leader, note("remembered"));
+    cluster.agree(22);
+    assert!(cluster.node(leader).health().quorum);
+}
+
 #[test]
 fn a_leader_that_was_cut_off_is_replaced_and_follows_when_it_returns() {
     let mut cluster = RaftCluster::new(3);

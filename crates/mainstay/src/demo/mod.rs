@@ -1,7 +1,7 @@
 //! `mainstay demo`: a whole cluster on one machine, to be mounted, broken and looked at; and its unattended plays.
 
 pub mod cluster;
-mod copies;
+pub mod copies;
 mod live;
 mod play;
 pub mod workload;

@@ -65,6 +65,9 @@ impl Connection {
         let opened = dial(self.address, timeout, options.reserved_port).and_then(|stream| {
             stream.set_nodelay(true)?;
             stream.set_nonblocking(true)?;
+            // Closing discards what was not sent yet. Else the kernel would go on sending it, and a call could arrive behind its
+            // own retry and what followed that.
+            socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
             Ok(stream)
         });
         match opened {

@@ -3,24 +3,18 @@
 use super::clients::{AUDITOR, Job};
 use super::node::NodeState;
 use super::{VOLUME, World};
+use crate::checkers::p2_trees;
 use crate::disk::Crash;
 use crate::files::Dump;
-use crate::files::dump::needs_data;
 use crate::queue::{SECOND, Time};
 use crate::scenario::{A, B};
 use crate::trace::Trace;
 use crate::workload::{BulkWorker, RegisterWorker};
-use bytes::Bytes;
 use mainstay_cluster::{ReignState, Rule};
-use mainstay_protocol::{Attributes, FileId, FileKind, FileOk, FileRequest, Incarnation, NodeId, Position};
+use mainstay_protocol::{FileOk, FileRequest, Incarnation, NodeId, Position};
 use mainstay_replica::{Event as ReplicaEvent, ServeMode};
 use mainstay_volume::ViewDigest;
 use std::collections::BTreeMap;
-
-/// Bytes of one read of the final walk.
-const READ_BYTES: u32 = 256 << 10;
-/// A page of the final walk's listings.
-const LIST_BYTES: u32 = 32 << 10;
 
 /// The replicas' digests at one position.
 #[derive(Default)]
@@ -200,7 +194,7 @@ impl World {
         if !self.violations.is_empty() {
             return;
         }
-        match self.walk().and_then(|dump| self.compare(&dump)) {
+        match p2_trees::walk(&mut |request| self.question(request)).and_then(|dump| self.compare(&dump)) {
             Ok(()) => {}
             Err(_) if !self.violations.is_empty() => {}
             Err(text) => self.violate("P2", None, format!("the whole tree {place}: {text}")),
@@ -208,27 +202,14 @@ impl World {
     }
 
     fn compare(&self, root: &Dump) -> Result<(), String> {
-        let mut left = root.entries.clone();
-        for register in 0..super::clients::REGISTERS {
-            left.remove(&RegisterWorker::file_name(register));
-        }
-        left.retain(|name, _| !name.starts_with(BulkWorker::DIRECTORY_NAMES.as_bytes()));
-        for worker in self.clients.iter().flat_map(|client| &client.slots) {
-            let Job::Files(worker) = &worker.job else { continue };
-            for tree in worker.trees() {
-                let found = left.remove(&tree.name);
-                compare_tree(tree, found.as_ref())?;
-            }
-        }
-        if left.is_empty() { Ok(()) } else { Err(format!("nobody made {:?}", left.keys().collect::<Vec<_>>())) }
-    }
-
-    /// Everything that the server shows.
-    fn walk(&mut self) -> Result<Dump, String> {
-        match self.question(FileRequest::GetAttributes { file: FileId::ROOT })? {
-            FileOk::Attributes(attributes) => self.walk_below(attributes),
-            other => Err(format!("the root is {other:?}")),
-        }
+        let workers = self.clients.iter().flat_map(|client| &client.slots).filter_map(|slot| match &slot.job {
+            Job::Files(worker) => Some(worker),
+            _ => None,
+        });
+        p2_trees::check(root, workers.flat_map(|worker| worker.trees()), |name| {
+            (0..super::clients::REGISTERS).any(|register| *name == RegisterWorker::file_name(register))
+                || name.starts_with(BulkWorker::DIRECTORY_NAMES.as_bytes())
+        })
     }
 
     fn question(&mut self, request: FileRequest) -> Result<FileOk, String> {
@@ -239,56 +220,6 @@ impl World {
             Some(Err(failure)) => Err(format!("{text} was refused: {}", failure.error)),
             None => Err(format!("{text} was not answered")),
         }
-    }
-
-    fn walk_below(&mut self, attributes: Attributes) -> Result<Dump, String> {
-        let mut dump = Dump::new(attributes);
-        match attributes.kind {
-            FileKind::Directory => {
-                for (name, attributes) in self.list(attributes.file)? {
-                    let below = self.walk_below(attributes)?;
-                    dump.entries.insert(name, below);
-                }
-            }
-            FileKind::Symlink => {
-                let FileOk::Target { target, .. } = self.question(FileRequest::ReadLink { file: attributes.file })? else {
-                    return Err("a symbolic link without a target".into());
-                };
-                dump.data = target;
-            }
-            _ if needs_data(&attributes) => dump.data = self.read_all(&attributes)?,
-            _ => {}
-        }
-        Ok(dump)
-    }
-
-    fn list(&mut self, dir: FileId) -> Result<Vec<(Bytes, Attributes)>, String> {
-        let (mut cookie, mut found) = (0, Vec::new());
-        loop {
-            let request = FileRequest::ReadDirectory { dir, cookie, bytes_max: LIST_BYTES, with_attributes: true };
-            let FileOk::Entries { entries, eof, .. } = self.question(request)? else { return Err("no listing".into()) };
-            cookie = entries.last().map_or(cookie, |entry| entry.cookie);
-            for entry in entries.into_iter().filter(|entry| entry.name != "." && entry.name != "..") {
-                let attributes = entry.attributes.ok_or_else(|| format!("{:?} is listed without attributes", entry.name))?;
-                found.push((entry.name, attributes));
-            }
-            if eof {
-                return Ok(found);
-            }
-        }
-    }
-
-    fn read_all(&mut self, attributes: &Attributes) -> Result<Bytes, String> {
-        let mut data = Vec::with_capacity(attributes.size as usize);
-        while (data.len() as u64) < attributes.size {
-            let request = FileRequest::Read { file: attributes.file, offset: data.len() as u64, count: READ_BYTES };
-            let FileOk::Data { pieces, count, .. } = self.question(request)? else { return Err("no data".into()) };
-            if count == 0 {
-                return Err(format!("{:?} ends at {} of {}", attributes.file, data.len(), attributes.size));
-            }
-            pieces.iter().for_each(|piece| data.extend_from_slice(piece));
-        }
-        Ok(Bytes::from(data))
     }
 
     fn check_histories(&mut self) {
@@ -303,31 +234,4 @@ impl World {
 fn digest_text(digest: &ViewDigest) -> String {
     let ViewDigest { inodes, entries, extents, xor } = digest;
     format!("{inodes} inodes, {entries} names and {extents} extents ({xor:016x})")
-}
-
-/// One tree, with and without the operation that may have happened.
-fn compare_tree(retired: crate::workload::Retired, found: Option<&Dump>) -> Result<(), String> {
-    let name = String::from_utf8_lossy(&retired.name).into_owned();
-    let Some(tree) = retired.tree else {
-        // Its root may have been made, and nothing in it.
-        return match found {
-            Some(dump) if dump.objects() > 1 => Err(format!("{name} was never used, but holds something")),
-            _ => Ok(()),
-        };
-    };
-    let found = found.ok_or_else(|| format!("{name} is missing"))?;
-    let Some(pending) = retired.pending.filter(|op| tree.expected_errors(op).is_empty()) else {
-        let mut tree = tree;
-        return tree.check_dump(found).map_err(|error| format!("{name}: {error}"));
-    };
-    let without = tree.clone().check_dump(found).map_err(|error| format!("{name}: {error}"));
-    if without.is_ok() {
-        return without;
-    }
-    let mut tree = tree;
-    let asked = pending.text(&tree);
-    tree.happened(&pending)?;
-    let neither =
-        |error| format!("{name}, which may or may not have seen \"{asked}\": {error}; without it: {}", without.unwrap_err());
-    tree.check_dump(found).map_err(neither)
 }
