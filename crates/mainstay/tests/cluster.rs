@@ -141,6 +141,7 @@ async fn a_cluster_lives_through_founding_mistakes_a_kill_and_a_return() {
     mistakes(&cluster).await;
     roles(&cluster).await;
     monitoring(&cluster).await;
+    drills(&cluster).await;
     failover(&mut cluster).await;
     graceful_stop(cluster).await;
 }
@@ -271,6 +272,65 @@ async fn monitoring(cluster: &Cluster) {
             assert!(text.contains(&format!("# TYPE mainstay_{family} ")), "{endpoint}: {family} is missing");
         }
     }
+}
+
+/// The live cluster is what is rehearsed, and what `maintenance begin` rehearses first.
+async fn drills(cluster: &Cluster) {
+    let status = cluster.client.status().await.unwrap();
+    assert_eq!(status.settings.as_ref().map(|settings| settings.lease_ms), Some(2_000));
+    let primary = files(&status).replicas[0].storage.expect("its copy is open");
+    assert!(primary.appended_bytes > 0 && primary.running_ms > 0 && primary.live_bytes > 0, "{primary:?}");
+    let text = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
+
+    let run = cluster.run(&["drill", "run", "the-incident", "--seed", "0"]);
+    assert_eq!(code(&run), 0, "{}", stderr(&run));
+    assert!(text(&run).contains("as cluster shop is: --lease 2000ms"), "{}", text(&run));
+    let asked = cluster.run(&["drill", "what-if", "stop b 1m", "--seeds", "1"]);
+    assert_eq!(code(&asked), 0, "{}{}", stderr(&asked), text(&asked));
+    assert!(text(&asked).contains("cluster shop   volume files"), "{}", text(&asked));
+
+    let outage = cluster.run(&["maintenance", "begin", "a", "--allow-primary", "--minutes", "1", "--reason", "disks"]);
+    assert_eq!(code(&outage), 2, "nobody said that it may be");
+    assert!(stderr(&outage).contains("maintenance of a was not begun"), "{}", stderr(&outage));
+    assert_eq!(cluster.client.maintenance().await.unwrap().len(), 0);
+    let begun = cluster.run(&["maintenance", "begin", "b", "--minutes", "1", "--reason", "disks"]);
+    assert_eq!(code(&begun), 0, "{}", stderr(&begun));
+    assert!(stderr(&begun).contains("rehearsed maintenance of b for 60.0 s"), "{}", stderr(&begun));
+    let id = cluster.client.maintenance().await.unwrap()[0].id;
+    assert_eq!(code(&cluster.run(&["maintenance", "end", &id.to_string()])), 0);
+    let again = cluster.run(&["maintenance", "begin", "w", "--no-preflight", "--reason", "disks"]);
+    assert!(!stderr(&again).contains("rehearsed"), "{}", stderr(&again));
+    let id = cluster.client.maintenance().await.unwrap()[0].id;
+    assert_eq!(code(&cluster.run(&["maintenance", "end", &id.to_string()])), 0);
+    rehearsed_log(cluster);
+    unreachable_cluster(cluster);
+}
+
+/// What `events` prints is what `drill from-events` reads.
+fn rehearsed_log(cluster: &Cluster) {
+    let (log, kept) = (cluster.dir.path().join("events.json"), cluster.dir.path().join("story.scenario"));
+    std::fs::write(&log, cluster.run(&["events", "-o", "json"]).stdout).unwrap();
+    let turned = cluster.run(&["drill", "from-events", log.to_str().unwrap(), "--out", kept.to_str().unwrap()]);
+    assert_eq!(code(&turned), 0, "{}", stderr(&turned));
+    let scenario = std::fs::read_to_string(kept).unwrap();
+    assert!(scenario.contains("maintenance begin b for ") && scenario.contains("maintenance end w"), "{scenario}");
+    assert!(!stderr(&turned).contains("was changed"), "the chain holds: {}", stderr(&turned));
+}
+
+fn unreachable_cluster(cluster: &Cluster) {
+    let nobody = AdminConfig { endpoints: vec![free("127.0.71.19")], ..cluster.config.clone() };
+    let path = cluster.dir.path().join("nobody.toml");
+    nobody.save(&path).unwrap();
+    let run = |args: &[&str]| Command::new(PROGRAM).args(args).arg("--config").arg(&path).output().unwrap();
+    for args in [&["drill", "run", "S01"][..], &["drill", "what-if", "stop b 1m"]] {
+        let output = run(args);
+        assert_eq!(code(&output), 1);
+        assert!(stderr(&output).contains("no node answers"), "{args:?}: {}", stderr(&output));
+    }
+    // A rehearsal that cannot be made stops nobody: what fails is the maintenance itself.
+    let output = run(&["maintenance", "begin", "b", "--reason", "disks"]);
+    assert!(stderr(&output).contains("not rehearsed: no node answers") && stderr(&output).contains("--no-preflight"));
+    assert_eq!(code(&output), 1);
 }
 
 fn cluster_id(cluster: &Cluster) -> mainstay_protocol::ClusterId {

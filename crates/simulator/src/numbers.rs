@@ -91,6 +91,8 @@ pub(crate) struct Tally {
     returned: BTreeMap<NodeId, Time>,
     /// Both copies have been in sync: before that nothing is missing.
     begun: bool,
+    /// What had been moved when the figures began.
+    moved_before: u64,
     ended: bool,
 }
 
@@ -173,6 +175,21 @@ impl Tally {
         }
     }
 
+    /// Forgets the figures so far. What is still unanswered or missing now counts from now on.
+    pub fn restart(&mut self, now: Time, bytes_moved: u64) {
+        if self.ended {
+            return;
+        }
+        let refusals = std::mem::take(&mut self.numbers.refusals);
+        self.numbers = Numbers { refusals, ..Numbers::default() };
+        for silence in [&mut self.writes, &mut self.reads] {
+            *silence = Silence { since: (silence.outstanding > 0).then_some(now), longest: 0, outstanding: silence.outstanding };
+        }
+        self.alone_since = self.alone_since.map(|_| now);
+        self.begun = true;
+        self.moved_before = bytes_moved;
+    }
+
     /// Since when writes have been asked for and none was answered, if that is so now.
     pub fn writes_unanswered_since(&self) -> Option<Time> {
         self.writes.since.filter(|_| !self.ended)
@@ -187,7 +204,7 @@ impl Tally {
         let numbers = &mut self.numbers;
         (numbers.outage_ns, numbers.read_outage_ns) = (open(&self.writes), open(&self.reads));
         numbers.without_redundancy_ns += self.alone_since.take().map_or(0, |since| now - since);
-        numbers.bytes_moved = bytes_moved;
+        numbers.bytes_moved = bytes_moved.saturating_sub(self.moved_before);
         numbers.simulated_ns = now;
     }
 }
@@ -213,6 +230,25 @@ mod tests {
         tally.end(1_020, 7);
         let Numbers { outage_ns, read_outage_ns, bytes_changed, client_errors, operations, .. } = tally.numbers;
         assert_eq!((outage_ns, read_outage_ns, bytes_changed, client_errors, operations), (35, 10, 10, 1, 2));
+    }
+
+    #[test]
+    fn figures_that_begin_later_hold_nothing_of_before() {
+        let both = |b_in| [Standing { node: NodeId(1), in_sync: true }, Standing { node: NodeId(2), in_sync: b_in }];
+        let mut tally = Tally::default();
+        tally.copies(0, both(true));
+        tally.copies(10, both(false));
+        tally.asked(20, true, 5);
+        tally.granted();
+        tally.restart(100, 40);
+        tally.answered(103, true);
+        tally.returned(120, NodeId(2));
+        tally.copies(130, both(true));
+        tally.end(200, 47);
+        let Numbers { outage_ns, without_redundancy_ns, in_sync_after_ns, bytes_moved, bytes_changed, promotions, .. } =
+            tally.numbers;
+        assert_eq!((outage_ns, without_redundancy_ns, in_sync_after_ns), (3, 30, 10));
+        assert_eq!((bytes_moved, bytes_changed, promotions), (7, 0, 0));
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub struct Options {
     pub keep_going: bool,
     /// Records what can be drawn. Changes nothing else.
     pub timeline: bool,
-    /// Rehearses at this size, which [`Sizing::check`] has accepted; figures are in real bytes.
+    /// Rehearses at this size, which [`Sizing::check`] has accepted, instead of the plan's own; figures are in real bytes.
     pub sizing: Option<Sizing>,
 }
 
@@ -85,7 +85,7 @@ pub fn run(seed: u64, scenario: &Scenario, options: Options) -> Outcome {
 
 /// As [`run`], with a plan of any origin. The seed decides everything that the plan leaves open.
 pub fn run_plan(seed: u64, name: &str, plan: Plan, options: Options) -> Outcome {
-    let plan = match &options.sizing {
+    let plan = match options.sizing.or(plan.sizing) {
         Some(sizing) => sizing.fit(plan),
         None => plan,
     };

@@ -6,7 +6,8 @@ use crate::network::Quality;
 use crate::queue::{MILLISECOND, SECOND, Time};
 use crate::rng::Rng;
 use crate::script::Script;
-use crate::sizing::Scaled;
+use crate::sizing::{Scaled, Sizing};
+use mainstay_cluster::{Settings, WithoutPrimary};
 use mainstay_protocol::NodeId;
 use std::sync::Arc;
 
@@ -87,6 +88,8 @@ pub enum Action {
     Approvals(Approvals),
     /// Clients issue operations this often; zero stops them.
     Think(Time, Time),
+    /// Figures count from here: what came before was to make the world what it is.
+    Measure,
     /// Does nothing.
     Note(String),
 }
@@ -133,9 +136,37 @@ pub struct Plan {
     pub nfs_percent: u64,
     /// Throttle of resync by change.
     pub resync_bytes_per_second: u64,
+    pub cluster: Cluster,
     pub expect: Expect,
+    /// Rehearsed at this size, which [`Sizing::check`] has accepted, unless the caller says another.
+    pub sizing: Option<Sizing>,
     /// Made by [`crate::Sizing::fit`]: the run stands for a larger one.
     pub sized: Option<Scaled>,
+}
+
+/// How the cluster is set and how it begins, where a plan seldom says anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    pub approval_ms: u64,
+    /// `None`: as long as the lease.
+    pub contact_lost_ms: Option<u64>,
+    pub without_primary: WithoutPrimary,
+    /// Who reigns at first.
+    pub primary: NodeId,
+    /// Nothing may be promoted until a person resets it.
+    pub breaker_open: bool,
+}
+
+impl Default for Cluster {
+    fn default() -> Cluster {
+        Cluster {
+            approval_ms: Settings::default().approval_ms,
+            contact_lost_ms: None,
+            without_primary: WithoutPrimary::ServeReads,
+            primary: A,
+            breaker_open: false,
+        }
+    }
 }
 
 /// What a scenario demands beyond the properties.
@@ -173,7 +204,9 @@ impl Plan {
             late_copies: true,
             nfs_percent: 30,
             resync_bytes_per_second: 200_000_000,
+            cluster: Cluster::default(),
             expect: Expect::default(),
+            sizing: None,
             sized: None,
         }
     }

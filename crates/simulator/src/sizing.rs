@@ -148,7 +148,7 @@ impl Sizing {
         let interval = (to - begins) * 9 / 10 / writes;
         // What else clients do is to measure with.
         (plan.workers_per_client, plan.register_workers) = (0, plan.clients);
-        plan.think = (200 * MILLISECOND, SECOND);
+        plan.think = (plan.think.0.max(200 * MILLISECOND), plan.think.1.max(SECOND));
         plan.script.retain(|(_, action)| !matches!(action, Action::Think(..)));
         let moving = self.moves_within(plan.resync_bytes_per_second).min(LONGEST);
         // What happens while a copy catches up is part of the story, as far as anybody would watch it.
@@ -189,15 +189,27 @@ impl Scaled {
     }
 }
 
-/// The first absence of a file server that ends by its start.
+/// The first absence of a file server that ends by its start; if there is none, the first time in which the two are cut apart.
 fn away(plan: &Plan) -> Option<(Time, Time)> {
     let leaves = |action: &Action| match action {
         Action::Stop(node) | Action::Crash(node, Crash::Process | Crash::Power) if [A, B].contains(node) => Some(*node),
         _ => None,
     };
-    let (from, node) = plan.script.iter().find_map(|(at, action)| Some((*at, leaves(action)?)))?;
+    let Some((from, node)) = plan.script.iter().find_map(|(at, action)| Some((*at, leaves(action)?))) else { return apart(plan) };
     let back = |node: NodeId| plan.script.iter().find(|(at, action)| *at > from && *action == Action::Start(node));
     Some((from, back(node)?.0))
+}
+
+fn apart(plan: &Plan) -> Option<(Time, Time)> {
+    let servers = |one: NodeId, other: NodeId| one != other && [A, B].contains(&one) && [A, B].contains(&other);
+    let cut = |action: &Action| matches!(action, Action::CutBoth(one, other) if servers(*one, *other));
+    let heals = |action: &Action| match action {
+        Action::HealLink(one, other) => servers(*one, *other),
+        other => *other == Action::HealLinks,
+    };
+    let (from, _) = plan.script.iter().find(|(_, action)| cut(action))?;
+    let (to, _) = plan.script.iter().find(|(at, action)| at > from && heals(action))?;
+    Some((*from, *to))
 }
 
 /// Makes `from..to` at least `needed` long; what comes at its end or later comes as much later. Returns the new end.

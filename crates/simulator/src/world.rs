@@ -24,7 +24,7 @@ use crate::rng::Rng;
 use crate::scenario::{A, Approvals, B, NODES, Plan, W};
 use crate::timeline::MarkKind;
 use crate::trace::{Trace, TraceHash};
-use mainstay_cluster::{Actor, ClusterState, Command, ExportSettings, NodeKind, Policy, Rule, Settings, WithoutPrimary};
+use mainstay_cluster::{Actor, ClusterState, Command, ExportSettings, NodeKind, Policy, Rule, Settings};
 use mainstay_coordination::model::{self, DeliveryKind, Model};
 use mainstay_protocol::planted::{self, Bugs};
 use mainstay_protocol::{ClusterId, Incarnation, Mono, NodeId, Timestamp, VolumeId};
@@ -446,7 +446,8 @@ fn initial_state(plan: &Plan) -> ClusterState {
     let at = Timestamp::from_millis(0);
     let settings = Settings {
         lease_ms: plan.lease_ms,
-        contact_lost_ms: plan.lease_ms,
+        contact_lost_ms: plan.cluster.contact_lost_ms.unwrap_or(plan.lease_ms),
+        approval_ms: plan.cluster.approval_ms,
         // The least that a long lease allows.
         margin_ms: Settings::default().margin_ms.max(plan.lease_ms.div_ceil(50)),
         ..Settings::default()
@@ -472,9 +473,9 @@ fn initial_state(plan: &Plan) -> ClusterState {
     commands.push(Command::CreateVolume {
         name: "files".into(),
         replicas: BTreeSet::from([A, B]),
-        primary: A,
+        primary: plan.cluster.primary,
         policy: Policy::Manual,
-        without_primary: WithoutPrimary::ServeReads,
+        without_primary: plan.cluster.without_primary,
         export: ExportSettings::default(),
         actor: init,
         at,
@@ -485,6 +486,7 @@ fn initial_state(plan: &Plan) -> ClusterState {
     }
     // Scaled, it may be less than anybody may set.
     state.settings.resync_bytes_per_second = plan.resync_bytes_per_second;
+    state.volumes.values_mut().for_each(|volume| volume.breaker.open = plan.cluster.breaker_open);
     state
 }
 

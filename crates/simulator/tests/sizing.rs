@@ -71,3 +71,18 @@ fn what_cannot_be_is_refused() {
     assert_eq!(refused(Sizing { link_bytes_per_s: 1, ..LARGE }), SizingError::TooSlow);
     assert!(SizingError::TooSlow.to_string().contains("30 days"));
 }
+
+/// Nobody leaves, but the two are cut apart: the change is written meanwhile, as when one of them is off. The file says the sizes.
+#[test]
+fn a_file_with_its_sizes_is_rehearsed_by_them() {
+    let text = "scenario apart\nlasts 60s\nvolume 1TiB changed 2GiB link 1Gbit/s disk 500MB/s rtt 500us\nsoft 0%\n\
+                at 10s: measure\nat 10s: cut a b\nat 30s: heal a b\n";
+    let script = mainstay_simulator::script::parse("apart", text).unwrap_or_else(|error| panic!("{error}"));
+    let outcome = run(1, &mainstay_simulator::Scenario::from(script), Options::default());
+    assert!(outcome.ok(), "{}", outcome.report());
+    let numbers = &outcome.numbers;
+    assert!(close(numbers.bytes_changed, 2 * GIB, 10), "{numbers:?}");
+    assert!(numbers.bytes_moved < 4 * GIB && numbers.bytes_moved > GIB, "{numbers:?}");
+    assert_eq!((numbers.role_changes, numbers.promotions), (0, 0));
+    assert!(numbers.without_redundancy_ns > 15 * SECOND, "{numbers:?}");
+}

@@ -70,6 +70,8 @@ pub(crate) struct Log {
     fragments: Option<Open>,
     last: LogPoint,
     tail: Tail,
+    /// Records appended since opening.
+    appended_bytes: u64,
     writer: Writer,
     written: Position,
     durable: Position,
@@ -152,6 +154,7 @@ impl Log {
         if self.writer.batch.is_empty() {
             self.push_mark();
         }
+        self.appended_bytes += bytes as u64;
         let place = self.active.take(bytes);
         self.writer.push(place, bytes, [record.head.clone(), record.payload.clone()]);
         self.last = record.point();
@@ -212,6 +215,10 @@ impl Log {
         if self.writer.batch.is_empty() && self.writer.in_flight.is_empty() && self.durable == self.last.position {
             self.push_mark();
         }
+    }
+
+    pub fn appended_bytes(&self) -> u64 {
+        self.appended_bytes
     }
 
     /// Queues a part of a payload as a fragment. Its data can be read at once.
@@ -434,6 +441,7 @@ impl Log {
             fragments: None,
             last,
             tail: Tail::default(),
+            appended_bytes: 0,
             writer: Writer::default(),
             written: last.position,
             durable: last.position,

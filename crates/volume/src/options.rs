@@ -119,6 +119,8 @@ pub struct Stats {
     pub free_bytes: u64,
     pub total_bytes: u64,
     pub inodes: u64,
+    /// Appended to the log since opening: on a primary, what clients changed.
+    pub appended_bytes: u64,
     /// Bytes queued for the disk and not written yet.
     pub unwritten_bytes: u64,
     /// Rows of the view that no checkpoint has written yet.

@@ -487,6 +487,7 @@ impl Volume {
             free_bytes: self.space().free_bytes,
             total_bytes: self.space().total_bytes,
             inodes: self.view.inodes(),
+            appended_bytes: self.log.appended_bytes(),
             unwritten_bytes: self.log.unwritten_bytes(),
             overlay_rows: self.view.overlay_rows() as u64,
             ..Stats::default()

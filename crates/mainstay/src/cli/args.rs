@@ -235,20 +235,29 @@ pub enum Explain {
     Promote { node: String, volume: String },
 }
 
+#[derive(Debug, Args)]
+pub struct BeginMaintenance {
+    pub node: String,
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// After this, a person is to be paged if it is still open
+    #[arg(long, default_value_t = 60, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub minutes: u32,
+    /// Also when volumes lose their primary by it
+    #[arg(long)]
+    pub allow_primary: bool,
+    /// Do not rehearse it first
+    #[arg(long)]
+    pub no_preflight: bool,
+    /// Begin it whatever the rehearsal shows
+    #[arg(long)]
+    pub yes: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Maintenance {
     /// Record that a node is worked on: nothing is promoted to it or because of it
-    Begin {
-        node: String,
-        #[arg(long, value_name = "TEXT")]
-        reason: String,
-        /// After this, a person is to be paged if it is still open
-        #[arg(long, default_value_t = 60, value_name = "N")]
-        minutes: u32,
-        /// Also when volumes lose their primary by it
-        #[arg(long)]
-        allow_primary: bool,
-    },
+    Begin(BeginMaintenance),
     /// The work is done; the record closes when the node is in sync again
     End {
         id: u64,

@@ -1,9 +1,10 @@
 //! Commands that ask the cluster to decide something.
 
-use super::args::{CreateVolume, Format, SquashName};
+use super::args::{BeginMaintenance, CreateVolume, Format, SquashName};
 use super::output::{print, show};
 use super::show::{proposal_text, volume_text};
 use super::{CliError, exit};
+use crate::drill::preflight;
 use mainstay_cluster::{Access, ExportClient, ExportSettings, Squash};
 use mainstay_node::admin::api::{NewMaintenance, NewVolume, ProposalStatus};
 use mainstay_node::admin::client::AdminClient;
@@ -114,14 +115,11 @@ fn report(status: &ProposalStatus, format: Format) {
     show(format, status, |status| format!("proposal {} is {}: {}\n", status.id, status.state, status.next));
 }
 
-pub async fn begin_maintenance(
-    client: &AdminClient,
-    node: String,
-    reason: String,
-    minutes: u32,
-    allow_primary: bool,
-    format: Format,
-) -> Result<u8, CliError> {
+pub async fn begin_maintenance(client: &AdminClient, begin: BeginMaintenance, format: Format) -> Result<u8, CliError> {
+    let BeginMaintenance { node, reason, minutes, allow_primary, no_preflight, yes } = begin;
+    if !no_preflight {
+        preflight::maintenance(client, preflight::Wish { node: &node, minutes, allow_primary, yes }).await?;
+    }
     let status = client.begin_maintenance(&NewMaintenance { node, reason, minutes, allow_primary }).await?;
     show(format, &status, |status| {
         format!("maintenance {} of {} has begun; end it with `mainstay maintenance end {0}`\n", status.id, status.node)

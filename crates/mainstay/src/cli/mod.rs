@@ -20,6 +20,9 @@ use std::process::ExitCode;
 const CONFIG_DIRECTORY: &str = "/etc/mainstay";
 const CONFIG_VARIABLE: &str = "MAINSTAY_CONFIG";
 
+/// Of the lines of `mainstay events -o json`: rises when a program that reads them must be changed.
+pub(crate) const EVENTS_VERSION: u32 = 1;
+
 /// What goes wrong, each with its exit code.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
@@ -27,6 +30,9 @@ pub enum CliError {
     Usage(String),
     #[error("{0}")]
     Failed(String),
+    /// A rehearsal showed what nobody has said to want.
+    #[error("{0}")]
+    Preflight(String),
     #[error(transparent)]
     Config(#[from] AdminConfigError),
     #[error(transparent)]
@@ -39,6 +45,7 @@ impl CliError {
     fn code(&self) -> u8 {
         match self {
             CliError::Usage(_) => exit::USAGE,
+            CliError::Preflight(_) => exit::VIOLATED,
             CliError::Bench(error) => error.exit_code(),
             CliError::Client(ClientError::Answer(ApiError { error, .. })) => match error {
                 ErrorKind::Refused => exit::REFUSED,
@@ -86,7 +93,7 @@ fn run(cli: Cli) -> Result<u8, CliError> {
         }
         Command::Credentials(credentials) => local::credentials(&config("node.toml"), &credentials),
         Command::Demo(demo) => Ok(crate::demo::run(demo)),
-        Command::Drill(drill) => crate::drill::main(&drill, cli.config.as_deref(), format),
+        Command::Drill(drill) => crate::drill::main(&drill, cli.config.as_deref(), &config("admin.toml"), format),
         remote => {
             let client = AdminClient::new(&AdminConfig::load(&config("admin.toml"))?)?;
             runtime()?.block_on(ask(&client, remote, format))
@@ -121,9 +128,7 @@ async fn ask(client: &AdminClient, command: Command, format: args::Format) -> Re
         Command::Volume(Volume::ResetBreaker { name, reason }) => change::reset_breaker(client, &name, &reason).await,
         Command::Approve { id, evidence } => change::approve(client, id, evidence.as_deref(), format).await,
         Command::Deny { id, reason } => change::deny(client, id, &reason, format).await,
-        Command::Maintenance(Maintenance::Begin { node, reason, minutes, allow_primary }) => {
-            change::begin_maintenance(client, node, reason, minutes, allow_primary, format).await
-        }
+        Command::Maintenance(Maintenance::Begin(begin)) => change::begin_maintenance(client, begin, format).await,
         Command::Maintenance(Maintenance::End { id }) => change::end_maintenance(client, id).await,
         Command::Init(_)
         | Command::Join(_)

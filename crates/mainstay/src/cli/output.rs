@@ -30,8 +30,13 @@ pub struct Style {
 
 impl Style {
     pub fn detect() -> Style {
+        Style::of(&std::io::stdout())
+    }
+
+    /// For one stream.
+    pub fn of(stream: &impl IsTerminal) -> Style {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Style { colour: std::io::stdout().is_terminal() && !plain }
+        Style { colour: stream.is_terminal() && !plain }
     }
 
     fn wrap(self, code: &str, text: &str) -> String {

@@ -2,11 +2,12 @@
 
 use super::args::Format;
 use super::output::{Style, json, print, show, table};
-use super::{CliError, exit, status};
+use super::{CliError, EVENTS_VERSION, exit, status};
 use mainstay_cluster::{AuditEvent, Verdict};
 use mainstay_node::admin::api::{Explained, ProposalDetails, ProposalStatus, Verification, VolumeDetails};
 use mainstay_node::admin::client::AdminClient;
 use mainstay_protocol::Timestamp;
+use serde::Serialize;
 use std::time::Duration;
 
 /// How long one request of `events --follow` waits for news.
@@ -144,10 +145,20 @@ pub async fn events(client: &AdminClient, mut after: u64, follow: bool, format: 
     }
 }
 
+/// As it is printed for programs: `drill from-events` reads it again.
+#[derive(Serialize)]
+struct Line<'a> {
+    version: u32,
+    #[serde(flatten)]
+    event: &'a AuditEvent,
+}
+
 /// JSON: one object per line, so that a follower can be read as it goes.
 fn event_line(event: &AuditEvent, format: Format) -> String {
     match format {
-        Format::Json => serde_json::to_string(event).map_or_else(|_| json(&event.number), |line| line + "\n"),
+        Format::Json => {
+            serde_json::to_string(&Line { version: EVENTS_VERSION, event }).map_or_else(|_| json(&event.number), |line| line + "\n")
+        }
         Format::Table | Format::Html => {
             format!("{:>6}  {}  {}  {}\n", event.number, instant(event.at), event.hash.short(), event.text)
         }

@@ -179,6 +179,8 @@ mod tests {
             lease_ms: 1_900,
             service_address: "127.0.0.10:2049".into(),
             breaker_open: false,
+            policy: "manual".into(),
+            without_primary: "serve-reads".into(),
         };
         ClusterStatus {
             cluster: "shop".into(),
@@ -190,6 +192,7 @@ mod tests {
             volumes: vec![volume],
             proposals: vec![],
             maintenance: vec![],
+            settings: None,
         }
     }
 

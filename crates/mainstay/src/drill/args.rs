@@ -1,9 +1,11 @@
 //! The flags of `mainstay drill`.
 
+use super::given::{self, Rules};
 use super::one::Sizing;
 use super::units;
 use crate::cli::CliError;
 use clap::{Args, Subcommand};
+use mainstay_cluster::WithoutPrimary;
 use mainstay_simulator::Bugs;
 use std::path::PathBuf;
 
@@ -22,6 +24,10 @@ pub enum Drill {
     Replay(Replay),
     /// Make the schedule of a violated run as small as it can be
     Minimise(Minimise),
+    /// Turn a cluster's audit log into a scenario: rehearse yesterday's incident
+    FromEvents(FromEvents),
+    /// What one step would do to the live cluster, such as "maintenance b 30m"
+    WhatIf(WhatIf),
 }
 
 #[derive(Clone, Debug, Default, Args)]
@@ -43,16 +49,48 @@ pub struct SizingFlags {
     pub rtt: Option<u64>,
 }
 
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct RuleFlags {
+    /// The cluster's lease, such as 2s
+    #[arg(long, value_name = "TIME", value_parser = given::lease, hide_short_help = true)]
+    pub lease: Option<u64>,
+    /// How long a proposal and an approval are good, such as 15m
+    #[arg(long, value_name = "TIME", value_parser = given::approval, hide_short_help = true)]
+    pub approval: Option<u64>,
+    /// When a primary that is not heard is missing [default: the lease]
+    #[arg(long, value_name = "TIME", value_parser = given::missing_after, hide_short_help = true)]
+    pub missing_after: Option<u64>,
+    /// Most that a resync moves, such as 200MB/s
+    #[arg(long, value_name = "RATE", value_parser = given::throttle, hide_short_help = true)]
+    pub resync: Option<u64>,
+    /// What replicas do while there is no primary: serve-reads or close
+    #[arg(long, value_name = "WHAT", value_parser = given::without_primary, hide_short_help = true)]
+    pub without_primary: Option<WithoutPrimary>,
+}
+
+impl RuleFlags {
+    pub fn rules(&self) -> Rules {
+        Rules {
+            lease_ms: self.lease,
+            approval_ms: self.approval,
+            contact_lost_ms: self.missing_after,
+            resync_bytes_per_second: self.resync,
+            without_primary: self.without_primary,
+        }
+    }
+}
+
 impl SizingFlags {
     /// What flags say wins over what `below` says. `None`: nobody says anything. Fails when the sizes contradict each other.
     pub fn over(&self, below: Sizing) -> Result<Option<Sizing>, String> {
-        let sizing = Sizing {
-            volume_bytes: self.volume_size.or(below.volume_bytes),
-            changed_bytes: self.changed.or(below.changed_bytes),
-            link_bytes_per_second: self.link.or(below.link_bytes_per_second),
-            disk_bytes_per_second: self.disk.or(below.disk_bytes_per_second),
-            rtt_ns: self.rtt.or(below.rtt_ns),
+        let given = Sizing {
+            volume_bytes: self.volume_size,
+            changed_bytes: self.changed,
+            link_bytes_per_second: self.link,
+            disk_bytes_per_second: self.disk,
+            rtt_ns: self.rtt,
         };
+        let sizing = given.over(below);
         match (sizing.volume_bytes, sizing.changed_bytes) {
             (Some(0), _) => Err("a volume of no bytes cannot be rehearsed".into()),
             (Some(volume), Some(changed)) if changed > volume => {
@@ -88,7 +126,7 @@ impl Plant {
 
 #[derive(Debug, Args)]
 pub struct Run {
-    /// A scenario's id or name, as `drill list` shows them, or `all`
+    /// A scenario's id or name, as `drill list` shows them, `all`, or a file that ends in .scenario
     pub name: String,
     /// Cluster description (TOML) with sizes and rates; flags win over it
     #[arg(long, value_name = "FILE")]
@@ -110,6 +148,8 @@ pub struct Run {
     pub stop_at_first: bool,
     #[command(flatten)]
     pub sizing: SizingFlags,
+    #[command(flatten)]
+    pub rules: RuleFlags,
     #[command(flatten)]
     pub plant: Plant,
 }
@@ -155,6 +195,8 @@ pub struct Replay {
     #[command(flatten)]
     pub sizing: SizingFlags,
     #[command(flatten)]
+    pub rules: RuleFlags,
+    #[command(flatten)]
     pub plant: Plant,
 }
 
@@ -166,7 +208,80 @@ pub struct Minimise {
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
     #[command(flatten)]
+    pub sizing: SizingFlags,
+    #[command(flatten)]
+    pub rules: RuleFlags,
+    #[command(flatten)]
     pub plant: Plant,
+}
+
+#[derive(Debug, Args)]
+pub struct FromEvents {
+    /// What `mainstay events -o json` printed; `-` reads standard input
+    pub file: PathBuf,
+    /// Only events after this number
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub after: u64,
+    /// Only events up to this number
+    #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true)]
+    pub until: u64,
+    /// Number of the volume, when the log tells of several [default: the one with most events]
+    #[arg(long, value_name = "N")]
+    pub volume: Option<u32>,
+    /// Where the scenario goes; with --run also report.html and journal.json, beside it [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Also run it
+    #[arg(long)]
+    pub run: bool,
+    /// With --run: cluster description (TOML) with sizes, rates and settings; flags win over it
+    #[arg(long, value_name = "FILE", requires = "run")]
+    pub spec: Option<PathBuf>,
+    /// With --run: first seed
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// With --run: how many seeds
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=SEEDS_MAX))]
+    pub seeds: u64,
+    #[command(flatten)]
+    pub sizing: SizingFlags,
+    #[command(flatten)]
+    pub rules: RuleFlags,
+}
+
+#[derive(Debug, Args)]
+pub struct WhatIf {
+    /// "maintenance NODE TIME", "stop NODE [TIME]", "crash NODE [TIME]", "cut NODE NODE [TIME]", "promote NODE"
+    #[arg(required = true, num_args = 1.., value_name = "STEP")]
+    pub step: Vec<String>,
+    /// The volume [default: the one that depends most on the node]
+    #[arg(long, value_name = "NAME")]
+    pub volume: Option<String>,
+    /// Instead of asking the cluster: what `mainstay status -o json` printed
+    #[arg(long, value_name = "FILE")]
+    pub status: Option<PathBuf>,
+    /// Cluster description (TOML) with sizes, rates and settings; flags win over it
+    #[arg(long, value_name = "FILE")]
+    pub spec: Option<PathBuf>,
+    /// What clients change, such as 2MB/s [default: the primary's average since it started]
+    #[arg(long, value_name = "RATE", value_parser = units::rate)]
+    pub change_rate: Option<u64>,
+    /// How long a person takes to approve a promotion
+    #[arg(long, value_name = "TIME", value_parser = units::time, default_value = "5m")]
+    pub approve_after: u64,
+    /// First seed
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// How many seeds
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    pub seeds: u64,
+    /// Keep what-if.scenario, report.html and journal.json in this directory
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub sizing: SizingFlags,
+    #[command(flatten)]
+    pub rules: RuleFlags,
 }
 
 #[cfg(test)]

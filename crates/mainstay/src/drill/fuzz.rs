@@ -76,7 +76,7 @@ fn hunt(
 fn keep_smaller(directory: &Path, card: &Card, drill: &Drill, setting: Setting) -> Result<String, CliError> {
     let path = directory.join(format!("{}-{}.scenario", card.handle(), drill.shown_seed));
     eprintln!("mainstay: seed {} violates a property; making its schedule smaller", drill.shown_seed);
-    let smaller = one::smaller(drill.shown_seed, &card.scenario, setting.bugs)
+    let smaller = one::smaller(drill.shown_seed, &card.scenario, setting)
         .ok_or_else(|| CliError::Failed(format!("seed {} does not fail again: please report this", drill.shown_seed)))?;
     out::keep(&path, &smaller)?;
     eprintln!("mainstay: kept in {}", path.display());

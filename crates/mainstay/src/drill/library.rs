@@ -1,8 +1,13 @@
 //! The scenarios and properties as people see them.
 
+use super::one;
 use crate::cli::CliError;
 use mainstay_simulator::{Scenario, scenarios};
 use serde::Serialize;
+use std::path::Path;
+
+/// How the names of scenario files end.
+const FILE: &str = ".scenario";
 
 /// What `fuzz` runs, and what a bare seed is for.
 pub const RANDOM: &str = "random_mix";
@@ -21,6 +26,9 @@ pub struct Card {
     pub unchecked: Option<String>,
     #[serde(skip)]
     pub scenario: Scenario,
+    /// Where it was read from, if it is none of the library.
+    #[serde(skip)]
+    pub file: Option<String>,
 }
 
 impl Card {
@@ -35,12 +43,22 @@ impl Card {
             rules: scenario.rules.clone(),
             unchecked: scenario.unchecked.as_deref().map(str::to_string),
             scenario: scenario.clone(),
+            file: None,
         }
     }
 
     /// What a command line can call it by, in one word.
     pub fn handle(&self) -> &str {
-        &self.name
+        self.file.as_deref().unwrap_or(&self.name)
+    }
+
+    /// A scenario of somebody's own; with the seed that its comment names, or zero.
+    ///
+    /// # Errors
+    /// It cannot be read, or the first mistake in it.
+    pub fn load(path: &Path) -> Result<(Card, u64), CliError> {
+        let (scenario, seed) = one::load(path)?;
+        Ok((Card { file: Some(path.display().to_string()), ..Card::of(&scenario) }, seed))
     }
 
     /// The story's first sentence.
@@ -58,11 +76,14 @@ pub fn all() -> Vec<Card> {
     scenarios::all().iter().map(Card::of).collect()
 }
 
-/// By id, name or both, in any case; `all` for the whole library.
+/// By id, name or both, in any case; `all` for the whole library; or a file.
 ///
 /// # Errors
-/// A usage error that names what comes near.
+/// A usage error that names what comes near, or what is wrong with the file.
 pub fn named(name: &str) -> Result<Vec<Card>, CliError> {
+    if name.ends_with(FILE) {
+        return Card::load(Path::new(name)).map(|(card, _)| vec![card]);
+    }
     let cards = all();
     if name == "all" {
         return Ok(cards);

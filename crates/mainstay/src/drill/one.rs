@@ -1,9 +1,12 @@
 //! One run of the simulator, and the file that a violated one is kept as.
 
+use super::given::Rules;
+use super::report::Setting;
+use super::units;
 use crate::cli::CliError;
 use crate::cli::output::bytes;
 use mainstay_simulator::minimise::{minimise, same_property};
-use mainstay_simulator::{Bugs, Minimised, Outcome, Scenario, plan, script};
+use mainstay_simulator::{Minimised, Outcome, Plan, Scenario, script};
 pub use mainstay_simulator::{Numbers, Options, Timeline};
 use std::path::Path;
 
@@ -17,7 +20,27 @@ pub struct Sizing {
     pub rtt_ns: Option<u64>,
 }
 
+/// How long a node is thought to be away when only a rate is known of what changes meanwhile.
+const AWAY_S: u64 = 1_800;
+
 impl Sizing {
+    pub fn over(self, below: Sizing) -> Sizing {
+        Sizing {
+            volume_bytes: self.volume_bytes.or(below.volume_bytes),
+            changed_bytes: self.changed_bytes.or(below.changed_bytes),
+            link_bytes_per_second: self.link_bytes_per_second.or(below.link_bytes_per_second),
+            disk_bytes_per_second: self.disk_bytes_per_second.or(below.disk_bytes_per_second),
+            rtt_ns: self.rtt_ns.or(below.rtt_ns),
+        }
+    }
+
+    /// What changes in half an hour at this rate, unless somebody says how much does.
+    pub fn changing(self, bytes_per_second: Option<u64>) -> Sizing {
+        let changed = bytes_per_second.map(|rate| rate.saturating_mul(AWAY_S).max(1));
+        let changed = changed.map(|bytes| self.volume_bytes.map_or(bytes, |volume| bytes.min(volume)));
+        Sizing { changed_bytes: self.changed_bytes.or(changed), ..self }
+    }
+
     /// With what nobody said: a volume of a terabyte on a disk of 500 MB/s, a tenth of it changed, behind a gigabit and half a
     /// millisecond.
     ///
@@ -43,16 +66,30 @@ pub struct Run {
     pub numbers: Numbers,
 }
 
-pub fn run(seed: u64, scenario: &Scenario, options: Options) -> Run {
-    let mut outcome = mainstay_simulator::run(seed, scenario, options);
+/// What a seed makes of a scenario on a cluster that is set like this.
+pub fn plan(seed: u64, scenario: &Scenario, rules: &Rules) -> Plan {
+    let mut plan = mainstay_simulator::plan(seed, scenario);
+    rules.apply(&mut plan);
+    plan
+}
+
+pub fn run(seed: u64, scenario: &Scenario, rules: &Rules, options: Options) -> Run {
+    run_plan(seed, &scenario.name, plan(seed, scenario, rules), options)
+}
+
+pub fn run_plan(seed: u64, name: &str, plan: Plan, options: Options) -> Run {
+    let mut outcome = mainstay_simulator::run_plan(seed, name, plan, options);
     Run { timeline: outcome.timeline.take(), numbers: outcome.numbers.clone(), outcome }
 }
 
 /// The violated run with as little as it needs to fail in the same way, as a scenario file. `None`: it violates nothing.
-pub fn smaller(seed: u64, scenario: &Scenario, bugs: Bugs) -> Option<String> {
-    let options = Options { bugs, ..Options::default() };
-    let first = mainstay_simulator::run(seed, scenario, options);
-    let found = minimise(seed, &scenario.name, plan(seed, scenario), options, same_property(&first))?;
+/// Sizes and settings go into the file, so that it needs no flags.
+pub fn smaller(seed: u64, scenario: &Scenario, setting: Setting) -> Option<String> {
+    let options = Options { bugs: setting.bugs, ..Options::default() };
+    let mut plan = plan(seed, scenario, &setting.rules);
+    plan.sizing = setting.sizing.or(plan.sizing);
+    let first = mainstay_simulator::run_plan(seed, &scenario.name, plan.clone(), options);
+    let found = minimise(seed, &scenario.name, plan, options, same_property(&first))?;
     Some(file(&found, &first))
 }
 
@@ -85,18 +122,21 @@ pub fn load(path: &Path) -> Result<(Scenario, u64), CliError> {
     let seed =
         seed.map_or(Ok(0), |seed| seed.trim().parse()).map_err(|_| wrong(&"the seed in its comment is not a whole number"))?;
     let script = script::parse(&path.display().to_string(), &text).map_err(|error| CliError::Failed(error.to_string()))?;
-    Ok((Scenario::from(script), seed))
+    let scenario = Scenario::from(script);
+    let sizing = mainstay_simulator::plan(seed, &scenario).sizing;
+    sizing.map_or(Ok(()), |sizing| sizing.check()).map_err(|error| wrong(&format!("its sizes cannot be rehearsed: {error}")))?;
+    Ok((scenario, seed))
 }
 
 /// What a reader must know of a rehearsal by size and rate.
 pub fn note(sizing: Option<mainstay_simulator::Sizing>) -> Option<String> {
     let sizing = sizing?;
     Some(format!(
-        "by size and rate: a volume of {}, {} of it changed while a node is away, link {}/s, disk {}/s; what did not change is not stored",
+        "by size and rate: a volume of {}, {} of it changed while a node is away, link {}, disk {}; what did not change is not stored",
         bytes(sizing.volume_bytes),
         bytes(sizing.changed_bytes),
-        bytes(sizing.link_bytes_per_s),
-        bytes(sizing.disk_bytes_per_s)
+        units::show_rate(sizing.link_bytes_per_s),
+        units::show_rate(sizing.disk_bytes_per_s)
     ))
 }
 
@@ -113,12 +153,15 @@ mod tests {
         assert!(outcome.ok());
         let text = "left\nright\nat 1s\n  crash a";
         outcome.violations.push(Violation::new("P2", None, text.into()));
-        let plan = plan(4, &scenario);
+        // A rehearsal by size on a cluster of its own settings: the file needs no flags.
+        let rules = Rules { lease_ms: Some(5_000), approval_ms: Some(60_000), ..Rules::default() };
+        let mut plan = plan(4, &scenario, &rules);
+        plan.sizing = Some(Sizing::default().whole().unwrap());
         let (from_actions, to_actions) = (plan.script.len(), plan.script.len());
         let found = Minimised { plan: plan.clone(), seed: 4, outcome: outcome.clone(), runs: 1, from_actions, to_actions };
         let kept = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(kept.path(), file(&found, &outcome)).unwrap();
         let (loaded, seed) = load(kept.path()).unwrap();
-        assert_eq!((mainstay_simulator::plan(seed, &loaded).script, seed), (plan.script, 4));
+        assert_eq!((mainstay_simulator::plan(seed, &loaded), seed), (plan, 4));
     }
 }

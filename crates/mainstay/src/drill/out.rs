@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Files of `--out`.
-const PAGE: &str = "report.html";
-const JOURNAL: &str = "journal.json";
+pub const PAGE: &str = "report.html";
+pub const JOURNAL: &str = "journal.json";
 
 /// A place that can be written, found out before any work.
 pub struct Out {
@@ -93,9 +93,13 @@ impl Clock {
     }
 }
 
+/// Seconds.
+pub fn unix_now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+}
+
 fn now() -> String {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    rfc3339(Timestamp::new(seconds as i64, 0))
+    rfc3339(Timestamp::new(unix_now(), 0))
 }
 
 /// As machines read it; people get it with a space and `UTC`.

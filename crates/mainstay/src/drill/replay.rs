@@ -17,7 +17,7 @@ pub fn replay(args: &args::Replay, format: Format) -> Result<u8, CliError> {
     let clock = Clock::start();
     let (card, seed) = what(&args.what, &args.scenario)?;
     let sizing = args.sizing.over(Sizing::default()).map_err(CliError::Usage)?.map(Sizing::whole).transpose()?;
-    let setting = Setting { sizing, bugs: args.plant.bugs()?, keep_going: args.keep_going };
+    let setting = Setting { sizing, rules: args.rules.rules(), bugs: args.plant.bugs()?, keep_going: args.keep_going };
     if args.step && format != Format::Table {
         return Err(CliError::Usage("--step is for a terminal; -o does not go with it".into()));
     }
@@ -31,7 +31,8 @@ pub fn replay(args: &args::Replay, format: Format) -> Result<u8, CliError> {
         // The transcript would stand in the middle of the document.
         _ => Trace::Off,
     };
-    let run = one::run(seed, &card.scenario, Options { trace, timeline: out.wants_timelines(), ..setting.options() });
+    let options = Options { trace, timeline: out.wants_timelines(), ..setting.options() };
+    let run = one::run(seed, &card.scenario, &setting.rules, options);
     let hash = run.outcome.trace_hash;
     let drill = Drill::of(&card, vec![run], setting);
     let mut meta = clock.meta(false);
@@ -48,20 +49,17 @@ pub fn replay(args: &args::Replay, format: Format) -> Result<u8, CliError> {
 fn what(what: &str, scenario: &str) -> Result<(Card, u64), CliError> {
     match what.parse() {
         Ok(seed) => Ok((library::one(scenario)?, seed)),
-        Err(_) => load(Path::new(what)),
+        Err(_) => Card::load(Path::new(what)),
     }
-}
-
-fn load(path: &Path) -> Result<(Card, u64), CliError> {
-    let (scenario, seed) = one::load(path)?;
-    Ok((Card::of(&scenario), seed))
 }
 
 /// # Errors
 /// A file that cannot be read, is none of ours, or whose run violates nothing.
 pub fn minimise(args: &args::Minimise) -> Result<u8, CliError> {
-    let (card, seed) = load(&args.file)?;
-    let smaller = one::smaller(seed, &card.scenario, args.plant.bugs()?).ok_or_else(|| {
+    let (card, seed) = Card::load(&args.file)?;
+    let sizing = args.sizing.over(Sizing::default()).map_err(CliError::Usage)?.map(Sizing::whole).transpose()?;
+    let setting = Setting { sizing, rules: args.rules.rules(), bugs: args.plant.bugs()?, ..Setting::default() };
+    let smaller = one::smaller(seed, &card.scenario, setting).ok_or_else(|| {
         CliError::Failed(format!("{}: this run violates nothing, so there is nothing to keep", args.file.display()))
     })?;
     match &args.out {
@@ -78,7 +76,7 @@ mod tests {
     fn failure(text: &str) -> String {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
-        load(file.path()).err().unwrap().to_string()
+        Card::load(file.path()).err().unwrap().to_string()
     }
 
     #[test]

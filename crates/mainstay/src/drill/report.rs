@@ -1,5 +1,6 @@
 //! What came of a command: what the table, the journal and the page are all made of.
 
+use super::given::Rules;
 use super::library::{self, Card};
 use super::one::{Numbers, Run, Timeline};
 use super::units;
@@ -97,6 +98,7 @@ impl Report {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Setting {
     pub sizing: Option<Sizing>,
+    pub rules: Rules,
     pub bugs: Bugs,
     pub keep_going: bool,
 }
@@ -123,7 +125,7 @@ impl Drill {
             unchecked: card.unchecked.clone(),
             seeds: runs.iter().map(seed).collect(),
             verdicts: verdicts(card, &runs),
-            numbers: runs.iter().fold(Numbers::default(), |worst, run| worse(worst, &run.numbers)),
+            numbers: worst(&runs),
             shown_seed,
             timeline: runs.get_mut(shown).and_then(|run| run.timeline.take()),
             replay: replay(card, shown_seed, Setting { keep_going: setting.keep_going && violated, ..setting }),
@@ -206,6 +208,11 @@ fn verdict(property: &str, runs: &[Run]) -> Verdict {
     }
 }
 
+/// The worst of all, each figure by itself.
+pub fn worst(runs: &[Run]) -> Numbers {
+    runs.iter().fold(Numbers::default(), |worst, run| worse(worst, &run.numbers))
+}
+
 fn findings(found: &[(u64, Vec<Violation>)]) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
     for (seed, violation) in found.iter().flat_map(|(seed, violations)| violations.iter().map(move |violation| (seed, violation))) {
@@ -254,7 +261,10 @@ pub fn sizing_flags(sizing: Option<Sizing>) -> Vec<(String, String)> {
 /// The command that shows this run again.
 pub fn replay(card: &Card, seed: u64, setting: Setting) -> String {
     let mut command = format!("mainstay drill replay {seed} --scenario {}", card.handle());
-    sizing_flags(setting.sizing).iter().for_each(|(flag, value)| command += &format!(" {flag} {value}"));
+    sizing_flags(setting.sizing)
+        .iter()
+        .chain(&setting.rules.flags())
+        .for_each(|(flag, value)| command += &format!(" {flag} {value}"));
     if setting.keep_going {
         command += " --keep-going";
     }

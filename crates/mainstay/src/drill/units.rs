@@ -62,9 +62,26 @@ pub fn show_time(ns: u64) -> String {
         s if s < 1e-3 => format!("{:.0} µs", s * 1e6),
         s if s < 1.0 => format!("{:.0} ms", s * 1e3),
         s if s < 100.0 => format!("{s:.1} s"),
-        s if s < 3600.0 => format!("{} min {} s", s as u64 / 60, s as u64 % 60),
-        s => format!("{} h {} min", s as u64 / 3600, s as u64 % 3600 / 60),
+        s if s < 3600.0 => two((s as u64 / 60, "min"), (s as u64 % 60, "s")),
+        s => two((s as u64 / 3600, "h"), (s as u64 % 3600 / 60, "min")),
     }
+}
+
+fn two((large, unit): (u64, &str), (small, below): (u64, &str)) -> String {
+    if small == 0 { format!("{large} {unit}") } else { format!("{large} {unit} {small} {below}") }
+}
+
+/// Bytes per second for people: decimal, as links and disks are sold.
+pub fn show_rate(bytes_per_second: u64) -> String {
+    const UNITS: [&str; 5] = ["B/s", "kB/s", "MB/s", "GB/s", "TB/s"];
+    let mut value = bytes_per_second as f64;
+    let mut unit = 0;
+    while value >= 1000.0 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let digits = usize::from(value < 100.0 && value.fract() >= 0.05);
+    format!("{value:.digits$} {}", UNITS[unit])
 }
 
 #[cfg(test)]
@@ -103,6 +120,11 @@ mod tests {
     #[test]
     fn times_are_short() {
         let shown = [0, 900, 5_000_000, 2_340_000_000, 125_000_000_000, 7_260_000_000_000].map(show_time);
+        assert_eq!([1_800_000_000_000, 7_200_000_000_000].map(show_time), ["30 min", "2 h"]);
+        assert_eq!(
+            [0, 950, 125_000_000, 1_500_000, 2_000_000_000].map(show_rate),
+            ["0 B/s", "950 B/s", "125 MB/s", "1.5 MB/s", "2 GB/s"]
+        );
         assert_eq!(shown, ["0 s", "1 µs", "5 ms", "2.3 s", "2 min 5 s", "2 h 1 min"]);
     }
 }

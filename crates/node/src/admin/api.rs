@@ -21,7 +21,7 @@
 //! | GET /v1/events?after=N&wait_ms=T | viewer | [`Events`] |
 //! | POST /v1/tokens | admin | [`NewToken`] → [`TokenReply`] |
 
-use mainstay_cluster::{AuditEvent, Explanation, ExportSettings, Proposal};
+use mainstay_cluster::{AuditEvent, Explanation, ExportSettings, Proposal, Settings};
 use mainstay_volume::ViewDigest;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -85,6 +85,9 @@ pub struct ClusterStatus {
     /// Open ones.
     pub proposals: Vec<ProposalStatus>,
     pub maintenance: Vec<MaintenanceStatus>,
+    /// `None`: the node is older than this field.
+    #[serde(default)]
+    pub settings: Option<Settings>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -121,6 +124,12 @@ pub struct VolumeStatus {
     /// Where clients mount it: `address:port`.
     pub service_address: String,
     pub breaker_open: bool,
+    /// `manual`; empty where the node is older than this field.
+    #[serde(default)]
+    pub policy: String,
+    /// `serve-reads` or `close`; empty where the node is older than this field.
+    #[serde(default)]
+    pub without_primary: String,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -141,6 +150,23 @@ pub struct ReplicaStatus {
     #[serde(default)]
     pub waits_for_space: bool,
     pub failure: Option<String>,
+    /// `None`: it does not answer, or has not opened its copy.
+    #[serde(default)]
+    pub storage: Option<Storage>,
+}
+
+/// How large a copy is and how fast it changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Storage {
+    /// Size of the volume as clients see it.
+    pub total_bytes: u64,
+    /// File data that is part of a file now.
+    pub live_bytes: u64,
+    pub inodes: u64,
+    /// Appended to the log since the node started; on the primary, what clients changed.
+    pub appended_bytes: u64,
+    /// Since the node started, by its own clock.
+    pub running_ms: u64,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -226,6 +252,8 @@ pub struct LocalVolume {
     #[serde(default)]
     pub waits_for_space: bool,
     pub failure: Option<String>,
+    #[serde(default)]
+    pub storage: Option<Storage>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -48,8 +48,8 @@ impl AdminConfig {
         let read =
             |path: &Path| std::fs::read_to_string(path).map_err(|source| AdminConfigError::Read { path: path.into(), source });
         let invalid = |message: String| AdminConfigError::Invalid { path: path.into(), message };
-        let mut config: AdminConfig =
-            toml::from_str(&read(path)?).map_err(|error: toml::de::Error| invalid(error.message().into()))?;
+        let text = read(path)?;
+        let mut config: AdminConfig = toml::from_str(&text).map_err(|error| invalid(mistake(&text, &error)))?;
         if config.endpoints.is_empty() {
             return Err(invalid("endpoints is empty; give the admin addresses of the nodes".into()));
         }
@@ -67,6 +67,13 @@ impl AdminConfig {
         let written = crate::directory::write_atomically(path, text.as_bytes());
         written.map_err(|source| AdminConfigError::Write { path: path.into(), source })
     }
+}
+
+/// Where and what, without the line itself: it may be part of a key.
+fn mistake(text: &str, error: &toml::de::Error) -> String {
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return error.message().into() };
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!("line {}, column {column}: {}", before.matches('\n').count() + 1, error.message())
 }
 
 #[derive(Debug, thiserror::Error)]

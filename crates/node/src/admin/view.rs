@@ -5,11 +5,13 @@ use super::client::AdminClient;
 use crate::serve::service_address;
 use crate::shell::App;
 use mainstay_cluster::{
-    ClusterState, MaintenanceId, MaintenanceState, Node, NodeKind, Observed, Proposal, ProposalState, ReignState, VolumeState,
+    ClusterState, MaintenanceId, MaintenanceState, Node, NodeKind, Observed, Policy, Proposal, ProposalState, ReignState,
+    VolumeState, WithoutPrimary,
 };
 use mainstay_coordination::Role;
 use mainstay_protocol::{NodeId, ProposalId, VolumeId};
-use mainstay_replica::{ServeMode, Status};
+use mainstay_replica::{Replica, ServeMode, Status};
+use mainstay_volume::Stats;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,8 +45,11 @@ pub async fn local_status(app: &Arc<App>) -> LocalStatus {
     let health = app.raft.health();
     let mut volumes = BTreeMap::new();
     for host in app.hosts.all() {
-        let status = host.inspect(|replica, now| replica.status(now)).await;
-        let mut local = status.map_or_else(recovering, local_volume);
+        let ask = |replica: &Replica, now| (replica.status(now), replica.volume().map(|volume| volume.stats()));
+        let mut local = match host.inspect(ask).await {
+            Some((status, stats)) => LocalVolume { storage: stats.map(|stats| storage(&stats, app)), ..local_volume(status) },
+            None => recovering(),
+        };
         local.failure = local.failure.or_else(|| host.unopened());
         volumes.insert(host.volume.0, local);
     }
@@ -64,6 +69,16 @@ pub fn role_name(role: Role) -> &'static str {
         Role::Candidate => "candidate",
         Role::Learner => "learner",
         Role::Stopped => "stopped",
+    }
+}
+
+fn storage(stats: &Stats, app: &App) -> Storage {
+    Storage {
+        total_bytes: stats.total_bytes,
+        live_bytes: stats.live_bytes,
+        inodes: stats.inodes,
+        appended_bytes: stats.appended_bytes,
+        running_ms: app.started.elapsed().as_millis() as u64,
     }
 }
 
@@ -101,6 +116,7 @@ fn local_volume(status: Status) -> LocalVolume {
         bytes_received: status.bytes_received,
         waits_for_space: status.waits_for_space,
         failure: status.failure,
+        storage: None,
     }
 }
 
@@ -145,6 +161,7 @@ pub async fn cluster_status(app: &Arc<App>) -> ClusterStatus {
         volumes: state.volumes.iter().map(|(id, volume)| volume_status(&state, *id, volume, &locals)).collect(),
         proposals: open_proposals(&state),
         maintenance: maintenance(&state),
+        settings: Some(state.settings.clone()),
     }
 }
 
@@ -203,6 +220,22 @@ fn volume_status(state: &ClusterState, id: VolumeId, volume: &VolumeState, local
         lease_ms: reigning.map_or(0, |local| local.lease_ms),
         service_address: service_address(&volume.export).map_or_else(String::new, |address| address.to_string()),
         breaker_open: volume.breaker.open,
+        policy: policy_name(volume.policy).into(),
+        without_primary: without_primary_name(volume.without_primary).into(),
+    }
+}
+
+fn policy_name(policy: Policy) -> &'static str {
+    match policy {
+        Policy::Manual => "manual",
+        Policy::Guarded => "guarded",
+    }
+}
+
+fn without_primary_name(what: WithoutPrimary) -> &'static str {
+    match what {
+        WithoutPrimary::ServeReads => "serve-reads",
+        WithoutPrimary::Close => "close",
     }
 }
 
@@ -255,6 +288,7 @@ fn replica_status(
         bytes_received: local.bytes_received,
         waits_for_space: local.waits_for_space,
         failure: local.failure.clone(),
+        storage: local.storage,
     }
 }
 

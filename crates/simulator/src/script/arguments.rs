@@ -194,6 +194,11 @@ pub const GAPS: &[Gap] = &[
     // Bounds of the cluster's own settings.
     number("LEASE", Unit::Time, 100 * MS, 60_000 * MS),
     number("THROTTLE", Unit::Rate, 64 << 10, 1 << 50),
+    number("LIFE", Unit::Time, 1_000 * MS, 24 * 3600 * 1_000 * MS),
+    number("PATIENCE", Unit::Time, 100 * MS, 600_000 * MS),
+    // Of a cluster that is rehearsed by size and rate.
+    number("SIZE", Unit::Bytes, 1, 1 << 60),
+    number("SPEED", Unit::Rate, 1, 1 << 50),
     // Clocks that nobody keeps can be off by years.
     number("JUMP", Unit::Time, -TIME_MAX, TIME_MAX),
     // What a lease's margin must bear between two clocks is 5 %.

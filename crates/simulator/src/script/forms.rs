@@ -70,6 +70,7 @@ pub const ACTIONS: &[ActionForm] = &[
     form("approve erratic RANGE", |v| Action::Approvals(Approvals::Erratic(v.range(0).0, v.range(0).1))),
     form("approve late RANGE", |v| Action::Approvals(Approvals::Late(v.range(0).0, v.range(0).1))),
     form("approve opposite RANGE", |v| Action::Approvals(Approvals::Opposite(v.range(0).0, v.range(0).1))),
+    form("measure", |_| Action::Measure),
     form("think RANGE", |v| Action::Think(v.range(0).0, v.range(0).1)),
     form("note TEXT", |v| Action::Note(v.text(0))),
 ];

@@ -5,7 +5,9 @@ use super::value::Unit;
 use crate::disk::{Crash, DiskFaults};
 use crate::network::Quality;
 use crate::queue::{MILLISECOND, Time};
-use crate::scenario::{A, Action, Approvals, B, Expect, Plan, W};
+use crate::scenario::{A, Action, Approvals, B, Cluster, Expect, Plan, W};
+use crate::sizing::Sizing;
+use mainstay_cluster::WithoutPrimary;
 use mainstay_protocol::NodeId;
 use std::fmt::Write;
 
@@ -17,7 +19,8 @@ pub fn print(plan: &Plan) -> String {
 /// The same with a name (one or two words) and a story of one line.
 pub fn print_as(name: &str, story: &str, plan: &Plan) -> String {
     let mut text = format!("scenario {name}\nstory    {story}\n");
-    for line in settings(plan).into_iter().chain(demands(&plan.expect)) {
+    let begin = cluster(&plan.cluster).into_iter().chain(plan.sizing.as_ref().map(sizing));
+    for line in settings(plan).into_iter().chain(begin).chain(demands(&plan.expect)) {
         let _ = writeln!(text, "{line}");
     }
     let mut last = None;
@@ -53,6 +56,27 @@ fn settings(plan: &Plan) -> Vec<String> {
         format!("lease    {}, {coordination}", time(plan.lease_ms * MILLISECOND)),
         format!("resync   {}", Unit::Rate.print(plan.resync_bytes_per_second)),
     ]
+}
+
+/// What differs from what a plan has that says nothing of it.
+fn cluster(cluster: &Cluster) -> Vec<String> {
+    let Cluster { approval_ms, contact_lost_ms, without_primary, primary, breaker_open } = *cluster;
+    let usual = Cluster::default();
+    let lines = [
+        (approval_ms != usual.approval_ms).then(|| format!("approval {}", time(approval_ms * MILLISECOND))),
+        contact_lost_ms.map(|ms| format!("missing after {}", time(ms * MILLISECOND))),
+        (without_primary == WithoutPrimary::Close).then(|| "without primary close".into()),
+        (primary != usual.primary).then(|| format!("primary  {}", letter(primary))),
+        breaker_open.then(|| "breaker open".into()),
+    ];
+    lines.into_iter().flatten().collect()
+}
+
+fn sizing(sizing: &Sizing) -> String {
+    let Sizing { volume_bytes, changed_bytes, link_bytes_per_s, disk_bytes_per_s, rtt_ns } = *sizing;
+    let (size, rate) = (|bytes| Unit::Bytes.print(bytes), |bytes| Unit::Rate.print(bytes));
+    let (volume, changed, link, disk) = (size(volume_bytes), size(changed_bytes), rate(link_bytes_per_s), rate(disk_bytes_per_s));
+    format!("volume   {volume} changed {changed} link {link} disk {disk} rtt {}", time(rtt_ns))
 }
 
 fn demands(expect: &Expect) -> Option<String> {
@@ -155,6 +179,7 @@ pub fn action_text(action: &Action) -> String {
         | Action::Rot(_) => disk_text(action),
         Action::DeposeLeader => "depose leader".into(),
         Action::StallCoordination(node, time) => format!("stall {} {}", n(node), self::time(*time)),
+        Action::Measure => "measure".into(),
         Action::Think(low, high) => format!("think {}", range((*low, *high))),
         Action::Note(text) => format!("note {}", quoted(text)),
         Action::Approvals(how) => approvals(*how),

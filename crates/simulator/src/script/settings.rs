@@ -3,6 +3,8 @@
 use super::arguments::Values;
 use crate::queue::MILLISECOND;
 use crate::scenario::{Approvals, Plan};
+use crate::sizing::Sizing;
+use mainstay_cluster::WithoutPrimary;
 
 pub struct SettingForm {
     pub pattern: &'static str,
@@ -37,6 +39,21 @@ pub const SETTINGS: &[SettingForm] = &[
     form("coordination calm", |plan, _| plan.rough_coordination = false),
     form("coordination rough", |plan, _| plan.rough_coordination = true),
     form("resync THROTTLE", |plan, v| plan.resync_bytes_per_second = v.number(0)),
+    form("approval LIFE", |plan, v| plan.cluster.approval_ms = v.number(0) / MILLISECOND),
+    form("missing after PATIENCE", |plan, v| plan.cluster.contact_lost_ms = Some(v.number(0) / MILLISECOND)),
+    form("without primary serve reads", |plan, _| plan.cluster.without_primary = WithoutPrimary::ServeReads),
+    form("without primary close", |plan, _| plan.cluster.without_primary = WithoutPrimary::Close),
+    form("primary SERVER", |plan, v| plan.cluster.primary = v.node(0)),
+    form("breaker open", |plan, _| plan.cluster.breaker_open = true),
+    form("volume SIZE changed SIZE link SPEED disk SPEED rtt TIME", |plan, v| {
+        plan.sizing = Some(Sizing {
+            volume_bytes: v.number(0),
+            changed_bytes: v.number(1),
+            link_bytes_per_s: v.number(2),
+            disk_bytes_per_s: v.number(3),
+            rtt_ns: v.number(4),
+        })
+    }),
     form("approve nobody", |plan, _| plan.approvals = Approvals::None),
     form("approve after RANGE", |plan, v| plan.approvals = Approvals::After(v.range(0).0, v.range(0).1)),
     form("approve erratic RANGE", |plan, v| plan.approvals = Approvals::Erratic(v.range(0).0, v.range(0).1)),

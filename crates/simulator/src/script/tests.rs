@@ -8,6 +8,8 @@ use super::{action_patterns, action_text, parse, print, setting_patterns};
 use crate::rng::Rng;
 use crate::scenario::{A, Action, Approvals, B, NODES, Plan};
 use crate::scenarios;
+use crate::sizing::Sizing;
+use mainstay_cluster::WithoutPrimary;
 
 fn plan(text: &str) -> Plan {
     script_plan(text, 1)
@@ -65,6 +67,18 @@ fn what_is_printed_parses_to_the_same_plan_whatever_the_seed() {
         plan.resync_bytes_per_second = rng.range(64 << 10, 1 << 40);
         plan.approvals =
             *rng.pick(&[Approvals::None, Approvals::Late(1, 2), Approvals::Opposite(3, 3), Approvals::Erratic(0, 1 << 33)]);
+        plan.cluster.approval_ms = rng.range(1_000, 86_400_000);
+        plan.cluster.contact_lost_ms = rng.percent(50).then(|| rng.range(100, 600_000));
+        plan.cluster.without_primary = *rng.pick(&[WithoutPrimary::ServeReads, WithoutPrimary::Close]);
+        plan.cluster.primary = *rng.pick(&[A, B]);
+        plan.cluster.breaker_open = rng.percent(50);
+        plan.sizing = rng.percent(50).then(|| Sizing {
+            volume_bytes: rng.log_range(1, 1 << 60),
+            changed_bytes: rng.log_range(1, 1 << 60),
+            link_bytes_per_s: rng.log_range(1, 1 << 50),
+            disk_bytes_per_s: rng.log_range(1, 1 << 50),
+            rtt_ns: rng.log_range(1, 1 << 40),
+        });
         plan.expect.no_role_change = rng.percent(50);
         plan.expect.role_changes_max = rng.percent(50).then_some(3);
         plan.expect.answered_within = rng.percent(50).then_some(4_000_000_001);

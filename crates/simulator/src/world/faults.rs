@@ -62,6 +62,7 @@ impl World {
                 node.remembered = Some(node.promise);
             }
             Action::Restore(node) => self.restore(node),
+            Action::Measure => self.measure(),
             Action::Note(text) => self.mark_operators(MarkKind::Note, || text),
             other => self.act_as_person(other),
         }

@@ -338,13 +338,24 @@ impl World {
 
     // ---- the end ---------------------------------------------------------------------------------------------------------
 
+    /// File data between nodes so far, in real bytes.
+    fn moved(&self) -> u64 {
+        let moved = self.stats.bytes_moved;
+        self.plan.sized.map_or(moved, |sized| sized.real(moved, self.bulk_moved))
+    }
+
+    /// Figures count from here.
+    pub(super) fn measure(&mut self) {
+        self.tally.restart(self.queue.now(), self.moved());
+        self.weigh_copies();
+        self.mark_operators(MarkKind::Note, || "figures count from here".into());
+    }
+
     /// Everything is whole again, or something was violated: figures and spans end here.
     pub(super) fn end_story(&mut self) {
         let now = self.queue.now();
-        let moved = self.stats.bytes_moved;
-        let real = self.plan.sized.map_or(moved, |sized| sized.real(moved, self.bulk_moved));
         let silent_since = self.tally.writes_unanswered_since();
-        self.tally.end(now, real);
+        self.tally.end(now, self.moved());
         if let Some(recording) = self.recording.as_mut() {
             if let Some(from) = silent_since.filter(|from| now - from >= OUTAGE_MIN) {
                 let lane = recording.recorder.of(LaneKind::Clients);

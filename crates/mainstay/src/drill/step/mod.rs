@@ -7,11 +7,12 @@ mod screen;
 mod view;
 
 use super::library::Card;
+use super::one;
 use super::report::Setting;
 use super::verdict_code;
 use crate::cli::CliError;
 use mainstay_simulator::world::{Event, NodeEvent};
-use mainstay_simulator::{Trace, World, drive};
+use mainstay_simulator::{Plan, Trace, World, drive};
 use screen::{Key, Screen};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -92,12 +93,22 @@ pub fn walk(card: &Card, seed: u64, setting: Setting) -> Result<u8, CliError> {
     }
 }
 
+/// The very plan that a replay without `--step` runs.
+fn sized(card: &Card, seed: u64, setting: Setting) -> Plan {
+    let plan = one::plan(seed, &card.scenario, &setting.rules);
+    match setting.sizing.or(plan.sizing) {
+        Some(sizing) => sizing.fit(plan),
+        None => plan,
+    }
+}
+
 type Again = Option<(u64, Vec<u64>)>;
 
 /// Runs once; where to run to again, if the user went back, and whether nothing was violated.
 fn once(card: &Card, seed: u64, setting: Setting, walk: Walk, screen: &Rc<RefCell<Screen>>) -> Result<(Again, bool), CliError> {
     let title = format!("{} {}, seed {seed}", card.id, card.name);
-    let mut world = World::new(seed, |rng| card.scenario.plan(rng), Trace::Off, setting.bugs);
+    let plan = sized(card, seed, setting);
+    let mut world = World::new(seed, |_| plan, Trace::Off, setting.bugs);
     let walk = Rc::new(RefCell::new(walk));
     let (walker, shown, name) = (walk.clone(), screen.clone(), title.clone());
     world.watch(Box::new(move |world, event| look(&mut walker.borrow_mut(), world, event, &name, &mut shown.borrow_mut())));
