@@ -466,9 +466,9 @@ impl Primary {
         for node in state.replicas.iter().copied() {
             // This node itself is no peer.
             let Some(peer) = self.peers.get_mut(&node) else { continue };
-            let stalled_ms = peer.stalled_ms((last, sync_to), now.mono);
             // A node that was never heard gets the same patience, counted from the reign's beginning.
             let silent_ms = core.contacts.silent_ms(node, now.mono).unwrap_or(now.mono.ms_since(peer.since));
+            let stalled_ms = peer.stalled_ms((last, sync_to), silent_ms < core.timing.shrink_ms, now.mono);
             let leaving = core.contacts.leaving(node);
             let member = state.in_sync.get(&node).copied();
             let counted = member.is_some() || peer.counts();

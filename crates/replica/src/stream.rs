@@ -14,7 +14,9 @@ pub const WINDOW_BYTES_MIN: u64 = 64 << 10;
 /// and what clients wait for queues behind it.
 pub const FLIGHT_MS_MAX: u64 = 1_000;
 /// The longest wait before a secondary that stalled again and again is counted again, milliseconds.
-const REJOIN_MS_MAX: u64 = 600_000;
+const REJOIN_MS_MAX: u64 = 60_000;
+/// A secondary that did not stall for so long after it could join begins with the shortest wait again, milliseconds.
+const FORGIVE_MS: u64 = 600_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -130,8 +132,12 @@ impl Peer {
         *self = Peer { state, incarnation, stream, last_sent, growth_asked, progress_at, stall, ..Peer::new(since) };
     }
 
-    /// Milliseconds since it confirmed anything of what it has to: records up to `last` in memory, up to `sync_to` on disk.
-    pub fn stalled_ms(&mut self, (last, sync_to): (Position, Position), now: Mono) -> u64 {
+    /// Milliseconds since it confirmed anything of what it has to: records up to `last` in memory, up to `sync_to` on disk. Who is
+    /// silent does not stall: its time begins when it is heard again.
+    pub fn stalled_ms(&mut self, (last, sync_to): (Position, Position), heard: bool, now: Mono) -> u64 {
+        if !heard {
+            self.progress_at = (now, now);
+        }
         let streaming = self.state == State::Streaming;
         if streaming && self.received >= last {
             self.progress_at.0 = now;
@@ -149,7 +155,7 @@ impl Peer {
         if now < self.stall.not_before {
             return;
         }
-        if now.ms_since(self.stall.not_before) > REJOIN_MS_MAX {
+        if now.ms_since(self.stall.not_before) > FORGIVE_MS {
             self.stall.times = 0;
         }
         let wait_ms = stall_ms.saturating_mul(1 << self.stall.times.min(16)).min(REJOIN_MS_MAX);
@@ -273,13 +279,13 @@ mod tests {
         peer.start(point(0), Position(0), StreamId::default());
         peer.flew(point(9), 100, Mono(0));
         let at = |ms| Mono(0).after_ms(ms);
-        assert_eq!(peer.stalled_ms((Position(9), Position(9)), at(5_000)), 5_000);
+        assert_eq!(peer.stalled_ms((Position(9), Position(9)), true, at(5_000)), 5_000);
         peer.stalled(Position(9), 5_000, at(5_000));
         peer.acknowledged((Position(9), Position(8), Position(9)), at(6_000));
-        assert_eq!(peer.stalled_ms((Position(9), Position(9)), at(7_000)), 1_000, "something came");
+        assert_eq!(peer.stalled_ms((Position(9), Position(9)), true, at(7_000)), 1_000, "something came");
         assert!(!peer.may_join(at(20_000)), "not all that it was stuck at is on its disk");
         peer.acknowledged((Position(9), Position(9), Position(9)), at(8_000));
-        assert_eq!(peer.stalled_ms((Position(9), Position(9)), at(99_000)), 0, "nothing waits");
+        assert_eq!(peer.stalled_ms((Position(9), Position(9)), true, at(99_000)), 0, "nothing waits");
         assert!(!peer.may_join(at(9_999)) && peer.may_join(at(10_000)));
         peer.stalled(Position(9), 5_000, at(20_000));
         assert!(!peer.may_join(at(29_999)) && peer.may_join(at(30_000)), "the second time twice as long");

@@ -311,6 +311,11 @@ impl World {
         }
         let found = self.checkers.asked(self.queue.now(), from, &command, &self.decided, &self.nodes);
         self.record(found);
+        self.hand_in(from, ticket, command);
+    }
+
+    /// What `from` has said is on its way to be decided.
+    fn hand_in(&mut self, from: NodeId, ticket: u64, command: Command) {
         self.model.propose(Mono(self.queue.now()), from, ticket, command);
         self.schedule_coordination();
     }

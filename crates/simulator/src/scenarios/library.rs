@@ -56,5 +56,6 @@ pub const HUNTS: &[(&str, &str)] = &[
     ("R7-strange-wishes.scenario", include_str!("../../scenarios/hunts/R7-strange-wishes.scenario")),
     ("R9-late-roll-back.scenario", include_str!("../../scenarios/hunts/R9-late-roll-back.scenario")),
     ("R11-long-resync.scenario", include_str!("../../scenarios/hunts/R11-long-resync.scenario")),
+    ("R11-moving-base.scenario", include_str!("../../scenarios/hunts/R11-moving-base.scenario")),
     ("R13-forgotten-promise.scenario", include_str!("../../scenarios/hunts/R13-forgotten-promise.scenario")),
 ];

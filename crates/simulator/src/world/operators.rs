@@ -180,7 +180,8 @@ impl World {
         let heard: Vec<Command> = self.said.iter().filter(again).cloned().collect();
         if !heard.is_empty() {
             let command = self.operators.rng.pick(&heard).clone();
-            self.propose(through, OPERATOR_TICKET, command);
+            self.trace(Trace::Brief, || format!("{through} hears again {command:?}"));
+            self.hand_in(through, OPERATOR_TICKET, command);
         }
     }
 
