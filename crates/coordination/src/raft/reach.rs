@@ -21,15 +21,15 @@ use tokio::time::Instant;
 
 /// Longest election timeouts for which a leader leads before it judges whom it reaches: at first it has heard nobody yet. Also
 /// the least time between two moves, whoever makes them.
-const SETTLED_ELECTIONS: u32 = 3;
+pub const SETTLED_ELECTIONS: u32 = 3;
 /// Longest election timeouts between two moves by one member. Should counting ever differ between two members, leadership goes
 /// to and fro no faster than that.
-const PAUSE_ELECTIONS: u32 = 10;
+pub const PAUSE_ELECTIONS: u32 = 10;
 
 /// Looks, until coordination stops, whether this node leads and somebody else had better.
 pub async fn watch(shared: Weak<Shared>, timing: Timing) {
     let election = Duration::from_millis(timing.election_ms_max);
-    let mut pace = Pace { election, led: None, moved: None };
+    let mut pace = Pace::new(election);
     loop {
         tokio::time::sleep(Duration::from_millis(timing.election_ms_min)).await;
         let Some(shared) = shared.upgrade() else { return };
@@ -38,13 +38,13 @@ pub async fn watch(shared: Weak<Shared>, timing: Timing) {
             return;
         }
         if pace.allows(&metrics, Instant::now()) && shared.move_leadership(&metrics).await {
-            pace.moved = Some(Instant::now());
+            pace.moved(Instant::now());
         }
     }
 }
 
 /// How often leadership may move.
-struct Pace {
+pub struct Pace {
     election: Duration,
     /// The term in which this node leads, and when that was seen first.
     led: Option<(u64, Instant)>,
@@ -52,7 +52,15 @@ struct Pace {
 }
 
 impl Pace {
-    fn allows(&mut self, metrics: &Metrics, now: Instant) -> bool {
+    pub fn new(election: Duration) -> Pace {
+        Pace { election, led: None, moved: None }
+    }
+
+    pub fn moved(&mut self, now: Instant) {
+        self.moved = Some(now);
+    }
+
+    pub fn allows(&mut self, metrics: &Metrics, now: Instant) -> bool {
         if !metrics.state.is_leader() {
             self.led = None;
             return false;
