@@ -3,7 +3,7 @@
 //! Commands get one total order. Every node sees decisions late, in that order, at its own pace, and may miss states in
 //! between. A proposal is answered, or its answer is lost and it happened anyway, or it never happened; which one, the proposer
 //! cannot tell. Minorities see nothing new and decide nothing. Leaders change, and what the old one had not finished is lost or
-//! kept, by chance. Nodes and everything stall.
+//! kept, by chance. Leadership moves to whom most members reach, after a while. Nodes and everything stall.
 //!
 //! Plain data and a seeded generator: the same calls give the same deliveries, for ever.
 
@@ -133,6 +133,10 @@ enum Event {
     Elect {
         term: u64,
     },
+    /// Leadership moves to a member that reaches more, if the links are still those of this question.
+    Move {
+        question: u64,
+    },
 }
 
 /// The coordination of a simulated cluster.
@@ -144,6 +148,8 @@ pub struct Model {
     cut: BTreeSet<(NodeId, NodeId)>,
     leader: Option<NodeId>,
     term: u64,
+    /// A member that reaches more than the leader has been there since this question, which is still open.
+    moving: Option<u64>,
     /// Decisions `first..first + states.len()`; the last is the newest.
     states: VecDeque<Arc<ClusterState>>,
     first: u64,
@@ -166,6 +172,7 @@ impl Model {
             members,
             cut: BTreeSet::new(),
             term: 1,
+            moving: None,
             states: VecDeque::from([Arc::new(state)]),
             first: 0,
             proposals: BTreeMap::new(),
@@ -301,6 +308,7 @@ impl Model {
                 Event::GiveUp(id) => self.answer(id, ProposeResult::Unknown),
                 Event::Look(node) => self.look(at, node),
                 Event::Elect { term } => self.elect(at, term),
+                Event::Move { question } => self.move_leadership(at, question),
             }
         }
         std::mem::take(&mut self.out)
@@ -441,6 +449,7 @@ impl Model {
             let at = after(now, self.random.within(self.settings.election_us));
             self.at(at, Event::Elect { term: self.term });
         }
+        self.consider_moving(now);
         self.everybody_looks(now);
     }
 
@@ -454,14 +463,60 @@ impl Model {
         if able.is_empty() {
             return;
         }
+        self.lead(now, &able);
+    }
+
+    /// One of these leads from now on.
+    fn lead(&mut self, now: Mono, able: &[NodeId]) {
         self.leader = Some(able[self.random.below(able.len() as u64) as usize]);
         self.term += 1;
+        self.moving = None;
+        self.consider_moving(now);
         self.everybody_looks(now);
     }
 
+    /// Embedded Raft's leader hands leadership to a member that reaches more than itself. It takes a leader about an election
+    /// time to notice and to ask, and a new leader another one before it judges.
+    fn consider_moving(&mut self, now: Mono) {
+        if self.better_leaders().is_empty() {
+            self.moving = None;
+        } else if self.moving.is_none() {
+            let election = self.settings.election_us;
+            let wait = self.random.within(election) + self.random.within(election);
+            // The number of the event that is made next.
+            let question = self.sequence + 1;
+            self.moving = Some(question);
+            self.at(after(now, wait), Event::Move { question });
+        }
+    }
+
+    fn move_leadership(&mut self, now: Mono, question: u64) {
+        if self.moving == Some(question) {
+            let better = self.better_leaders();
+            self.lead(now, &better);
+        }
+    }
+
+    /// Members linked with the leader that reach strictly more members. None while there is no leader with a majority: then
+    /// there is an election.
+    fn better_leaders(&self) -> Vec<NodeId> {
+        let Some(leader) = self.leader.filter(|leader| self.has_majority(*leader)) else { return Vec::new() };
+        let reached = self.reached(leader);
+        let better = |node: &NodeId| self.linked_both(leader, *node) && self.reached(*node) > reached;
+        self.members.keys().copied().filter(better).collect()
+    }
+
     fn has_majority(&self, node: NodeId) -> bool {
-        let both = |other: &&NodeId| self.linked(node, **other) && self.linked(**other, node);
-        self.members.keys().filter(both).count() > self.members.len() / 2
+        self.reached(node) > self.members.len() / 2
+    }
+
+    /// Members that this one reaches and hears, itself among them.
+    fn reached(&self, node: NodeId) -> usize {
+        self.members.keys().filter(|other| self.linked_both(node, **other)).count()
+    }
+
+    fn linked_both(&self, one: NodeId, other: NodeId) -> bool {
+        self.linked(one, other) && self.linked(other, one)
     }
 
     /// Whether something sent now by one running node would reach the other.

@@ -7,6 +7,7 @@ mod disk;
 mod log;
 mod machine;
 mod network;
+mod reach;
 mod serve;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ use types::{Decision, LogId, Outcome, Types};
 use wire::{Answer, Reply, Request};
 
 type Core = openraft::Raft<Types, Machine>;
+type Metrics = openraft::RaftMetrics<Types>;
 
 /// Pause before a proposal looks for the leader again.
 const RETRY: Duration = Duration::from_millis(50);
@@ -204,7 +206,9 @@ impl Raft {
             heard: Mutex::new(None),
             incoming: tokio::sync::Mutex::new(None),
         };
-        Ok(Raft { shared: Arc::new(shared) })
+        let shared = Arc::new(shared);
+        tokio::spawn(reach::watch(Arc::downgrade(&shared), timing));
+        Ok(Raft { shared })
     }
 
     /// Makes a new cluster whose only voter is this node. Harmless when it already has members.
@@ -492,13 +496,9 @@ impl Shared {
     async fn hand_over(&self) {
         let metrics = self.core.metrics().borrow_watched().clone();
         let own = u64::from(self.node.0);
-        let (Some(heartbeat), Some(replication)) = (&metrics.heartbeat, &metrics.replication) else { return };
-        let voters = metrics.membership_config.voter_ids().filter(|id| *id != own);
-        let alive = |id: &u64| {
-            let acked = heartbeat.get(id).copied().flatten();
-            acked.is_some_and(|at| at.elapsed() < Duration::from_millis(self.timing.election_ms_max))
-        };
-        let Some(next) = voters.filter(alive).max_by_key(|id| replication.get(id).copied().flatten()) else { return };
+        let Some(replication) = &metrics.replication else { return };
+        let alive = self.alive(&metrics).into_iter().filter(|id| *id != own);
+        let Some(next) = alive.max_by_key(|id| replication.get(id).copied().flatten()) else { return };
         if self.core.trigger().transfer_leader(next).await.is_ok() {
             let wait = self.core.wait(Some(Duration::from_millis(self.timing.election_ms_max)));
             let _ = wait.metrics(|m| m.current_leader != Some(own), "leadership handed over").await;

@@ -61,6 +61,8 @@ impl Shared {
             Request::Propose { decision, wait_ms } => Reply::Proposed(self.decide(decision, limit(wait_ms)).await),
             Request::ReadIndex => Reply::ReadIndex(self.read_index().await),
             Request::Change { change, wait_ms } => Reply::Changed(self.change(change, limit(wait_ms)).await),
+            Request::Survey => Reply::Survey(self.survey().await),
+            Request::Present => self.present().await,
         }
     }
 

@@ -54,6 +54,18 @@ impl PowerCut {
     fn break_after(&self, writes: u64) {
         self.sectors.lock().unwrap().writes_left = Some(writes);
     }
+    /// Nothing is written or read until the sender is dropped.
+    fn hang(&self) -> std::sync::mpsc::Sender<()> {
+        let (sectors, (release, released)) = (self.sectors.clone(), std::sync::mpsc::channel::<()>());
+        let (hanging, hangs) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let _held = sectors.lock().unwrap();
+            hanging.send(()).unwrap();
+            let _ = released.recv();
+        });
+        hangs.recv().unwrap();
+        release
+    }
     fn storage(&self) -> Storage {
         Storage::Backend(Box::new(self.clone()))
     }
@@ -334,6 +346,55 @@ async fn a_node_whose_disk_fails_stops_says_so_and_acknowledges_nothing() {
     let health = raft.health();
     assert_eq!((health.role, health.quorum, health.failed), (Role::Stopped, false, Some(why)));
     raft.stop().await;
+}
+
+/// Were it present for those who ask and not for appends, leadership would be moved for its sake again and again.
+#[tokio::test]
+async fn a_node_is_present_when_its_disk_is() {
+    let power = PowerCut::default();
+    let raft = start(power.storage()).await;
+    raft.initialize().await.unwrap();
+    let present = async || matches!(raft.shared.serve(Request::Present).await, Reply::Present);
+    assert!(present().await);
+    let hanging = power.hang();
+    let proposing = raft.clone();
+    let proposal = tokio::spawn(async move { proposing.propose(note("slow"), LIMIT).await });
+    let mut asked = 0;
+    while present().await {
+        asked += 1;
+        assert!(asked < 10_000, "its disk hangs, and it is still present");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    drop(hanging);
+    assert!(matches!(proposal.await.unwrap(), Err(ProposeError::Refused(_))), "it was only slow");
+    assert!(present().await);
+    power.break_after(0);
+    let _ = raft.propose(note("never"), LIMIT).await;
+    raft.failed().await;
+    assert!(!present().await);
+    raft.stop().await;
+}
+
+#[test]
+fn leadership_moves_away_only_from_who_has_led_for_a_while_and_not_often() {
+    use super::reach::{PAUSE_ELECTIONS, Pace, SETTLED_ELECTIONS};
+    let election = Duration::from_millis(800);
+    let begin = tokio::time::Instant::now();
+    let at = |elections: u32| begin + election * elections;
+    let mut metrics = super::Metrics::new_initial(1);
+    let mut pace = Pace::new(election);
+    assert!(!pace.allows(&metrics, at(100)), "it does not lead");
+    metrics.state = openraft::ServerState::Leader;
+    metrics.current_term = 5;
+    assert!(!pace.allows(&metrics, at(100)), "it leads only now");
+    assert!(!pace.allows(&metrics, at(99 + SETTLED_ELECTIONS)));
+    assert!(pace.allows(&metrics, at(100 + SETTLED_ELECTIONS)));
+    metrics.current_term = 6;
+    assert!(!pace.allows(&metrics, at(100 + SETTLED_ELECTIONS)), "in between it did not lead");
+    assert!(pace.allows(&metrics, at(100 + 2 * SETTLED_ELECTIONS)));
+    pace.moved(at(110));
+    assert!(!pace.allows(&metrics, at(109 + PAUSE_ELECTIONS)), "it moved leadership not long ago");
+    assert!(pace.allows(&metrics, at(110 + PAUSE_ELECTIONS)));
 }
 
 #[tokio::test]

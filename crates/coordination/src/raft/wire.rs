@@ -11,6 +11,7 @@ use openraft::raft::{
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// Version of the messages below.
 pub const WIRE_VERSION: u8 = 1;
@@ -49,6 +50,10 @@ pub enum Request {
         change: MemberChange,
         wait_ms: u64,
     },
+    /// From the leader: which voters answer you?
+    Survey,
+    /// Are you there, as one whose appends would be acknowledged?
+    Present,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -62,6 +67,9 @@ pub enum Reply {
     Changed(Answer<()>),
     /// The receiver cannot serve this at all: stopped, another cluster, garbage.
     Failed(String),
+    /// The asked one among them.
+    Survey(BTreeSet<NodeId>),
+    Present,
 }
 
 /// The leader's answer to something that only a leader can do.

@@ -3,6 +3,7 @@
 use mainstay_cluster::{Actor, AuditEvent, ClusterState, Command, Event, NodeKind, Refusal, RefusalKind, Settings};
 use mainstay_protocol::{ClusterId, NodeId, Timestamp};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a proposer was told.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +24,8 @@ pub trait Cluster {
     fn begin(&mut self, from: NodeId, command: Command) -> u64;
     fn answer(&mut self, ticket: u64) -> Option<Told>;
     fn isolate(&mut self, node: NodeId);
+    /// Nothing goes from one to the other any more.
+    fn cut(&mut self, from: NodeId, to: NodeId);
     fn heal(&mut self);
     fn crash(&mut self, node: NodeId);
     fn start(&mut self, node: NodeId);
@@ -30,6 +33,8 @@ pub trait Cluster {
     fn add(&mut self, node: NodeId);
     /// Lets a little time pass.
     fn run(&mut self);
+    /// How much time has passed since the beginning.
+    fn elapsed(&self) -> Duration;
     /// Whether far too much time has passed since the beginning.
     fn late(&self) -> bool;
 

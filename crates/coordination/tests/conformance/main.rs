@@ -25,6 +25,8 @@ macro_rules! conformance {
             ask!(all_nodes_restarting_keep_the_state);
             ask!(a_node_that_lagged_far_behind_catches_up);
             ask!(a_leader_that_dies_between_proposals_loses_no_accepted_one);
+            ask!(a_member_that_only_the_leader_does_not_reach_goes_on);
+            ask!(a_link_that_carries_one_way_only_stops_nobody);
             ask!(a_node_that_is_added_learns_everything_and_counts);
         }
     };

@@ -6,6 +6,7 @@ use mainstay_coordination::model::{Delivery, DeliveryKind, Model, ProposeResult,
 use mainstay_protocol::{Mono, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Simulated time after which a test has failed.
 const PATIENCE: Mono = Mono(600_000_000_000);
@@ -16,6 +17,7 @@ pub struct ModelCluster {
     now: Mono,
     views: BTreeMap<NodeId, Arc<ClusterState>>,
     isolated: BTreeSet<NodeId>,
+    cut: BTreeSet<(NodeId, NodeId)>,
     answers: BTreeMap<u64, Told>,
     asked: u64,
 }
@@ -29,14 +31,22 @@ impl ModelCluster {
         let nodes: Vec<NodeId> = (1..=nodes).map(NodeId).collect();
         let model = Model::new(seed, settings, &nodes, ClusterState::default());
         let views = nodes.iter().map(|node| (*node, model.view(*node))).collect();
-        ModelCluster { model, now: Mono(1), views, isolated: BTreeSet::new(), answers: BTreeMap::new(), asked: 0 }
+        ModelCluster {
+            model,
+            now: Mono(1),
+            views,
+            isolated: BTreeSet::new(),
+            cut: BTreeSet::new(),
+            answers: BTreeMap::new(),
+            asked: 0,
+        }
     }
 
-    fn cut(&mut self) {
+    fn set_links(&mut self) {
         let nodes = self.nodes();
         for a in &nodes {
             for b in nodes.iter().filter(|b| *b != a) {
-                let open = !self.isolated.contains(a) && !self.isolated.contains(b);
+                let open = !self.isolated.contains(a) && !self.isolated.contains(b) && !self.cut.contains(&(*a, *b));
                 self.model.set_link(self.now, *a, *b, open);
             }
         }
@@ -81,11 +91,16 @@ impl Cluster for ModelCluster {
     }
     fn isolate(&mut self, node: NodeId) {
         self.isolated.insert(node);
-        self.cut();
+        self.set_links();
+    }
+    fn cut(&mut self, from: NodeId, to: NodeId) {
+        self.cut.insert((from, to));
+        self.set_links();
     }
     fn heal(&mut self) {
         self.isolated.clear();
-        self.cut();
+        self.cut.clear();
+        self.set_links();
     }
     fn crash(&mut self, node: NodeId) {
         self.model.stop(self.now, node);
@@ -103,6 +118,9 @@ impl Cluster for ModelCluster {
         for delivery in self.model.take(self.now) {
             self.deliver(delivery);
         }
+    }
+    fn elapsed(&self) -> Duration {
+        Duration::from_nanos(self.now.0)
     }
     fn late(&self) -> bool {
         self.now > PATIENCE

@@ -26,14 +26,16 @@ const SNAPSHOT_EVERY: u64 = 20;
 struct Net {
     running: Mutex<BTreeMap<NodeId, Raft>>,
     isolated: Mutex<BTreeSet<NodeId>>,
+    /// Directions that carry nothing.
+    cut: Mutex<BTreeSet<(NodeId, NodeId)>>,
     /// Requests carried, for tests that count.
     carried: Mutex<u64>,
 }
 
 impl Net {
-    fn open(&self, a: NodeId, b: NodeId) -> bool {
+    fn open(&self, from: NodeId, to: NodeId) -> bool {
         let isolated = self.isolated.lock().unwrap();
-        !isolated.contains(&a) && !isolated.contains(&b)
+        !isolated.contains(&from) && !isolated.contains(&to) && !self.cut.lock().unwrap().contains(&(from, to))
     }
 }
 
@@ -56,7 +58,7 @@ impl Transport for End {
             let target = self.net.running.lock().unwrap().get(&to).cloned().ok_or_else(down)?;
             *self.net.carried.lock().unwrap() += 1;
             let reply = target.handle(&request).await;
-            if !self.net.open(self.node, to) {
+            if !self.net.open(to, self.node) {
                 std::future::pending::<()>().await;
             }
             Ok(reply)
@@ -157,8 +159,12 @@ impl Cluster for RaftCluster {
     fn isolate(&mut self, node: NodeId) {
         self.net.isolated.lock().unwrap().insert(node);
     }
+    fn cut(&mut self, from: NodeId, to: NodeId) {
+        self.net.cut.lock().unwrap().insert((from, to));
+    }
     fn heal(&mut self) {
         self.net.isolated.lock().unwrap().clear();
+        self.net.cut.lock().unwrap().clear();
     }
     fn crash(&mut self, node: NodeId) {
         let Some(raft) = self.net.running.lock().unwrap().remove(&node) else { return };
@@ -175,6 +181,9 @@ impl Cluster for RaftCluster {
     }
     fn run(&mut self) {
         std::thread::sleep(Duration::from_millis(5));
+    }
+    fn elapsed(&self) -> Duration {
+        self.began.elapsed()
     }
     fn late(&self) -> bool {
         self.began.elapsed() > PATIENCE

@@ -4,9 +4,17 @@ use crate::cluster::{Cluster, Told, init, note, notes};
 use mainstay_cluster::RefusalKind;
 use mainstay_protocol::NodeId;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// More than the snapshot interval of the backends under test, so that the log of it is gone.
 const MANY: usize = 60;
+/// A member that the leader does not reach has its command decided within this. It takes some election times (a second or two
+/// each); the rest is for busy machines.
+const GOES_ON_MAX: Duration = Duration::from_secs(30);
+/// For so long it is watched who leads, and as many changes are too many: one is needed. Leadership that went to and fro as fast as
+/// the pauses between two moves let it would change more often.
+const WATCHED: Duration = Duration::from_secs(15);
+const LEADERS_MAX: usize = 3;
 
 pub fn an_accepted_command_is_seen_by_everybody_in_one_order(mut cluster: impl Cluster) {
     cluster.decide(NodeId(1), init());
@@ -66,8 +74,10 @@ pub fn a_minority_sees_nothing_new_until_it_returns(mut cluster: impl Cluster) {
     cluster.decide(NodeId(1), init());
     cluster.agree(1);
     for lost in cluster.nodes() {
-        let version = cluster.view(lost).version;
         cluster.isolate(lost);
+        // What the node before it had proposed alone may have been decided after its return; and one that led may still see that.
+        cluster.until("that another leads", |cluster| cluster.leader().is_some_and(|leader| leader != lost));
+        let version = cluster.view(lost).version;
         let other = cluster.nodes().into_iter().find(|node| *node != lost).expect("three nodes");
         cluster.decide(other, note(&format!("without {lost}")));
         let told = cluster.propose(lost, note(&format!("from {lost} alone")));
@@ -158,6 +168,54 @@ pub fn a_leader_that_dies_between_proposals_loses_no_accepted_one(mut cluster: i
             }
         }
     }
+}
+
+/// The story: the two file servers lost sight of each other, both saw the witness, and the one that was no primary led. The primary
+/// could not have the other taken out of the in-sync set, and writes stopped until the cable was mended.
+pub fn a_member_that_only_the_leader_does_not_reach_goes_on(mut cluster: impl Cluster) {
+    goes_round(&mut cluster, |leader, lost| vec![(leader, lost), (lost, leader)]);
+}
+
+pub fn a_link_that_carries_one_way_only_stops_nobody(mut cluster: impl Cluster) {
+    goes_round(&mut cluster, |leader, lost| vec![(leader, lost)]);
+    goes_round(&mut cluster, |leader, lost| vec![(lost, leader)]);
+}
+
+fn goes_round(cluster: &mut impl Cluster, cut: impl Fn(NodeId, NodeId) -> Vec<(NodeId, NodeId)>) {
+    cluster.decide(NodeId(1), init());
+    let before = cluster.view(NodeId(1)).version;
+    cluster.agree(before);
+    cluster.until("a leader", |cluster| cluster.leader().is_some());
+    let leader = cluster.leader().expect("just seen");
+    let lost = cluster.nodes().into_iter().find(|node| *node != leader).expect("three nodes");
+    let began = cluster.elapsed();
+    cut(leader, lost).into_iter().for_each(|(from, to)| cluster.cut(from, to));
+    cluster.decide(lost, note("round the cut"));
+    cluster.until("that the proposer knows it", |cluster| notes(&cluster.view(lost)).contains(&"round the cut".to_string()));
+    let took = cluster.elapsed() - began;
+    println!("decided and known after {} ms", took.as_millis());
+    assert!(took <= GOES_ON_MAX, "it took {took:?}");
+    let changes = leader_changes(cluster, began + WATCHED);
+    assert!(changes <= LEADERS_MAX, "leadership changed {changes} times");
+    assert_ne!(cluster.leader(), Some(leader), "the third member reaches more");
+    cluster.heal();
+    cluster.decide(lost, note("all together"));
+    cluster.decide(leader, note("all together"));
+    cluster.agree(before + 3);
+}
+
+/// How often somebody else leads, until then.
+fn leader_changes(cluster: &mut impl Cluster, until: Duration) -> usize {
+    let (mut seen, mut changes) = (cluster.leader(), 0);
+    while cluster.elapsed() < until {
+        cluster.run();
+        let now = cluster.leader();
+        if now.is_some() && now != seen {
+            seen = now;
+            changes += 1;
+        }
+    }
+    changes
 }
 
 pub fn a_node_that_is_added_learns_everything_and_counts(mut cluster: impl Cluster) {

@@ -347,6 +347,13 @@ impl Cluster {
         self.until(&format!("{} serves", primary.name()), |status| serves(status, primary))
     }
 
+    /// Leads coordination, which has nothing to do with who serves.
+    pub fn until_leads(&self, node: At) -> ClusterStatus {
+        self.until(&format!("{} leads coordination", node.name()), |status| {
+            status.nodes.iter().any(|one| one.name == node.name() && one.coordination.as_deref() == Some("leader"))
+        })
+    }
+
     /// The in-sync set is exactly these.
     pub fn until_in_sync(&self, members: &[At]) -> ClusterStatus {
         let names: Vec<&str> = members.iter().map(|node| node.name()).collect();

@@ -186,6 +186,29 @@ fn s06_peer_link_cut() {
     });
 }
 
+/// The same while B leads coordination, so that A reaches no leader and could have nothing decided: leadership moves to W first.
+#[test]
+fn s06_peer_link_cut_while_b_leads() {
+    play(with(6, Crowd::default()), |cluster| {
+        cluster.answered(100);
+        // Whoever of A and W leads loses the other, and only B reaches both.
+        cluster.cut(A, W);
+        cluster.until_leads(B);
+        cluster.heal();
+        cluster.until_whole(A);
+        cluster.answered(100);
+        cluster.cut(A, B);
+        cluster.until_leads(W);
+        cluster.until_in_sync(&[A]);
+        cluster.throughout("a serves, nothing is proposed", 2 * LEASE, |status| undisputed(status, A));
+        cluster.answered(150);
+        cluster.heal();
+        cluster.until_whole(A);
+        check_hiccup(cluster);
+        NOTHING_CHANGED
+    });
+}
+
 /// A is cut off from the other nodes, not from its clients. Its lease ends before B can be granted anything.
 #[test]
 fn s07_isolated_primary() {
