@@ -70,7 +70,7 @@ pub const SHOWN: &[Shown] = &[
         ("P2 P7", 24),
     ),
     shown(Bug::ServeAfterLease, ("answers although the lease has run out", "R13"), "S12", ("P1 P2", 24)),
-    shown(Bug::LateRollBack, ("obeys an order to go back that answers an older Hello", "R9"), "late-roll-back", ("P2", 48)),
+    shown(Bug::LateRollBack, ("obeys an order to go back that answers an older Hello", "R9"), "late-roll-back", ("P2 P7", 48)),
     shown(
         Bug::TryLaterToRepeated,
         ("says \"try later\" to a request that may have been executed", "exactly once"),
