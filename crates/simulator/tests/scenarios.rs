@@ -118,7 +118,7 @@ fn scenarios_of_a_directory_are_loaded_and_mistakes_are_all_told() {
 #[test]
 fn hunts() {
     let found: Vec<Scenario> = scenarios::all().iter().filter(|scenario| scenario.name.starts_with('R')).cloned().collect();
-    assert_eq!(found.len(), 10);
+    assert_eq!(found.len(), 12);
     all_hold(&found, seeds(2));
 }
 
