@@ -7,7 +7,7 @@ use crate::refusal::{RefusalKind, Rule};
 use crate::state::{ClusterState, MaintenanceState, Node, Policy, ProposalState, ReignState, VolumeState, WithoutPrimary};
 use mainstay_protocol::marks::mark_variant;
 use mainstay_protocol::planted::{Bug, planted};
-use mainstay_protocol::{Epoch, LogPoint, NodeId, Position, ProposalId, VolumeId};
+use mainstay_protocol::{Epoch, Incarnation, LogPoint, NodeId, Position, ProposalId, VolumeId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -76,8 +76,8 @@ const CHECKS: &[(Rule, &str, CheckFunction)] = &[
 ];
 
 /// Rules that a planted bug has made the cluster forget. A node that was never away has not come back.
-pub(crate) fn forgotten(plan: &Plan, rule: Rule) -> bool {
-    let returning = planted(Bug::PromoteOnReturn) && plan.node.incarnation.0 > 1;
+pub(crate) fn forgotten(boot: Incarnation, rule: Rule) -> bool {
+    let returning = planted(Bug::PromoteOnReturn) && boot.0 > 1;
     match rule {
         Rule::R3 | Rule::R5 | Rule::R6 | Rule::R11 => returning,
         Rule::R10 => returning || planted(Bug::IgnoreMaintenance),
@@ -91,13 +91,16 @@ pub(crate) fn forgotten(plan: &Plan, rule: Rule) -> bool {
 impl Plan<'_> {
     /// The refusal, if any check refuses. What is known to be wrong goes before what is not known.
     pub fn refusal(&self) -> Option<RefusalKind> {
-        let refusals = CHECKS.iter().filter(|(rule, ..)| !forgotten(self, *rule)).filter_map(|(_, _, judge)| judge(self).err());
+        let refusals = CHECKS
+            .iter()
+            .filter(|(rule, ..)| !forgotten(self.node.incarnation, *rule))
+            .filter_map(|(_, _, judge)| judge(self).err());
         let (unknown, wrong): (Vec<_>, Vec<_>) = refusals.partition(RefusalKind::unknown);
         wrong.into_iter().chain(unknown).next()
     }
 
     pub fn checks(&self) -> Vec<Check> {
-        let known = CHECKS.iter().filter(|(rule, ..)| !forgotten(self, *rule));
+        let known = CHECKS.iter().filter(|(rule, ..)| !forgotten(self.node.incarnation, *rule));
         let mut checks: Vec<Check> = known.map(|(rule, claim, judge)| check(*rule, claim, judge(self))).collect();
         checks.sort_by_key(|check| check.rule);
         checks

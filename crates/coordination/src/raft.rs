@@ -367,6 +367,7 @@ fn settings(cluster: ClusterId, timing: Timing, snapshot_every: u64) -> Result<o
         enable_leader_restore: Some(false),
         // A follower whose disk was set back is filled up again, as one whose disk is slow would be. Otherwise the leader ends
         // with a failed assertion: one node's bad disk would take down another node, and the volume with it.
+        // What this relies on stands in docs/SAFETY.md: a decision is lost when those that know it are away meanwhile.
         allow_log_reversion: Some(true),
         ..openraft::Config::default()
     };

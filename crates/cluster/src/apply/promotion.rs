@@ -289,8 +289,7 @@ impl ClusterState {
     fn longer_word(&self, proposal: &Proposal, node: NodeId, word: &LapsedPromise) -> Option<String> {
         let volume = self.volumes.get(&proposal.volume)?;
         let (candidate, boot) = (proposal.candidate, proposal.evidence.basis.candidate_incarnation);
-        let plan = self.plan(proposal.volume, candidate, proposal.parent_epoch, &proposal.evidence, None).ok()?;
-        if volume.in_sync.get(&candidate) == Some(&boot) || forgotten(&plan, Rule::R5) {
+        if volume.in_sync.get(&candidate) == Some(&boot) || forgotten(boot, Rule::R5) {
             return None;
         }
         let words = proposal.lapsed.iter().chain([(&node, word)]).filter(|(node, _)| volume.in_sync.contains_key(node));
