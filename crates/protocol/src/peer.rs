@@ -143,8 +143,10 @@ pub enum PeerMessage {
         idle: bool,
         /// The sender was asked to stop and takes part in nothing new.
         leaving: bool,
-        /// For each other node that was heard, milliseconds since then; for the sender, since its boot.
+        /// For each other node that was heard, milliseconds since then. Who is not named was silent for the whole of `up_ms`.
         seen: Vec<(NodeId, u64)>,
+        /// Milliseconds since the sender booted.
+        up_ms: u64,
     },
     /// The sender's epoch is older than the receiver's promise: stop (R2).
     Fenced {

@@ -22,8 +22,10 @@ pub struct Said {
     pub idle: bool,
     /// It was asked to stop: nothing more is to be expected of this boot.
     pub leaving: bool,
-    /// Milliseconds since the sender had heard each node, when it said so; for the sender itself, since it booted.
+    /// Milliseconds since the sender had heard each node, when it said so.
     pub seen: Vec<(NodeId, u64)>,
+    /// Milliseconds since the sender had booted, when it said so.
+    pub up_ms: u64,
 }
 
 #[derive(Debug)]
@@ -81,9 +83,8 @@ impl Contacts {
         self.by_node.get(&node).and_then(|contact| contact.said.as_ref()).is_some_and(|said| said.leaving)
     }
 
-    /// What `me` tells the others. It names itself too: who is not among the heard was silent since then.
-    pub fn seen(&self, me: NodeId, now: Mono) -> Vec<(NodeId, u64)> {
-        let heard = self.by_node.iter().map(|(node, contact)| (*node, now.ms_since(contact.heard)));
-        heard.chain([(me, self.up_ms(now))]).collect()
+    /// What this node tells the others, milliseconds since each was heard. Who is not named was silent since the boot.
+    pub fn seen(&self, now: Mono) -> Vec<(NodeId, u64)> {
+        self.by_node.iter().map(|(node, contact)| (*node, now.ms_since(contact.heard))).collect()
     }
 }

@@ -13,9 +13,8 @@ use mainstay_protocol::{Mono, NodeId, Now, ProposalId};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Gate {
-    booted: Mono,
     /// When the reigning primary last asked for its lease here.
     pub lease_asked: Option<Mono>,
     /// Why no proposal is made, said once per reason.
@@ -24,10 +23,6 @@ pub struct Gate {
 }
 
 impl Gate {
-    pub fn new(now: Mono) -> Gate {
-        Gate { booted: now, lease_asked: None, last_refusal: None, next_attempt: Mono::ZERO }
-    }
-
     /// A new reign is given the same patience as one that was heard just now.
     pub fn reign_changed(&mut self, now: Mono) {
         self.lease_asked = Some(now);
@@ -65,7 +60,7 @@ impl Gate {
                 mark("gate: void because the primary is heard");
                 void(EvidenceField::PrimaryHeard, "the primary asks for its lease again")
             }
-            ProposalState::Pending | ProposalState::Fencing if self.candidate_gone(core, proposal.candidate, now) => {
+            ProposalState::Pending | ProposalState::Fencing if Self::candidate_gone(core, proposal.candidate, now) => {
                 mark("gate: void because the candidate is gone");
                 void(EvidenceField::CandidateCopy, "the candidate is not heard any more")
             }
@@ -80,8 +75,8 @@ impl Gate {
     }
 
     /// Said only by a node that was up long enough to have heard it, and that hears a majority itself.
-    fn candidate_gone(&self, core: &Core, candidate: NodeId, now: Now) -> bool {
-        let silent_ms = core.contacts.silent_ms(candidate, now.mono).unwrap_or(now.mono.ms_since(self.booted));
+    fn candidate_gone(core: &Core, candidate: NodeId, now: Now) -> bool {
+        let silent_ms = core.contacts.silent_ms(candidate, now.mono).unwrap_or(core.contacts.up_ms(now.mono));
         candidate != core.me.node && silent_ms >= core.timing.missing_ms && core.hears_majority(now.mono)
     }
 
@@ -110,13 +105,13 @@ impl Gate {
 
     fn primary_missing(&self, core: &Core, now: Now) -> bool {
         let Some(state) = core.state() else { return false };
-        let since = self.lease_asked.unwrap_or(self.booted);
-        state.reign.is_none() || now.mono.ms_since(since) >= core.timing.missing_ms
+        let silent_ms = self.lease_asked.map_or(core.contacts.up_ms(now.mono), |at| now.mono.ms_since(at));
+        state.reign.is_none() || silent_ms >= core.timing.missing_ms
     }
 
     /// Proposes when the primary is missing and this node is the one to say so.
     fn watch(&mut self, core: &mut Core, now: Now) {
-        if planted(Bug::PromoteOnReturn) && self.just_returned(core, now) {
+        if planted(Bug::PromoteOnReturn) && Self::just_returned(core, now) {
             return self.propose(core, core.me.node, &observe(core, now), now);
         }
         if let Some(again) = failed_before(core).filter(|_| self.primary_missing(core, now) && now.mono >= self.next_attempt) {
@@ -125,7 +120,7 @@ impl Gate {
         }
         let member = core.state().is_some_and(|state| state.in_sync.contains_key(&core.me.node));
         let fit = core.failed.is_none() && core.volume.as_ref().is_some_and(|volume| volume.complete());
-        let soon = now.mono < self.next_attempt || self.not_heard_yet(core, now);
+        let soon = now.mono < self.next_attempt || Self::not_heard_yet(core, now);
         if soon
             || !member
             || !fit
@@ -142,16 +137,16 @@ impl Gate {
     }
 
     /// After a boot the other members get some time to say where their copies end: one of them may be the better candidate.
-    fn not_heard_yet(&self, core: &Core, now: Now) -> bool {
+    fn not_heard_yet(core: &Core, now: Now) -> bool {
         let said = |node: &NodeId| core.contacts.get(*node).is_some_and(|contact| contact.said.is_some());
         let members = core.state().map(|state| &state.in_sync);
         let silent = members.is_some_and(|set| set.keys().any(|node| *node != core.me.node && !said(node)));
-        silent && now.mono.ms_since(self.booted) < core.timing.missing_ms
+        silent && core.contacts.up_ms(now.mono) < core.timing.missing_ms
     }
 
     /// For the planted bug: this boot is not the first, is young, and is not the primary.
-    fn just_returned(&self, core: &Core, now: Now) -> bool {
-        let away = core.me.incarnation.0 > 1 && now.mono.ms_since(self.booted) < 2 * core.timing.missing_ms;
+    fn just_returned(core: &Core, now: Now) -> bool {
+        let away = core.me.incarnation.0 > 1 && core.contacts.up_ms(now.mono) < 2 * core.timing.missing_ms;
         let reigns = core.state().is_some_and(|state| state.reigns(core.me.node, core.me.incarnation));
         away && !reigns && core.view.open_proposal(core.me.volume).is_none()
     }
@@ -233,11 +228,9 @@ fn contact_with(core: &Core, observer: NodeId, old: NodeId, now: Now) -> Contact
     }
     let Some(said) = core.contacts.get(observer).and_then(|contact| contact.said.as_ref()) else { return Contact::Unknown };
     let age_ms = now.mono.ms_since(said.at);
-    let told = |about: NodeId| said.seen.iter().find(|(node, _)| *node == about).map(|(_, ms_ago)| ms_ago.saturating_add(age_ms));
-    match (told(old), told(observer)) {
-        (Some(ms_ago), _) => Contact::Heard { ms_ago },
-        (None, Some(ms_ago)) => Contact::SilentSinceBoot { ms_ago },
-        (None, None) => Contact::Unknown,
+    match said.seen.iter().find(|(node, _)| *node == old) {
+        Some((_, ms_ago)) => Contact::Heard { ms_ago: ms_ago.saturating_add(age_ms) },
+        None => Contact::SilentSinceBoot { ms_ago: said.up_ms.saturating_add(age_ms) },
     }
 }
 

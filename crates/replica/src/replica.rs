@@ -50,7 +50,7 @@ impl Replica {
             None => Role::Voter,
         };
         let core = Core::new(settings, volume, promised, view, now);
-        let gate = Gate::new(now.mono);
+        let gate = Gate::default();
         let mut replica =
             Replica { core, role, gate, repairs: Repairs::default(), done_with: Epoch(0), stopping: false, stop_said: false };
         replica.follow_view(now);
@@ -155,8 +155,8 @@ impl Replica {
             return;
         }
         match message {
-            PeerMessage::Contact { epoch, last, durable, complete, idle, leaving, seen } => {
-                self.core.contacts.said(from, Said { at: now.mono, epoch, last, durable, complete, idle, leaving, seen })
+            PeerMessage::Contact { epoch, last, durable, complete, idle, leaving, seen, up_ms } => {
+                self.core.contacts.said(from, Said { at: now.mono, epoch, last, durable, complete, idle, leaving, seen, up_ms })
             }
             PeerMessage::LeaseRequest { epoch, sent } => self.on_lease_request(from, epoch, sent, now),
             PeerMessage::RepairRequest { ticket, file, extent, position, .. } => {
@@ -443,7 +443,8 @@ impl Replica {
         let core = &mut self.core;
         core.contacts.last_sent = now.mono;
         let (epoch, idle) = (core.view_epoch(), core.promise.lapsed(now.mono));
-        let seen = core.contacts.seen(core.me.node, now.mono);
+        let seen = core.contacts.seen(now.mono);
+        let up_ms = core.contacts.up_ms(now.mono);
         let (serving, leaving) = (matches!(self.role, Role::Primary(_)), self.stopping);
         let (last, durable, complete) = match core.volume.as_ref() {
             Some(volume) => (volume.last(), volume.durable(), volume.complete() && core.failed.is_none()),
@@ -451,7 +452,7 @@ impl Replica {
         };
         for node in core.others() {
             let idle = idle && !serving;
-            core.send(node, PeerMessage::Contact { epoch, last, durable, complete, idle, leaving, seen: seen.clone() });
+            core.send(node, PeerMessage::Contact { epoch, last, durable, complete, idle, leaving, seen: seen.clone(), up_ms });
         }
     }
 
