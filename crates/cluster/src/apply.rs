@@ -5,6 +5,7 @@
 mod maintenance;
 mod nodes;
 mod promotion;
+mod switchover;
 mod volumes;
 
 use crate::audit::{AuditEvent, Event};
@@ -67,6 +68,10 @@ impl ClusterState {
             Command::EndMaintenance { maintenance, actor, at } => self.end_maintenance(*maintenance, actor, *at),
             Command::ResetBreaker { volume, reason, actor, at } => self.reset_breaker(*volume, reason, actor, *at),
             Command::Note { volume, text, actor, at } => self.note(*volume, text, actor, *at),
+            Command::Switchover { .. } => self.switchover(command),
+            Command::Drained { proposal, node, incarnation, last, at } => {
+                self.drained(*proposal, (*node, *incarnation), *last, *at)
+            }
         }
     }
 
@@ -125,6 +130,8 @@ impl ClusterState {
             Command::UseToken { name, .. } => format!("join token for node {name:?}"),
             Command::ResetBreaker { .. } => format!("resetting the breaker of {}", volume()),
             Command::Note { .. } => "note".into(),
+            Command::Switchover { to, .. } => format!("switchover of {} to {}", volume(), self.node_name(*to)),
+            Command::Drained { proposal, node, .. } => format!("word of {} for {proposal}", self.node_name(*node)),
         }
     }
 

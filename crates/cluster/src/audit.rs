@@ -108,6 +108,24 @@ pub enum Event {
         command: String,
     },
     Note,
+    /// A person asked for it, which is the approval of this evidence.
+    SwitchoverBegun {
+        proposal: ProposalId,
+        candidate: NodeId,
+        evidence_hash: Digest,
+    },
+    /// The primary has stopped serving, and the candidate holds everything.
+    Drained {
+        proposal: ProposalId,
+        node: NodeId,
+    },
+    /// A switchover was called off after that word: a proposal to give the volume back, under the same approval.
+    GivenBack {
+        proposal: ProposalId,
+        of: ProposalId,
+        candidate: NodeId,
+        evidence_hash: Digest,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

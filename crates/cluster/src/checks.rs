@@ -1,6 +1,8 @@
 //! The checks of a promotion: one list, judged by `apply` before it accepts, approves or grants anything, and shown whole by
 //! `explain`. A check is a claim, a rule, and a function that gives either the value seen or the refusal.
 
+mod hand_over;
+
 use crate::digest::Digest;
 use crate::evidence::{Basis, Contact, CopyReport, CopyState, Evidence, EvidenceField, FencingProof, Known, Loss, Observed};
 use crate::refusal::{RefusalKind, Rule};
@@ -91,7 +93,8 @@ pub(crate) fn forgotten(boot: Incarnation, rule: Rule) -> bool {
 impl Plan<'_> {
     /// The refusal, if any check refuses. What is known to be wrong goes before what is not known.
     pub fn refusal(&self) -> Option<RefusalKind> {
-        let refusals = CHECKS
+        let refusals = self
+            .list()
             .iter()
             .filter(|(rule, ..)| !forgotten(self.node.incarnation, *rule))
             .filter_map(|(_, _, judge)| judge(self).err());
@@ -99,8 +102,17 @@ impl Plan<'_> {
         wrong.into_iter().chain(unknown).next()
     }
 
+    /// What has to hold: of a switchover less, because the primary itself is asked.
+    fn list(&self) -> &'static [(Rule, &'static str, CheckFunction)] {
+        match self.evidence.fencing {
+            FencingProof::HandOver { .. } => hand_over::CHECKS,
+            FencingProof::GivenBack { .. } => hand_over::WAY_BACK,
+            FencingProof::LeaseLapse { .. } | FencingProof::OwnDemotion => CHECKS,
+        }
+    }
+
     pub fn checks(&self) -> Vec<Check> {
-        let known = CHECKS.iter().filter(|(rule, ..)| !forgotten(self.node.incarnation, *rule));
+        let known = self.list().iter().filter(|(rule, ..)| !forgotten(self.node.incarnation, *rule));
         let mut checks: Vec<Check> = known.map(|(rule, claim, judge)| check(*rule, claim, judge(self))).collect();
         checks.sort_by_key(|check| check.rule);
         checks
@@ -386,7 +398,7 @@ fn fencing(plan: &Plan) -> Judgement {
 
 /// The state's half is derived again and compared; evidence that a slow node gathered is refused (R14).
 fn up_to_date(plan: &Plan) -> Judgement {
-    let now = plan.state.basis(plan.candidate, plan.id, plan.volume);
+    let now = plan.state.basis_beside(plan.evidence, plan.candidate, plan.id, plan.volume);
     match difference(plan.state, &plan.evidence.basis, &now) {
         None => Ok(format!("evidence {}", plan.evidence.hash().short())),
         Some((field, then, now)) => Err(RefusalKind::EvidenceOutdated { field, then, now }),
@@ -499,6 +511,20 @@ impl ClusterState {
             loss_epoch: volume.loss_epoch,
             config: self.config_digest(volume),
         }
+    }
+
+    /// The same beside what an evidence says, without what does not touch its plan: who is handed over from may be in maintenance, and
+    /// once it has given its word it may restart.
+    pub(crate) fn basis_beside(&self, evidence: &Evidence, candidate: NodeId, id: VolumeId, volume: &VolumeState) -> Basis {
+        let then = &evidence.basis;
+        let mut now = self.basis(candidate, id, volume);
+        if evidence.fencing.planned() {
+            now.maintenance = then.maintenance.clone();
+        }
+        if evidence.fencing.planned() && volume.fenced {
+            now.old_primary = then.old_primary;
+        }
+        now
     }
 
     /// The evidence for promoting `candidate`: the state's half, and what nodes saw. None when node or volume is unknown.

@@ -208,6 +208,26 @@ pub enum Command {
         actor: Actor,
         at: Timestamp,
     },
+    /// A person hands a volume from its primary, which is alive, to a member of the in-sync set. Asking is the approval: the plan is
+    /// named in full, and it can lose nothing.
+    Switchover {
+        volume: VolumeId,
+        to: NodeId,
+        /// The reign that the person saw, and the newest proposal of the cluster: compare-and-swap, so that a late duplicate can
+        /// never begin again what was called off, nor undo what was decided since.
+        parent_epoch: Epoch,
+        after: ProposalId,
+        actor: Actor,
+        at: Timestamp,
+    },
+    /// The primary's word in a switchover: it serves nothing any more, and the candidate holds everything up to `last` durably.
+    Drained {
+        proposal: ProposalId,
+        node: NodeId,
+        incarnation: Incarnation,
+        last: LogPoint,
+        at: Timestamp,
+    },
 }
 
 impl Command {
@@ -220,6 +240,7 @@ impl Command {
             Propose { at, .. } | Approve { at, .. } | Deny { at, .. } | Void { at, .. } | Expire { at, .. } => *at,
             Lapsed { at, .. } | StepDown { at, .. } | BeginMaintenance { at, .. } | EndMaintenance { at, .. } => *at,
             MintToken { at, .. } | UseToken { at, .. } | ResetBreaker { at, .. } | Note { at, .. } => *at,
+            Switchover { at, .. } | Drained { at, .. } => *at,
         }
     }
 
@@ -248,6 +269,8 @@ impl Command {
             UseToken { .. } => "UseToken",
             ResetBreaker { .. } => "ResetBreaker",
             Note { .. } => "Note",
+            Switchover { .. } => "Switchover",
+            Drained { .. } => "Drained",
         }
     }
 
@@ -262,6 +285,8 @@ impl Command {
             GrantFailed { node, .. } | StepDown { node, .. } | Lapsed { node, .. } => Actor::Node(*node),
             Void { by, .. } => Actor::Node(*by),
             Expire { .. } | UseToken { .. } => Actor::Cluster,
+            Switchover { actor, .. } => actor.clone(),
+            Drained { node, .. } => Actor::Node(*node),
         }
     }
 
@@ -274,6 +299,7 @@ impl Command {
             }
             GrantFailed { volume, .. } | StepDown { volume, .. } | ResetBreaker { volume, .. } => Some(*volume),
             Note { volume, .. } => *volume,
+            Switchover { volume, .. } => Some(*volume),
             _ => None,
         }
     }
@@ -283,7 +309,7 @@ impl Command {
         use Command::*;
         match self {
             Approve { proposal, .. } | Deny { proposal, .. } | Void { proposal, .. } | Expire { proposal, .. } => Some(*proposal),
-            Lapsed { proposal, .. } => Some(*proposal),
+            Lapsed { proposal, .. } | Drained { proposal, .. } => Some(*proposal),
             _ => None,
         }
     }
@@ -292,6 +318,6 @@ impl Command {
     /// themselves when an answer was lost, and race each other to close a proposal; that is no event.
     pub(crate) fn recorded_when_refused(&self) -> bool {
         use Command::*;
-        !matches!(self, Void { .. } | Expire { .. } | Lapsed { .. } | Serving { .. } | StepDown { .. })
+        !matches!(self, Void { .. } | Expire { .. } | Lapsed { .. } | Serving { .. } | StepDown { .. } | Drained { .. })
     }
 }

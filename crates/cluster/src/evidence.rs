@@ -5,7 +5,7 @@
 //! fixed when the proposal is made, and an observer that sees it change says so with `Command::Void`.
 
 use crate::digest::Digest;
-use mainstay_protocol::{Epoch, Incarnation, LogPoint, NodeId, Position, VolumeId};
+use mainstay_protocol::{Epoch, Incarnation, LogPoint, NodeId, Position, ProposalId, VolumeId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -76,6 +76,18 @@ pub enum FencingProof {
     LeaseLapse { wait_ms: u64 },
     /// The old primary stepped down or restarted: its own word, nothing to wait for.
     OwnDemotion,
+    /// A switchover: the primary, in this boot, drains and then gives its own word. Who approves this approves the way back, too: if
+    /// it comes to nothing after that word, the same boot of the same node gets the volume back.
+    HandOver { from: NodeId, incarnation: Incarnation },
+    /// That way back: the switchover `of` was called off after its primary had stopped serving.
+    GivenBack { of: ProposalId },
+}
+
+impl FencingProof {
+    /// Part of a switchover: the primary itself is asked, so nobody has to have missed it.
+    pub fn planned(self) -> bool {
+        matches!(self, FencingProof::HandOver { .. } | FencingProof::GivenBack { .. })
+    }
 }
 
 /// What clients were told that may not be there any more.
@@ -142,6 +154,8 @@ pub enum EvidenceField {
     CandidateCopy,
     /// A rule that held when it was proposed holds no longer, such as R8 after the breaker opened.
     Blocked,
+    /// A switchover's primary does not come to give its word.
+    Drain,
 }
 
 impl Evidence {

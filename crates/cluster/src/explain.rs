@@ -121,6 +121,7 @@ impl fmt::Display for ProposalState {
             ProposalState::Denied { by, reason } => write!(f, "denied by {by} ({reason})"),
             ProposalState::Expired => f.write_str("expired"),
             ProposalState::Void { seen, .. } => write!(f, "void ({seen})"),
+            ProposalState::Draining => f.write_str("switching over, draining"),
         }
     }
 }
@@ -139,6 +140,7 @@ impl fmt::Display for EvidenceField {
             EvidenceField::Positions => "the position of a copy",
             EvidenceField::CandidateCopy => "the candidate's copy",
             EvidenceField::Blocked => "the plan",
+            EvidenceField::Drain => "the drain",
         })
     }
 }
@@ -158,6 +160,10 @@ impl fmt::Display for FencingProof {
         match self {
             FencingProof::LeaseLapse { wait_ms } => write!(f, "every node waits out the lease, {}", seconds(*wait_ms)),
             FencingProof::OwnDemotion => f.write_str("the old primary stepped down or restarted, nothing to wait for"),
+            FencingProof::HandOver { from, incarnation } => {
+                write!(f, "{from} in boot {incarnation} hands over by its own word, and gets it back if this is called off")
+            }
+            FencingProof::GivenBack { of } => write!(f, "{of} was called off after the primary's own word"),
         }
     }
 }

@@ -52,7 +52,8 @@ impl ClusterState {
         let place = self.volumes.get(&proposal.volume).and_then(|volume| volume.open_proposal);
         must(!proposal.state.open() || place == Some(id), || format!("R8: {id} is open beside {place:?}"))?;
         let approved = proposal.approval.as_ref().is_some_and(|approval| approval.evidence_hash == proposal.evidence_hash);
-        let needs = matches!(proposal.state, ProposalState::Fencing | ProposalState::CatchingUp | ProposalState::Serving);
+        let needs = proposal.state == ProposalState::Draining;
+        let needs = needs || matches!(proposal.state, ProposalState::Fencing | ProposalState::CatchingUp | ProposalState::Serving);
         must(approved || !(needs || proposal.granted.is_some()), || format!("R7: {id} went on without an approval"))?;
         let next = proposal.parent_epoch.next();
         must(proposal.granted.is_none_or(|granted| granted == next), || format!("R1: {id} skipped an epoch"))

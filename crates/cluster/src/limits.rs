@@ -34,5 +34,7 @@ pub const LEASE_MS_MAX: u64 = 60_000;
 /// Bounds of an approval's life, milliseconds.
 pub const APPROVAL_MS_MIN: u64 = 1_000;
 pub const APPROVAL_MS_MAX: u64 = 24 * 3600 * 1000;
+/// A switchover whose primary has not given its word after so long, milliseconds, is called off: clients wait meanwhile.
+pub const DRAIN_MS_MAX: u64 = 10_000;
 /// A resync must make progress (R11).
 pub const RESYNC_BYTES_PER_SECOND_MIN: u64 = 64 << 10;

@@ -192,6 +192,11 @@ pub enum RefusalKind {
     ClosedWithoutPrimary,
     #[error("the copy on {0} is no complete prefix of the volume's history")]
     IncompletePrefix(String),
+    // Of a switchover: R13, nobody can give the old primary's word but itself; R5, what was in memory counts, too.
+    #[error("{0} has no primary that serves, so nobody can hand it over")]
+    NothingToHandOver(String),
+    #[error("{node} restarted since it was in sync (then boot {member}, now {current}), and is not verified yet")]
+    RestartedSince { node: String, member: Incarnation, current: Incarnation },
 }
 
 impl RefusalKind {
@@ -219,6 +224,8 @@ impl RefusalKind {
             UnknownMaintenance(_) | BadLabel { .. } | Taken { .. } | BadValue { .. } | LimitReached { .. } => Rule::Input,
             PrimaryNotReplica(_) | UnknownToken | TokenUsed(_) | TokenExpired(_) | TokenMissing(_) => Rule::Input,
             NothingToReset(_) => Rule::Input,
+            NothingToHandOver(_) => Rule::R13,
+            RestartedSince { .. } => Rule::R5,
         }
     }
 
@@ -261,13 +268,15 @@ impl RefusalKind {
             PlanFailedBefore { .. } | BreakerOpen(_) => "Mend the cause, then reset the breaker with what was mended",
             Diverged(_) => "It follows the next primary by itself: the records go to quarantine first",
             InMaintenance { .. } => "End the maintenance first, if it is over",
-            MaintainsPrimary { .. } => "Hand it over first, or say that the volumes may lose their primary",
+            MaintainsPrimary { .. } => "Hand it over first (`--switchover`), or say that the volumes may lose their primary",
             InResync(_) => "Wait for it to be in sync",
             Witness(_) | NotAReplica { .. } => "Choose a file server that is a replica",
-            PrimaryHeard { .. } => "For a planned change stop the primary first: it then steps down by itself",
+            PrimaryHeard { .. } => "For a planned change use `mainstay switchover`: the primary then hands over by itself",
             HashMismatch { .. } | AlreadyApproved { .. } | ApprovalTooLate { .. } | Expired { .. } | ProposalClosed { .. } => {
                 "Look at the proposals as they are now and decide anew"
             }
+            NothingToHandOver(_) => "Wait until it serves; if its primary is gone this is a failover: look at `mainstay proposals`",
+            RestartedSince { .. } => "Wait until it is in sync again, in this boot",
             _ => self.input_clears(),
         }
     }

@@ -3,7 +3,7 @@
 use crate::audit::Audit;
 use crate::command::Actor;
 use crate::digest::Digest;
-use crate::evidence::{Evidence, EvidenceField};
+use crate::evidence::{Evidence, EvidenceField, FencingProof};
 use mainstay_protocol::{ClusterId, Epoch, Incarnation, LogPoint, NodeId, ProposalId, Timestamp, VolumeId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -241,12 +241,19 @@ pub enum ProposalState {
         field: EvidenceField,
         seen: String,
     },
+    /// A switchover, approved by asking for it: the primary lets nothing new begin, and gives its word once the candidate holds
+    /// everything.
+    Draining,
 }
 
 impl ProposalState {
     /// Whether it still holds the volume's one place (R8).
     pub fn open(&self) -> bool {
-        matches!(self, ProposalState::Pending | ProposalState::Fencing | ProposalState::CatchingUp)
+        self.undecided() || *self == ProposalState::CatchingUp
+    }
+    /// Open, and nothing is granted yet: it can still be called off, and is void when its basis changes.
+    pub fn undecided(&self) -> bool {
+        matches!(self, ProposalState::Pending | ProposalState::Draining | ProposalState::Fencing)
     }
 }
 
@@ -293,6 +300,19 @@ pub struct Proposal {
     pub lapsed: BTreeMap<NodeId, LapsedPromise>,
     /// The epoch that it was granted.
     pub granted: Option<Epoch>,
+    /// Of a switchover: where the copy of the primary ended when it had stopped serving, by its own word. The candidate's must end
+    /// there too.
+    pub drained: Option<LogPoint>,
+}
+
+impl Proposal {
+    /// Of a switchover: who hands over, and in which boot.
+    pub fn hand_over(&self) -> Option<(NodeId, Incarnation)> {
+        match self.evidence.fencing {
+            FencingProof::HandOver { from, incarnation } => Some((from, incarnation)),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -79,6 +79,12 @@ pub enum Bug {
     ListingSkipsEntry,
     /// COMMIT answers before the data is on any disk.
     CommitLies,
+
+    // ---- switchover ----
+    /// The primary gives its word before the other copy has everything, and nobody compares where they end (against R5).
+    DrainUnconfirmed,
+    /// The primary goes on serving after its word, until it sees the successor (against R13).
+    ServeAfterWord,
 }
 
 impl Bug {
@@ -114,6 +120,8 @@ impl Bug {
         Bug::ResyncFromZero,
         Bug::ListingSkipsEntry,
         Bug::CommitLies,
+        Bug::DrainUnconfirmed,
+        Bug::ServeAfterWord,
     ];
 }
 

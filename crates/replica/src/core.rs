@@ -7,7 +7,7 @@ use bytes::Bytes;
 use mainstay_cluster::{ClusterState, Command, VolumeState};
 use mainstay_protocol::peer::Envelope;
 use mainstay_protocol::planted::{Bug, planted};
-use mainstay_protocol::{Epoch, Mono, NodeId, Now, PeerMessage, Position};
+use mainstay_protocol::{Epoch, Mono, NodeId, Now, PeerMessage, Position, ProposalId};
 use mainstay_volume::{Volume, VolumeError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -52,12 +52,14 @@ impl Timing {
 pub enum Purpose {
     Shrink(NodeId),
     Grow(NodeId),
-    Lapsed,
+    /// Of one proposal: the word for the next one does not wait until a moment after that for the last.
+    Lapsed(ProposalId),
     Promotion,
     Void,
     Serving,
     StepDown,
     GrantFailed,
+    Drained(ProposalId),
 }
 
 /// A proposed command whose result has not come.

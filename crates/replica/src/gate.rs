@@ -4,6 +4,7 @@
 use crate::core::{Core, Purpose};
 use crate::event::Note;
 use crate::secondary::first_in_line;
+use mainstay_cluster::limits::DRAIN_MS_MAX;
 use mainstay_cluster::{
     Actor, Command, Contact, CopyReport, CopyState, EvidenceField, Explanation, Known, Observed, Proposal, ProposalState, Verdict,
 };
@@ -19,6 +20,8 @@ pub struct Gate {
     pub lease_asked: Option<Mono>,
     /// Why no proposal is made, said once per reason.
     last_refusal: Option<String>,
+    /// Since when a switchover's primary has stopped serving, as seen here, and nobody else was granted the volume.
+    handed_over: Option<(ProposalId, Mono)>,
     next_attempt: Mono,
 }
 
@@ -53,6 +56,7 @@ impl Gate {
     }
 
     fn tend(&mut self, core: &mut Core, id: ProposalId, proposal: &Proposal, now: Now) {
+        let overdue = self.hand_over_overdue(id, proposal, now);
         let void = |field, seen: &str| Command::Void { proposal: id, field, seen: seen.into(), by: core.me.node, at: now.wall };
         let expires_at = proposal.approval.as_ref().map_or(proposal.expires_at, |approval| approval.expires_at);
         let command = match proposal.state {
@@ -60,11 +64,19 @@ impl Gate {
                 mark("gate: void because the primary is heard");
                 void(EvidenceField::PrimaryHeard, "the primary asks for its lease again")
             }
-            ProposalState::Pending | ProposalState::Fencing if Self::candidate_gone(core, proposal.candidate, now) => {
+            ref state if state.undecided() && Self::candidate_gone(core, proposal, now) => {
                 mark("gate: void because the candidate is gone");
                 void(EvidenceField::CandidateCopy, "the candidate is not heard any more")
             }
-            ProposalState::Pending | ProposalState::Fencing if now.wall >= expires_at => {
+            ProposalState::Draining if self.primary_gone(core, now) => {
+                mark("gate: void because the draining primary is gone");
+                void(EvidenceField::Drain, "the primary is not heard any more")
+            }
+            ProposalState::Fencing if overdue => {
+                mark("gate: void because the hand-over takes too long");
+                void(EvidenceField::Drain, "the target did not come to be granted the volume in time")
+            }
+            ref state if state.undecided() && now.wall >= expires_at => {
                 mark("gate: expired");
                 Command::Expire { proposal: id, at: now.wall }
             }
@@ -75,9 +87,26 @@ impl Gate {
     }
 
     /// Said only by a node that was up long enough to have heard it, and that hears a majority itself.
-    fn candidate_gone(core: &Core, candidate: NodeId, now: Now) -> bool {
+    /// Clients wait for a switchover, and calling it off costs nothing but that: then less patience will do.
+    fn candidate_gone(core: &Core, proposal: &Proposal, now: Now) -> bool {
+        let candidate = proposal.candidate;
+        let patience_ms = if proposal.hand_over().is_some() { core.timing.shrink_ms } else { core.timing.missing_ms };
         let silent_ms = core.contacts.silent_ms(candidate, now.mono).unwrap_or(core.contacts.up_ms(now.mono));
-        candidate != core.me.node && silent_ms >= core.timing.missing_ms && core.hears_majority(now.mono)
+        candidate != core.me.node && silent_ms >= patience_ms && core.hears_majority(now.mono)
+    }
+
+    /// Of a reign that has to drain: then nobody else can be waited for.
+    fn primary_gone(&self, core: &Core, now: Now) -> bool {
+        let reigns = core.state().is_some_and(|state| state.reigns(core.me.node, core.me.incarnation));
+        !reigns && self.primary_missing(core, now) && core.hears_majority(now.mono)
+    }
+
+    /// Without a bound a target that is heard, but cannot store its promise, would leave the volume without a primary.
+    fn hand_over_overdue(&mut self, id: ProposalId, proposal: &Proposal, now: Now) -> bool {
+        let handed_over = proposal.state == ProposalState::Fencing && proposal.hand_over().is_some();
+        let known = self.handed_over.filter(|(of, _)| *of == id).unwrap_or((id, now.mono));
+        self.handed_over = handed_over.then_some(known);
+        handed_over && now.mono.ms_since(known.1) >= DRAIN_MS_MAX
     }
 
     /// "My promise to the old epoch has lapsed, and I have durably promised the new one" (R2, R13).
@@ -95,7 +124,7 @@ impl Gate {
         let last = core.volume.as_ref().filter(|volume| volume.complete() && core.failed.is_none()).map(|volume| volume.last());
         let (node, incarnation) = (core.me.node, core.me.incarnation);
         mark("gate: gives its word");
-        core.propose(Purpose::Lapsed, now, Command::Lapsed { proposal: id, node, incarnation, promised, last, at: now.wall });
+        core.propose(Purpose::Lapsed(id), now, Command::Lapsed { proposal: id, node, incarnation, promised, last, at: now.wall });
     }
 
     fn primary_heard(&self, core: &Core, now: Now) -> bool {

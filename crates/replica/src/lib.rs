@@ -9,6 +9,7 @@
 
 mod contacts;
 mod core;
+mod drain;
 mod event;
 mod gate;
 mod lease;

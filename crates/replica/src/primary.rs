@@ -1,6 +1,7 @@
 //! The primary: executes clients' requests, replicates the records, commits, and keeps the in-sync set true.
 
 use crate::core::{Core, Purpose};
+use crate::drain::Drain;
 use crate::event::{Effect, Note, PeerStatus, ServeMode};
 use crate::lease::Lease;
 use crate::secondary::Inherited;
@@ -24,7 +25,7 @@ pub const WAITING_MAX: usize = 16_384;
 pub const APPEND_BYTES_MAX: usize = 1 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+pub(crate) enum Stage {
     /// The epoch's first record is not committed, or the lease is not held, for the first time.
     Starting,
     Serving,
@@ -32,28 +33,32 @@ enum Stage {
     LeaseLost,
     /// Asked to stop: finishes what it has, takes nothing new.
     Stopping,
+    /// Gave its word in a switchover: serves nothing until the cluster has decided what became of it.
+    HandedOver,
 }
 
 pub struct Primary {
     pub epoch: Epoch,
-    stage: Stage,
+    pub(crate) stage: Stage,
     lease: Lease,
     lease_until: Mono,
-    peers: BTreeMap<NodeId, Peer>,
+    pub(crate) peers: BTreeMap<NodeId, Peer>,
     started_at: Position,
     pub commit: Position,
     pub commit_durable: Position,
     /// Some client waits for everything up to here to be durable.
     sync_to: Position,
-    waiting: Waiting,
+    pub(crate) waiting: Waiting,
     held: VecDeque<(u64, ClientRequest)>,
     /// Reads under way in the volume: its ticket → the client's ticket and the position that the answer depends on.
-    reading: BTreeMap<u64, (u64, Position)>,
+    pub(crate) reading: BTreeMap<u64, (u64, Position)>,
     /// Records being read from disk for a secondary that is far behind.
     loading: BTreeMap<u64, NodeId>,
     pub source: Source,
     stop_by: Option<Mono>,
     stepped_down: bool,
+    /// A switchover: no request is begun meanwhile.
+    pub(crate) drain: Option<Drain>,
 }
 
 impl Primary {
@@ -91,6 +96,7 @@ impl Primary {
             source: Source::default(),
             stop_by: None,
             stepped_down: false,
+            drain: None,
         };
         primary.follow_view(core, now.mono);
         primary.renew(core, now);
@@ -117,6 +123,7 @@ impl Primary {
         }
         self.peers.retain(|node, _| state.replicas.contains(node));
         self.measure_lease(core);
+        self.follow_drain(core, now);
     }
 
     // ---- lease -------------------------------------------------------------------------------------------------------
@@ -220,7 +227,8 @@ impl Primary {
     fn may_execute(&self, core: &Core, now: Now) -> bool {
         let (in_sync, last) = (core.state().map(|state| &state.in_sync), core.last_position());
         let full = self.peers.iter().any(|(node, peer)| peer.is_behind(last) && in_sync.is_some_and(|set| set.contains_key(node)));
-        self.stage == Stage::Serving && self.holds_lease(now) && !full && self.waiting.len() < WAITING_MAX
+        let drains = self.drain.is_some_and(|drain| !drain.forgotten(core));
+        self.stage == Stage::Serving && !drains && self.holds_lease(now) && !full && self.waiting.len() < WAITING_MAX
     }
 
     fn run_held(&mut self, core: &mut Core, now: Now) {
@@ -268,6 +276,10 @@ impl Primary {
     }
 
     pub fn mark(&mut self, core: &mut Core, now: Now) -> Option<Position> {
+        // Behind its word no record may follow.
+        if self.stage == Stage::HandedOver {
+            return None;
+        }
         let marked = core.volume.as_mut()?.mark(now.wall, self.epoch);
         let at = core.trust_unless_busy(marked)?.header.position;
         self.want_durable(core, at);
@@ -485,6 +497,8 @@ impl Primary {
                 None
             };
             match lost {
+                // A set that changes would make a switchover void that is over in a moment.
+                None if self.drain.is_some() => {}
                 None if member.is_none() || member != peer.incarnation => self.grow(core, node, state.in_sync_version, now),
                 None => {}
                 Some((note, reason)) if member.is_some() || peer.growth_asked.is_some() => {
@@ -568,7 +582,7 @@ impl Primary {
     }
 
     /// Somebody waits for everything up to `at` to be durable on every member.
-    fn want_durable(&mut self, core: &mut Core, at: Position) {
+    pub(crate) fn want_durable(&mut self, core: &mut Core, at: Position) {
         if at > self.sync_to {
             self.sync_to = at;
             self.peers.values_mut().for_each(|peer| peer.poke = true);
@@ -599,6 +613,7 @@ impl Primary {
         }
         self.source.release(core, self.commit_durable, now);
         self.note_in_step(core);
+        self.tend_drain(core, now);
         self.finish_stop(core, now);
         self.check_invariants(core);
     }
@@ -663,7 +678,8 @@ impl Primary {
     pub fn next_timer(&self, core: &Core) -> Mono {
         let renew = self.lease.last_sent().unwrap_or(Mono::ZERO).after_ms(core.timing.heartbeat_ms);
         let expiry = if self.stage == Stage::Serving { self.lease_until } else { renew };
-        renew.min(expiry).min(self.stop_by.filter(|_| !self.stepped_down).unwrap_or(renew))
+        let drain = self.drain.map_or(renew, |drain| drain.until);
+        renew.min(expiry).min(drain).min(self.stop_by.filter(|_| !self.stepped_down).unwrap_or(renew))
     }
 
     pub fn peer_status(&self, core: &Core) -> BTreeMap<NodeId, PeerStatus> {

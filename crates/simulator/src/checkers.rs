@@ -83,6 +83,7 @@ impl Checkers {
         let mut found: Vec<Violation> = Vec::new();
         found.extend(self.live.decided(before, after).map(of("P4")));
         found.extend(self.in_sync.decided(before, after, nodes).map(of("P2")));
+        self.p4.decided(before, after);
         if let Some(grant) = grant(before, after) {
             self.granted(now, &grant, (before, after), nodes, &mut found);
         }
@@ -105,6 +106,7 @@ impl Checkers {
         if grant.before.is_some() {
             found.extend(self.promises.granted(grant, after, nodes).map(of("P1")));
             found.extend(self.p3.granted(grant, nodes).into_iter().map(of("P3")));
+            found.extend(p3_verified_copies::handed_over(grant, after, nodes).map(of("P3")));
             found.extend(self.p4.granted(grant, before, after).into_iter().map(of("P4")));
             found.extend(self.p5.granted(grant).into_iter().map(of("P5")));
         }

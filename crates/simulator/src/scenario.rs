@@ -92,6 +92,12 @@ pub enum Action {
     Measure,
     /// Does nothing.
     Note(String),
+    /// A person hands the volume over to this node, whoever serves.
+    Switchover(NodeId),
+    /// To the file server that is not the primary.
+    SwitchoverAway,
+    /// A person calls off what was begun and is not granted yet.
+    CallOff,
 }
 
 /// How operators treat proposals.

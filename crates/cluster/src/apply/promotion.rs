@@ -6,6 +6,8 @@
 //!    ▼                      ▼                                        ▼
 //! Denied, Void, Expired  Denied, Void, Expired                     Failed
 //! ```
+//!
+//! A switchover begins approved, as `Draining`, and is `Fencing` with the primary's own word ([`super::switchover`]).
 
 use super::Applied;
 use crate::audit::Event;
@@ -26,6 +28,11 @@ impl ClusterState {
     pub(super) fn propose(&mut self, command: &Command) -> Applied {
         let Command::Propose { volume, candidate, parent_epoch, evidence, proposer, at } = command else { return Ok(()) };
         self.check_proposer(proposer)?;
+        // Evidence of a switchover is judged less strictly, and made by the cluster alone.
+        if evidence.fencing.planned() {
+            let primary = self.known_volume(*volume)?.last_primary.map(|node| self.node_name(node));
+            return Err(RefusalKind::NotFenced(primary.unwrap_or_default()));
+        }
         let plan = self.plan(*volume, *candidate, *parent_epoch, evidence, None)?;
         self.check_bounds(evidence)?;
         if let Some(kind) = plan.refusal() {
@@ -56,6 +63,7 @@ impl ClusterState {
             approval: unasked,
             lapsed: BTreeMap::new(),
             granted: None,
+            drained: None,
         };
         self.proposals.insert(id, proposal);
         self.with_volume(*volume, |volume| volume.open_proposal = Some(id));
@@ -99,16 +107,16 @@ impl ClusterState {
     }
 
     /// Proposals and approvals live equally long. Saturates: a time from a broken clock makes it expire, not overflow.
-    fn after_approval_time(&self, at: Timestamp) -> Timestamp {
+    pub(super) fn after_approval_time(&self, at: Timestamp) -> Timestamp {
         Timestamp::from_millis(input::millis(at).saturating_add(self.settings.approval_ms as i64))
     }
 
     /// The proposal as a plan again, to be judged by the same checks as when it was made.
-    fn own_plan<'a>(&'a self, id: ProposalId, proposal: &'a Proposal) -> Result<Plan<'a>, RefusalKind> {
+    pub(super) fn own_plan<'a>(&'a self, id: ProposalId, proposal: &'a Proposal) -> Result<Plan<'a>, RefusalKind> {
         self.plan(proposal.volume, proposal.candidate, proposal.parent_epoch, &proposal.evidence, Some(id))
     }
 
-    fn closed(&self, id: ProposalId, proposal: &Proposal) -> RefusalKind {
+    pub(super) fn closed(&self, id: ProposalId, proposal: &Proposal) -> RefusalKind {
         RefusalKind::ProposalClosed { proposal: id, state: proposal.state.to_string() }
     }
 
@@ -151,7 +159,7 @@ impl ClusterState {
         let proposal = self.known_proposal(id)?;
         let volume = proposal.volume;
         match proposal.state {
-            ProposalState::Pending | ProposalState::Fencing => {}
+            ref state if state.undecided() => {}
             ProposalState::CatchingUp => {
                 self.fail_granted(volume, &format!("given up by {actor}: {reason}"), actor, at);
                 return Ok(());
@@ -160,6 +168,7 @@ impl ClusterState {
         }
         self.close(id, ProposalState::Denied { by: actor.clone(), reason: reason.to_string() });
         self.record(at, actor, Some(volume), Event::Denied { proposal: id }, format!("{actor} denied {id}: {reason}"));
+        self.give_back(id, at);
         Ok(())
     }
 
@@ -167,7 +176,7 @@ impl ClusterState {
     pub(super) fn void(&mut self, id: ProposalId, field: EvidenceField, seen: &str, by: NodeId, at: Timestamp) -> Applied {
         self.known_node(by)?;
         let proposal = self.known_proposal(id)?;
-        if !matches!(proposal.state, ProposalState::Pending | ProposalState::Fencing) {
+        if !proposal.state.undecided() {
             return Err(self.closed(id, proposal));
         }
         self.make_void(id, field, input::clip(seen), &Actor::Node(by), at);
@@ -180,6 +189,7 @@ impl ClusterState {
         let text = format!("proposal {id} is void: {seen}");
         self.close(id, ProposalState::Void { field, seen });
         self.record(at, actor, volume, Event::Voided { proposal: id, field }, text);
+        self.give_back(id, at);
     }
 
     /// R14: after every decision, whatever it was, an open proposal whose basis changed is void.
@@ -194,11 +204,11 @@ impl ClusterState {
 
     fn what_changed(&self, id: ProposalId) -> Option<(EvidenceField, String)> {
         let proposal = self.proposals.get(&id)?;
-        if !matches!(proposal.state, ProposalState::Pending | ProposalState::Fencing) || planted(Bug::ApproveUnseen) {
+        if !proposal.state.undecided() || planted(Bug::ApproveUnseen) {
             return None;
         }
         let volume = self.volumes.get(&proposal.volume)?;
-        let now = self.basis(proposal.candidate, proposal.volume, volume);
+        let now = self.basis_beside(&proposal.evidence, proposal.candidate, proposal.volume, volume);
         if let Some((field, then, now)) = difference(self, &proposal.evidence.basis, &now) {
             return Some((field, format!("{field} was {then}, and is {now}")));
         }
@@ -211,7 +221,9 @@ impl ClusterState {
         let proposal = self.known_proposal(id)?;
         let until = match proposal.state {
             ProposalState::Pending => proposal.expires_at,
-            ProposalState::Fencing => proposal.approval.as_ref().map_or(proposal.expires_at, |approval| approval.expires_at),
+            ProposalState::Draining | ProposalState::Fencing => {
+                proposal.approval.as_ref().map_or(proposal.expires_at, |approval| approval.expires_at)
+            }
             // Granted is granted: only its outcome closes it (R8).
             _ => return Err(self.closed(id, proposal)),
         };
@@ -222,6 +234,7 @@ impl ClusterState {
         self.close(id, ProposalState::Expired);
         let text = format!("proposal {id} expired: nothing came of it in time");
         self.record(at, &Actor::Cluster, Some(volume), Event::Expired { proposal: id }, text);
+        self.give_back(id, at);
         Ok(())
     }
 
@@ -243,6 +256,7 @@ impl ClusterState {
         let promise = LapsedPromise { incarnation: *incarnation, promised: *promised, last: *last };
         let shrunk = self.shrunk_copy(proposal, *node, last.map(|last| last.position.0));
         let shrunk = shrunk.or_else(|| self.longer_word(proposal, *node, &promise));
+        let shrunk = shrunk.or_else(|| self.not_where_drained(proposal, *node, *last));
         self.with_proposal(*id, |proposal| proposal.lapsed.insert(*node, promise));
         self.record(*at, &Actor::Node(*node), Some(volume), Event::PromiseLapsed { proposal: *id, node: *node }, text);
         match shrunk {
@@ -355,6 +369,7 @@ impl ClusterState {
         let promised = |node: &NodeId| copy(node) && self.promised_in_this_boot(proposal, *node);
         let mut set: BTreeMap<_, _> = old.into_iter().filter(|(node, _)| promised(node)).collect();
         set.insert(proposal.candidate, incarnation);
+        set.extend(self.handed_over_by(proposal));
         set
     }
 
@@ -392,7 +407,7 @@ impl ClusterState {
         }
     }
 
-    fn with_proposal<T>(&mut self, id: ProposalId, change: impl FnOnce(&mut Proposal) -> T) -> Option<T> {
+    pub(super) fn with_proposal<T>(&mut self, id: ProposalId, change: impl FnOnce(&mut Proposal) -> T) -> Option<T> {
         self.proposals.get_mut(&id).map(change)
     }
 

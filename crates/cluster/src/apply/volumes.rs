@@ -89,7 +89,7 @@ impl ClusterState {
     }
 
     /// The volume, if `boot` holds the grant of `epoch` (R2, R3).
-    fn reigning(&self, id: VolumeId, epoch: Epoch, boot: Boot) -> Result<&VolumeState, RefusalKind> {
+    pub(super) fn reigning(&self, id: VolumeId, epoch: Epoch, boot: Boot) -> Result<&VolumeState, RefusalKind> {
         let volume = self.known_volume(id)?;
         let node = self.known_node(boot.0)?.name.clone();
         if epoch != volume.epoch {

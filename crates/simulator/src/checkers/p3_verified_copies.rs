@@ -66,3 +66,17 @@ fn in_resync(grant: &Grant, volume: &Volume) -> Option<Finding> {
     let (name, epoch) = (&grant.name, grant.after.epoch);
     (!volume.complete()).then(|| (Rule::R11, format!("{name} was granted {epoch} in the middle of its resync")))
 }
+
+/// In a switchover both copies end at the same record when the epoch is granted: nothing is left behind, and nothing has to be set
+/// aside on the way back into the set.
+pub fn handed_over(grant: &Grant, after: &ClusterState, nodes: &Nodes) -> Option<Finding> {
+    let proposal = after.proposals.values().find(|proposal| proposal.granted == Some(grant.after.epoch))?;
+    let (from, boot) = proposal.hand_over()?;
+    let end = |node| Some(nodes.get(&node)?.process.as_ref()?.replica.volume()?.last());
+    // One that has died since its word is judged at its next life.
+    let old = end(from).filter(|_| nodes.get(&from).is_some_and(|node| Incarnation(node.incarnation) == boot))?;
+    let new = end(grant.node).filter(|new| *new != old)?;
+    let (name, from, epoch) = (&grant.name, after.node_name(from), grant.after.epoch);
+    let text = format!("{name} was granted {epoch} by a switchover with a copy that ends at {new}, and that of {from} ends at {old}");
+    Some((Rule::R5, text))
+}

@@ -1,8 +1,8 @@
 //! P4: no role change that no person approved; none of, or because of, a node in maintenance.
 
 use super::{Finding, Grant};
-use mainstay_cluster::{ClusterState, Digest, Proposal, Rule};
-use mainstay_protocol::ProposalId;
+use mainstay_cluster::{ClusterState, Digest, FencingProof, Proposal, Rule};
+use mainstay_protocol::{Epoch, NodeId, ProposalId};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Default)]
@@ -10,6 +10,8 @@ pub struct Approvals {
     /// What operators have approved, in their own hand.
     approved: BTreeMap<ProposalId, BTreeSet<Digest>>,
     used: BTreeSet<ProposalId>,
+    /// Switchovers that somebody asked for: to whom, from which epoch, and which proposal was the newest then.
+    asked: BTreeSet<(NodeId, Epoch, ProposalId)>,
 }
 
 impl Approvals {
@@ -17,10 +19,32 @@ impl Approvals {
         self.approved.entry(proposal).or_default().insert(evidence);
     }
 
+    pub fn asked(&mut self, to: NodeId, from: Epoch, after: ProposalId) {
+        self.asked.insert((to, from, after));
+    }
+
+    /// Who asks for a switchover approves it, once: of two that came of one wish, the second is nobody's.
+    pub fn decided(&mut self, before: &ClusterState, after: &ClusterState) {
+        let Some((id, proposal)) = after.proposals.iter().next_back().filter(|(id, _)| !before.proposals.contains_key(id)) else {
+            return;
+        };
+        let wish = (proposal.candidate, proposal.parent_epoch, before.last_proposal);
+        if proposal.hand_over().is_some() && self.asked.remove(&wish) {
+            self.approved(*id, proposal.evidence_hash);
+        }
+    }
+
+    /// A switchover that was called off after its primary had stopped: the approval names the way back, to that boot.
+    fn given_back(&self, grant: &Grant, after: &ClusterState, proposal: &Proposal) -> bool {
+        let FencingProof::GivenBack { of } = proposal.evidence.fencing else { return false };
+        let first = after.proposals.get(&of).filter(|_| self.approved.contains_key(&of));
+        first.is_some_and(|first| first.granted.is_none() && first.hand_over() == Some((grant.node, grant.incarnation)))
+    }
+
     pub fn granted(&mut self, grant: &Grant, before: &ClusterState, after: &ClusterState) -> Vec<Finding> {
         let returned = self.returned(grant, after);
         let found = self.unapproved(grant, after).into_iter().chain(outdated(grant, after));
-        found.chain(in_maintenance(grant, before)).chain(returned).collect()
+        found.chain(in_maintenance(grant, before, after)).chain(returned).collect()
     }
 
     fn unapproved(&mut self, grant: &Grant, after: &ClusterState) -> Option<Finding> {
@@ -29,7 +53,8 @@ impl Approvals {
             return Some((Rule::R7, format!("{epoch} was granted to {name} without a proposal")));
         };
         let approved = self.approved.get(id);
-        if !approved.is_some_and(|evidence| evidence.contains(&proposal.evidence_hash)) {
+        let given_back = self.given_back(grant, after, proposal);
+        if !given_back && !approved.is_some_and(|evidence| evidence.contains(&proposal.evidence_hash)) {
             return Some(nobody_approved(grant, *id, proposal, approved.is_some()));
         }
         let again = !self.used.insert(*id);
@@ -73,10 +98,19 @@ fn nobody_approved(grant: &Grant, id: ProposalId, proposal: &Proposal, other: bo
     }
 }
 
-fn in_maintenance(grant: &Grant, before: &ClusterState) -> Option<Finding> {
+/// Of a switchover the old primary may be in maintenance, and it may get back what it gave: it is not missing.
+fn in_maintenance(grant: &Grant, before: &ClusterState, after: &ClusterState) -> Option<Finding> {
     let (epoch, name) = (grant.after.epoch, &grant.name);
+    let proposal = after.proposals.values().find(|proposal| proposal.granted == Some(epoch));
+    let fencing = proposal.map(|proposal| proposal.evidence.fencing);
+    if matches!(fencing, Some(FencingProof::GivenBack { .. })) {
+        return None;
+    }
     if let Some((maintenance, _)) = before.maintenance_of(grant.node) {
         return Some((Rule::R10, format!("{epoch} was granted to {name}, which is in maintenance {maintenance}")));
+    }
+    if fencing.is_some_and(FencingProof::planned) {
+        return None;
     }
     let missing = grant.before?.last_primary?;
     let (maintenance, _) = before.maintenance_of(missing)?;

@@ -187,7 +187,7 @@ fn disk(rng: &mut Rng, plan: &mut Plan, node: NodeId, at: Time) {
 }
 
 fn operators(rng: &mut Rng, plan: &mut Plan, node: NodeId, at: Time) {
-    match rng.below(5) {
+    match rng.below(7) {
         0 => {
             plan.at(at, Action::BeginMaintenance(node));
             let end = at + length(rng);
@@ -204,6 +204,13 @@ fn operators(rng: &mut Rng, plan: &mut Plan, node: NodeId, at: Time) {
         3 => {
             // Often refused, and the rules say why.
             plan.at(at, Action::Promote(*rng.pick(&[A, B])));
+        }
+        4..6 => {
+            plan.at(at, Action::SwitchoverAway);
+            if rng.percent(30) {
+                let changes_mind = at + rng.log_range(MILLISECOND, SECOND);
+                plan.at(changes_mind, Action::CallOff);
+            }
         }
         _ => {
             let time = length(rng);

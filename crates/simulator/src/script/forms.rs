@@ -73,4 +73,7 @@ pub const ACTIONS: &[ActionForm] = &[
     form("measure", |_| Action::Measure),
     form("think RANGE", |v| Action::Think(v.range(0).0, v.range(0).1)),
     form("note TEXT", |v| Action::Note(v.text(0))),
+    form("switchover NODE", |v| Action::Switchover(v.node(0))),
+    form("switchover away", |_| Action::SwitchoverAway),
+    form("call off", |_| Action::CallOff),
 ];

@@ -187,6 +187,9 @@ pub fn action_text(action: &Action) -> String {
         | Action::PlanMaintenance { .. }
         | Action::EndMaintenance(_)
         | Action::Promote(_)
+        | Action::Switchover(_)
+        | Action::SwitchoverAway
+        | Action::CallOff
         | Action::ResetBreaker
         | Action::Echo
         | Action::Remember(_)
@@ -233,6 +236,9 @@ fn people_text(action: &Action) -> String {
         }
         Action::EndMaintenance(node) => format!("maintenance end {}", letter(*node)),
         Action::Promote(node) => format!("promote {}", letter(*node)),
+        Action::Switchover(node) => format!("switchover {}", letter(*node)),
+        Action::SwitchoverAway => "switchover away".into(),
+        Action::CallOff => "call off".into(),
         Action::ResetBreaker => "reset breaker".into(),
         Action::Echo => "echo".into(),
         Action::Remember(_) => "witness remember".into(),

@@ -74,6 +74,9 @@ impl World {
             Action::PlanMaintenance { node, lasts, confirmed } => self.begin_maintenance(node, lasts, confirmed),
             Action::EndMaintenance(node) => self.end_maintenance(node),
             Action::Promote(node) => self.ask_to_promote(node),
+            Action::Switchover(node) => self.switch_over(node),
+            Action::SwitchoverAway => self.switch_away(),
+            Action::CallOff => self.call_off(),
             Action::Echo => self.echo(),
             Action::ResetBreaker => self.reset_breaker("somebody has looked at it"),
             Action::Approvals(approvals) => self.operators.approvals = approvals,
@@ -131,7 +134,7 @@ impl World {
         self.nodes.get_mut(&id).expect("nodes never vanish")
     }
 
-    fn serving(&self) -> Option<NodeId> {
+    pub(super) fn serving(&self) -> Option<NodeId> {
         let serves = |node: &&super::Node| node.process.as_ref().is_some_and(|process| process.mode == ServeMode::ReadWrite);
         self.nodes.values().find(serves).map(|node| node.id)
     }

@@ -3,7 +3,7 @@
 use super::{Event, HELPFUL, VOLUME, World, person};
 use crate::queue::{MILLISECOND, SECOND, Time};
 use crate::rng::Rng;
-use crate::scenario::Approvals;
+use crate::scenario::{A, Approvals, B};
 use crate::trace::Trace;
 use mainstay_cluster::{ClusterState, Command, Digest, MaintenanceState, Proposal, ProposalState};
 use mainstay_protocol::{NodeId, ProposalId, Timestamp};
@@ -59,7 +59,7 @@ impl World {
             match proposal.state {
                 ProposalState::Pending => self.consider(through, id, proposal),
                 // A candidate that never comes to serve blocks every other promotion until a person gives up on it (R8).
-                ProposalState::Fencing | ProposalState::CatchingUp => self.reconsider(through, id),
+                ProposalState::Draining | ProposalState::Fencing | ProposalState::CatchingUp => self.reconsider(through, id),
                 _ => {}
             }
         }
@@ -195,6 +195,33 @@ impl World {
         let (evidence, proposer, at) = (Box::new(evidence), person("peter"), now.wall);
         let command = Command::Propose { volume: VOLUME, candidate, parent_epoch, evidence, proposer, at };
         self.propose(through, OPERATOR_TICKET, command);
+    }
+
+    /// `mainstay switchover`, as somebody asks who looks at the cluster through one node.
+    pub(super) fn switch_over(&mut self, to: NodeId) {
+        let Some(through) = self.anybody() else { return };
+        let (view, at) = (self.model.view(through), self.wall_of(through));
+        let Some(parent_epoch) = view.volumes.get(&VOLUME).map(|volume| volume.epoch) else { return };
+        let (after, actor) = (view.last_proposal, person("olga"));
+        self.checkers.p4.asked(to, parent_epoch, after);
+        self.trace(Trace::Brief, || format!("an operator asks {through} to switch over to {to}"));
+        self.propose(through, OPERATOR_TICKET, Command::Switchover { volume: VOLUME, to, parent_epoch, after, actor, at });
+    }
+
+    pub(super) fn switch_away(&mut self) {
+        if let Some(primary) = self.serving() {
+            self.switch_over(if primary == A { B } else { A });
+        }
+    }
+
+    /// Whatever is open; too late when it was granted, or never begun.
+    pub(super) fn call_off(&mut self) {
+        let Some(through) = self.anybody() else { return };
+        let view = self.model.view(through);
+        let open = view.open_proposal(VOLUME).filter(|(_, proposal)| proposal.state.undecided());
+        if let Some((id, _)) = open {
+            self.deny(through, id, "called off");
+        }
     }
 
     pub(super) fn begin_maintenance(&mut self, node: NodeId, lasts: Time, confirmed: bool) {
