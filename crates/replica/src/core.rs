@@ -175,9 +175,9 @@ impl Core {
         self.asked.values().any(|asked| asked.purpose == purpose)
     }
 
-    /// Returns what the result was of; an answer to nothing is ignored.
-    pub fn proposed(&mut self, ticket: u64, result: &ProposeResult, now: Mono) -> Option<Purpose> {
-        let purpose = self.asked.remove(&ticket)?.purpose;
+    /// An answer to nothing is ignored.
+    pub fn proposed(&mut self, ticket: u64, result: &ProposeResult, now: Mono) {
+        let Some(Asked { purpose, .. }) = self.asked.remove(&ticket) else { return };
         match result {
             // Decided, but this node's own view may take a moment to show it.
             ProposeResult::Accepted => self.wait_before(purpose, now.after_ms(self.timing.heartbeat_ms)),
@@ -187,7 +187,6 @@ impl Core {
                 self.note(Note::ProposeRefused { reason: refusal.to_string() });
             }
         }
-        Some(purpose)
     }
 
     fn wait_before(&mut self, purpose: Purpose, until: Mono) {

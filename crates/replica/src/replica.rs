@@ -2,13 +2,13 @@
 
 use crate::contacts::Said;
 use crate::core::{Core, Purpose};
-use crate::event::{Effect, Event, Note, ProposeResult, ServeMode, Settings, Status, StoredPromise};
+use crate::event::{Effect, Event, Note, ServeMode, Settings, Status, StoredPromise};
 use crate::gate::{Gate, observe};
 use crate::primary::Primary;
 use crate::repair::Repairs;
 use crate::secondary::{Append, Secondary, no_primary_can_serve};
 use bytes::Bytes;
-use mainstay_cluster::{ClusterState, Command, Observed};
+use mainstay_cluster::{ClusterState, Command, Observed, ReignState};
 use mainstay_protocol::marks::mark;
 use mainstay_protocol::peer::Envelope;
 use mainstay_protocol::planted::{Bug, planted};
@@ -73,7 +73,7 @@ impl Replica {
             }
             Event::Decided(view) => self.on_decided(view, now),
             Event::PromiseStored(promise) => self.core.promise.stored(promise),
-            Event::Proposed { ticket, result } => self.on_proposed(ticket, result, now),
+            Event::Proposed { ticket, result } => self.core.proposed(ticket, &result, now.mono),
             Event::Mark { ticket } => {
                 let position = match &mut self.role {
                     Role::Primary(primary) if self.core.failed.is_none() => primary.mark(&mut self.core, now),
@@ -106,6 +106,9 @@ impl Replica {
         if let Role::Secondary(_) = self.role {
             // A grant that could not be taken up at once, because the volume was busy.
             self.follow_view(now);
+        }
+        if let Role::Secondary(_) = self.role {
+            self.give_up_again(now);
         }
         let able = matches!(self.role, Role::Secondary(_)) && !self.stopping;
         self.gate.poll(&mut self.core, able, now);
@@ -357,24 +360,19 @@ impl Replica {
         self.core.propose(Purpose::StepDown, now, command);
     }
 
-    fn on_proposed(&mut self, ticket: u64, result: ProposeResult, now: Now) {
-        let purpose = self.core.proposed(ticket, &result, now.mono);
+    /// A reign that was given up must be seen to be given up, or nobody else can be promoted: said again until the view shows it,
+    /// whatever became of the first word.
+    fn give_up_again(&mut self, now: Now) {
+        let epoch = self.core.view_epoch();
         let granted = self.core.state().is_some_and(|state| state.reigns(self.core.me.node, self.core.me.incarnation));
-        // A grant that was given up must be seen to be given up; an unknown outcome is asked again.
-        if !matches!(result, ProposeResult::Unknown) || !granted {
+        if !granted || epoch > self.done_with || self.core.is_asked(Purpose::StepDown) || self.core.is_asked(Purpose::GrantFailed) {
             return;
         }
-        let epoch = self.core.view_epoch();
-        match purpose {
-            Some(Purpose::StepDown) => {
-                mark("replica: steps down again");
-                self.step_down(epoch, now);
-            }
-            Some(Purpose::GrantFailed) => {
-                mark("replica: refuses a grant again");
-                self.refuse_grant(epoch, now);
-            }
-            _ => {}
+        mark("replica: gives up again");
+        let served = self.core.state().and_then(|state| state.reign).is_some_and(|reign| reign.state == ReignState::Serving);
+        match self.core.failed.is_some() && !served {
+            true => self.refuse_grant(epoch, now),
+            false => self.step_down(epoch, now),
         }
     }
 

@@ -134,7 +134,9 @@ impl ClusterState {
     /// not tried again: then people decide.
     pub(super) fn give_back(&mut self, of: ProposalId, at: Timestamp) {
         let Some(closed) = self.proposals.get(&of) else { return };
-        let (Some(boot), Some(drained), Some(approval)) = (closed.hand_over(), closed.drained, closed.approval.clone()) else { return };
+        let (Some(boot), Some(drained), Some(approval)) = (closed.hand_over(), closed.drained, closed.approval.clone()) else {
+            return;
+        };
         let volume = closed.volume;
         let Some(evidence) = self.way_back(of, volume, boot.0) else { return };
         let (name, label) = (self.node_name(boot.0), self.volume_label(volume));

@@ -73,6 +73,8 @@ pub enum Command {
         #[arg(long, value_name = "TEXT", default_value = "denied")]
         reason: String,
     },
+    /// Hand a volume from its primary to another file server that is in sync. Clients wait for a moment, nothing fails
+    Switchover(Switchover),
     /// Why something would or would not be allowed
     #[command(subcommand)]
     Explain(Explain),
@@ -236,6 +238,23 @@ pub enum Explain {
 }
 
 #[derive(Debug, Args)]
+pub struct Switchover {
+    pub volume: String,
+    /// Who is to be the primary
+    #[arg(long, value_name = "NODE")]
+    pub to: String,
+    /// If it is not in sync, wait until it is; at most so long, such as --wait=10m, or for ever
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, value_parser = crate::drill::units::time)]
+    pub wait: Option<Option<u64>>,
+    /// Do not rehearse it first
+    #[arg(long)]
+    pub no_preflight: bool,
+    /// Begin it whatever the rehearsal shows
+    #[arg(long)]
+    pub yes: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct BeginMaintenance {
     pub node: String,
     #[arg(long, value_name = "TEXT")]
@@ -246,6 +265,9 @@ pub struct BeginMaintenance {
     /// Also when volumes lose their primary by it
     #[arg(long)]
     pub allow_primary: bool,
+    /// Hand over first what the node is the primary of
+    #[arg(long, conflicts_with = "allow_primary")]
+    pub switchover: bool,
     /// Do not rehearse it first
     #[arg(long)]
     pub no_preflight: bool,

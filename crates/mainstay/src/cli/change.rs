@@ -116,7 +116,10 @@ fn report(status: &ProposalStatus, format: Format) {
 }
 
 pub async fn begin_maintenance(client: &AdminClient, begin: BeginMaintenance, format: Format) -> Result<u8, CliError> {
-    let BeginMaintenance { node, reason, minutes, allow_primary, no_preflight, yes } = begin;
+    let BeginMaintenance { node, reason, minutes, allow_primary, switchover, no_preflight, yes } = begin;
+    if switchover {
+        super::switchover::away_from(client, &node).await?;
+    }
     if !no_preflight {
         preflight::maintenance(client, preflight::Wish { node: &node, minutes, allow_primary, yes }).await?;
     }

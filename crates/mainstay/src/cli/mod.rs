@@ -7,6 +7,7 @@ mod local;
 pub(crate) mod output;
 mod show;
 mod status;
+mod switchover;
 
 use args::{Cli, Command, Explain, Maintenance, Proposals, Volume};
 use clap::Parser;
@@ -128,6 +129,7 @@ async fn ask(client: &AdminClient, command: Command, format: args::Format) -> Re
         Command::Volume(Volume::ResetBreaker { name, reason }) => change::reset_breaker(client, &name, &reason).await,
         Command::Approve { id, evidence } => change::approve(client, id, evidence.as_deref(), format).await,
         Command::Deny { id, reason } => change::deny(client, id, &reason, format).await,
+        Command::Switchover(wish) => switchover::switchover(client, &wish, format).await,
         Command::Maintenance(Maintenance::Begin(begin)) => change::begin_maintenance(client, begin, format).await,
         Command::Maintenance(Maintenance::End { id }) => change::end_maintenance(client, id).await,
         Command::Init(_)

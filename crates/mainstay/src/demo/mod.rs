@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod copies;
+mod handovers;
 mod live;
 mod play;
 pub mod workload;
@@ -18,7 +19,7 @@ pub struct DemoArgs {
     /// Play a story unattended and exit 0 only when its verdict is good
     #[arg(long, value_name = "STORY")]
     pub play: Option<Play>,
-    /// Kills in `--play kills`
+    /// Kills in `--play kills`, hand-overs in `--play switchover`
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub cycles: u32,
 }
@@ -31,6 +32,8 @@ pub enum Play {
     Incident,
     /// A random node is killed (SIGKILL), again and again, each time approved if need be and brought back
     Kills,
+    /// The volume is handed from a to b and back, again and again, and what clients felt of it is told
+    Switchover,
 }
 
 /// As shells report an interrupt.

@@ -3,6 +3,7 @@
 use super::Play;
 use super::cluster::{Cluster, DemoError, SERVICE, VOLUME, volume};
 use super::copies::{self, Compared};
+use super::handovers;
 use super::workload::{Seen, Workload};
 use crate::cli::exit;
 use mainstay_node::admin::api::{ClusterStatus, NewMaintenance, Verification};
@@ -25,13 +26,14 @@ pub async fn run(cluster: Cluster, story: Play, cycles: u32) -> Result<u8, DemoE
         Play::Failover => failover(&mut stage).await?,
         Play::Incident => incident(&mut stage).await?,
         Play::Kills => kills(&mut stage, cycles).await?,
+        Play::Switchover => handovers::play(&mut stage, cycles).await?,
     }
     stage.verdict().await
 }
 
 /// A running play: the cluster, its clients, the timeline and the complaints.
-struct Stage {
-    cluster: Cluster,
+pub(super) struct Stage {
+    pub cluster: Cluster,
     workload: Option<Workload>,
     began: Instant,
     problems: Vec<String>,
@@ -45,11 +47,11 @@ impl Stage {
         stage
     }
 
-    fn note(&self, text: &str) {
+    pub fn note(&self, text: &str) {
         println!("{:>8.3} s  {text}", self.began.elapsed().as_secs_f64());
     }
 
-    fn check(&mut self, holds: bool, problem: impl Into<String>) {
+    pub fn check(&mut self, holds: bool, problem: impl Into<String>) {
         if !holds {
             let problem = problem.into();
             self.note(&format!("WRONG: {problem}"));
@@ -57,11 +59,15 @@ impl Stage {
         }
     }
 
-    fn seen<T>(&self, read: impl Fn(&Seen) -> T) -> T {
+    pub fn forget_waits(&self) {
+        self.workload.as_ref().expect("clients run until the verdict").seen().waited = Duration::ZERO;
+    }
+
+    pub fn seen<T>(&self, read: impl Fn(&Seen) -> T) -> T {
         read(&self.workload.as_ref().expect("clients run until the verdict").seen())
     }
 
-    async fn act(&mut self) {
+    pub async fn act(&mut self) {
         tokio::time::sleep(ACT).await;
         let errors = self.seen(|seen| seen.errors.clone());
         self.check(errors.is_empty(), format!("clients got errors: {errors:?}"));
@@ -180,11 +186,11 @@ impl Stage {
     }
 }
 
-fn setup(error: impl std::fmt::Display) -> DemoError {
+pub(super) fn setup(error: impl std::fmt::Display) -> DemoError {
     DemoError::Setup(error.to_string())
 }
 
-fn in_sync(status: &ClusterStatus, name: &str) -> bool {
+pub(super) fn in_sync(status: &ClusterStatus, name: &str) -> bool {
     let incarnation_up = status.nodes.iter().any(|node| node.name == name && node.state == "up");
     volume(status).is_some_and(|volume| {
         let replica = volume.replicas.iter().find(|replica| replica.node == name);

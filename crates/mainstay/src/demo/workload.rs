@@ -34,10 +34,13 @@ pub struct Seen {
     /// Longest time in which no client got any answer, and when it ended.
     pub longest_gap: Duration,
     pub gap_ended: Option<Instant>,
+    /// Longest time that one client waited for one answer, since somebody last set it back.
+    pub waited: Duration,
 }
 
 impl Seen {
-    fn reply(&mut self, now: Instant) {
+    fn reply(&mut self, now: Instant, asked: Instant) {
+        self.waited = self.waited.max(now.saturating_duration_since(asked));
         let gap = self.last_reply.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
         if gap > self.longest_gap {
             self.longest_gap = gap;
@@ -97,7 +100,16 @@ fn run(address: SocketAddr, export: &str, number: usize, seen: &Mutex<Seen>, sto
     let name = format!("client-{number}-{}", std::process::id());
     let dir =
         client.mkdir(&root, &name, SetAttributes { mode: Some(0o755), ..Default::default() }).map_err(|error| error.to_string())?;
-    let mut worker = Worker { client, dir, files: BTreeMap::new(), random: 0x9e37_79b9 + number as u64, made: 0, counted: 0, seen };
+    let mut worker = Worker {
+        client,
+        dir,
+        files: BTreeMap::new(),
+        random: 0x9e37_79b9 + number as u64,
+        made: 0,
+        counted: 0,
+        answered_at: Instant::now(),
+        seen,
+    };
     while !stop.load(Ordering::Relaxed) {
         worker.one_operation().map_err(|error| error.to_string())?;
     }
@@ -113,6 +125,8 @@ struct Worker<'a> {
     made: u64,
     /// Retries that were added to the total already.
     counted: u64,
+    /// It asks again at once, so this is when it asked.
+    answered_at: Instant,
     seen: &'a Mutex<Seen>,
 }
 
@@ -127,7 +141,9 @@ impl Worker<'_> {
         let stats = self.client.stats();
         let retried = stats.resent + stats.delayed;
         let mut seen = lock(self.seen);
-        seen.reply(Instant::now());
+        let now = Instant::now();
+        seen.reply(now, self.answered_at);
+        self.answered_at = now;
         seen.retried += retried - self.counted;
         self.counted = retried;
     }

@@ -1,4 +1,4 @@
-//! What `maintenance begin` rehearses and shows before it begins anything.
+//! What `maintenance begin` and `switchover` rehearse and show before they begin anything.
 //!
 //! A rehearsal that cannot be made for technical reasons warns and stops nobody: maintenance is sometimes what mends the cluster.
 //! One that shows an outage asks, or refuses where nobody can be asked: whoever meant it says `--yes`.
@@ -76,18 +76,63 @@ fn rehearse(status: &ClusterStatus, wish: Wish<'_>) -> Result<Option<Answer>, Cl
     what_if::usual(&fork, &step, window, SEEDS, &|| begun.elapsed() > PATIENCE)
 }
 
+/// As [`maintenance`], for a hand-over of `volume` to `to`.
+///
+/// # Errors
+/// The rehearsal shows an outage, and nobody says that it may be.
+pub async fn switchover(client: &AdminClient, volume: &str, to: &str, yes: bool) -> Result<(), CliError> {
+    let answer = match client.status().await.map_err(CliError::from) {
+        // The cluster says better than a simulation why not.
+        Ok(status) if !takes_over(&status, volume, to) => return Ok(()),
+        Ok(status) => rehearse_switchover(&status, volume, to),
+        Err(error) => Err(error),
+    };
+    match answer {
+        Ok(Some(answer)) => {
+            let (what, step) = (format!("switchover of {volume} to {to}"), format!("switchover {to}"));
+            ask(&answer, (&what, &step), yes, std::io::stdin().is_terminal())
+        }
+        Ok(None) => {
+            eprintln!("mainstay: not rehearsed: no run was over in {PATIENCE:?}; going on without");
+            Ok(())
+        }
+        Err(error) => {
+            eprintln!("mainstay: not rehearsed: {error}; going on without (--no-preflight does not try)");
+            Ok(())
+        }
+    }
+}
+
+fn takes_over(status: &ClusterStatus, volume: &str, to: &str) -> bool {
+    let known = status.volumes.iter().find(|known| known.name == volume);
+    known.is_some_and(|known| {
+        let member = known.in_sync.iter().any(|node| node == to);
+        member && known.primary.as_deref().is_some_and(|primary| primary != to)
+    })
+}
+
+fn rehearse_switchover(status: &ClusterStatus, volume: &str, to: &str) -> Result<Option<Answer>, CliError> {
+    let fork = Fork::of(status, Some(volume), Some(to), out::unix_now())?;
+    let Some(node) = fork.names.find(to) else { return Ok(None) };
+    let step = Step { kind: Kind::Switchover(node), lasts: 0, guessed: false };
+    let begun = Instant::now();
+    what_if::usual(&fork, &step, MINUTE, SEEDS, &|| begun.elapsed() > PATIENCE)
+}
+
 fn judge(answer: &Answer, wish: Wish<'_>, can_ask: bool) -> Result<(), CliError> {
+    let (what, step) = (format!("maintenance of {}", wish.node), format!("maintenance {} {}m", wish.node, wish.minutes));
+    ask(answer, (&what, &step), wish.yes, can_ask)
+}
+
+fn ask(answer: &Answer, (what, step): (&str, &str), yes: bool, can_ask: bool) -> Result<(), CliError> {
     eprint!("{}", what_if::brief(answer, Style::of(&std::io::stderr())));
-    if answer.good() || wish.yes {
+    if answer.good() || yes {
         return Ok(());
     }
     if !can_ask {
+        let reasons = answer.reasons().join("; ");
         return Err(CliError::Preflight(format!(
-            "maintenance of {} was not begun: {}. --yes begins it all the same, `mainstay drill what-if \"maintenance {} {}m\"` shows more",
-            wish.node,
-            answer.reasons().join("; "),
-            wish.node,
-            wish.minutes
+            "{what} was not begun: {reasons}. --yes begins it all the same, `mainstay drill what-if \"{step}\"` shows more"
         )));
     }
     eprint!("Begin it all the same? Type yes: ");
@@ -95,7 +140,7 @@ fn judge(answer: &Answer, wish: Wish<'_>, can_ask: bool) -> Result<(), CliError>
     std::io::stdin().lock().read_line(&mut said).map_err(|error| CliError::Failed(error.to_string()))?;
     match said.trim() {
         "yes" => Ok(()),
-        _ => Err(CliError::Preflight(format!("maintenance of {} was not begun", wish.node))),
+        _ => Err(CliError::Preflight(format!("{what} was not begun"))),
     }
 }
 

@@ -20,6 +20,7 @@
 //! | POST /v1/maintenance/ID/end | operator | |
 //! | GET /v1/events?after=N&wait_ms=T | viewer | [`Events`] |
 //! | POST /v1/tokens | admin | [`NewToken`] → [`TokenReply`] |
+//! | POST /v1/volumes/NAME/switchover | approver | [`NewSwitchover`] → [`ProposalStatus`] |
 
 use mainstay_cluster::{AuditEvent, Explanation, ExportSettings, Proposal, Settings};
 use mainstay_volume::ViewDigest;
@@ -183,7 +184,7 @@ pub struct ProposalStatus {
     pub id: u64,
     pub volume: String,
     pub candidate: String,
-    /// `pending`, `fencing`, `catching-up`, `serving`, `failed`, `denied`, `expired`, `void`
+    /// `pending`, `draining`, `fencing`, `catching-up`, `serving`, `failed`, `denied`, `expired`, `void`
     pub state: String,
     pub evidence_hash: String,
     /// Why it is in that state, where there is more to say.
@@ -396,3 +397,10 @@ pub struct JoinReply {
 /// For requests whose answer holds nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {}
+
+/// Asking is approving: the plan is named in full, and it can lose nothing.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NewSwitchover {
+    /// Name of the node that is to be the primary.
+    pub to: String,
+}

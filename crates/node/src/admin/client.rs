@@ -206,6 +206,10 @@ impl AdminClient {
         self.post(&format!("/v1/proposals/{id}/deny"), &Reason { reason: reason.into() }).await
     }
 
+    pub async fn switchover(&self, volume: &str, to: &str) -> Result<ProposalStatus, ClientError> {
+        self.post(&format!("/v1/volumes/{}/switchover", escape(volume)), &NewSwitchover { to: to.into() }).await
+    }
+
     pub async fn explain_promote(&self, node: &str, volume: &str) -> Result<Explained, ClientError> {
         self.get(&format!("/v1/explain/promote?node={}&volume={}", escape(node), escape(volume))).await
     }

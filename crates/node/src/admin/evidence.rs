@@ -21,6 +21,10 @@ pub fn sentences(state: &ClusterState, proposal: &Proposal) -> Vec<String> {
     lines.push(match evidence.fencing {
         FencingProof::LeaseLapse { wait_ms } => format!("fencing: every promise is waited out, {wait_ms} ms"),
         FencingProof::OwnDemotion => "fencing: the old primary itself said that it serves no more".into(),
+        FencingProof::HandOver { from, incarnation } => {
+            format!("fencing: {} in boot {incarnation} hands over itself, and gets it back if this is called off", name(from))
+        }
+        FencingProof::GivenBack { of } => format!("fencing: proposal {of} was called off after the primary had stopped by itself"),
     });
     lines.push(match basis.loss {
         Loss::None => "loss: nothing that was acknowledged".into(),

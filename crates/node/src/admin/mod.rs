@@ -12,6 +12,7 @@ pub mod http;
 mod join;
 mod routes;
 mod scrape;
+mod switchover;
 mod verify;
 pub mod view;
 

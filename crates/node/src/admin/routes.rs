@@ -1,7 +1,9 @@
 //! From a request to its handler: path, role, body.
 
-use super::api::{ApiError, Approve, DigestReply, Done, ErrorKind, JoinRequest, NewMaintenance, NewToken, NewVolume, Reason};
-use super::{change, http, join, scrape, verify, view};
+use super::api::{
+    ApiError, Approve, DigestReply, Done, ErrorKind, JoinRequest, NewMaintenance, NewSwitchover, NewToken, NewVolume, Reason,
+};
+use super::{change, http, join, scrape, switchover, verify, view};
 use crate::pki::{Identity, Role};
 use crate::shell::App;
 use bytes::Bytes;
@@ -130,6 +132,11 @@ impl Ask<'_> {
             ["v1", "maintenance"] => {
                 let who = self.person(Role::Operator)?;
                 json(&change::begin_maintenance(self.app, who, &self.parse::<NewMaintenance>()?).await?)
+            }
+            ["v1", "volumes", name, "switchover"] => {
+                // It makes a primary, so who asks must be one who may approve that.
+                let who = self.person(Role::Approver)?;
+                json(&switchover::begin(self.app, who, name, &self.parse::<NewSwitchover>()?).await?)
             }
             ["v1", "maintenance", id, "end"] => {
                 change::end_maintenance(self.app, self.person(Role::Operator)?, number(id)?).await?;

@@ -371,11 +371,15 @@ fn proposal_state(state: &ProposalState) -> (&'static str, Option<String>) {
         ProposalState::Failed { reason } => ("failed", Some(reason.clone())),
         ProposalState::Denied { by, reason } => ("denied", Some(format!("{by}: {reason}"))),
         ProposalState::Expired => ("expired", None),
+        ProposalState::Draining => ("draining", None),
         ProposalState::Void { field, seen } => ("void", Some(format!("{field:?} changed: {seen}"))),
     }
 }
 
 fn next_step(id: ProposalId, proposal: &Proposal, volume: &str) -> String {
+    if let Some(step) = super::switchover::next_step(proposal, id.0) {
+        return step;
+    }
     match proposal.state {
         ProposalState::Pending => format!(
             "look at it with `mainstay proposals show {0}`, then `mainstay approve {0} --evidence {1}` or `mainstay deny {0} --reason …`",

@@ -77,6 +77,7 @@ pub fn handed_over(grant: &Grant, after: &ClusterState, nodes: &Nodes) -> Option
     let old = end(from).filter(|_| nodes.get(&from).is_some_and(|node| Incarnation(node.incarnation) == boot))?;
     let new = end(grant.node).filter(|new| *new != old)?;
     let (name, from, epoch) = (&grant.name, after.node_name(from), grant.after.epoch);
-    let text = format!("{name} was granted {epoch} by a switchover with a copy that ends at {new}, and that of {from} ends at {old}");
+    let text =
+        format!("{name} was granted {epoch} by a switchover with a copy that ends at {new}, and that of {from} ends at {old}");
     Some((Rule::R5, text))
 }

@@ -58,4 +58,5 @@ pub const HUNTS: &[(&str, &str)] = &[
     ("R11-long-resync.scenario", include_str!("../../scenarios/hunts/R11-long-resync.scenario")),
     ("R11-moving-base.scenario", include_str!("../../scenarios/hunts/R11-moving-base.scenario")),
     ("R13-forgotten-promise.scenario", include_str!("../../scenarios/hunts/R13-forgotten-promise.scenario")),
+    ("R13-switchover.scenario", include_str!("../../scenarios/hunts/R13-switchover.scenario")),
 ];

@@ -187,7 +187,9 @@ fn pages(fork: &Fork, step: &Step, span: Span, timeline: &Timeline, worst: &Numb
     if fork.breaker_open {
         list.push(format!("volume {}: the breaker is open, so nothing is promoted before a person resets it", fork.volume));
     }
-    let proposals = timeline.marks(MarkKind::Proposal).filter(|mark| mark.at_ns < span.ends);
+    // Who asks for a switchover has decided.
+    let asks = !matches!(step.kind, Kind::Switchover(_));
+    let proposals = timeline.marks(MarkKind::Proposal).filter(|mark| asks && mark.at_ns < span.ends);
     for mark in proposals.take(1) {
         let after = mark.at_ns.saturating_sub(span.begins);
         list.push(format!("a promotion of {} waits for approval, after {}", last_word(fork, &mark.text), show_time(after)));

@@ -18,6 +18,7 @@ pub enum Kind {
     Crash(NodeId),
     Cut(NodeId, NodeId),
     Promote(NodeId),
+    Switchover(NodeId),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,15 +31,14 @@ pub struct Step {
 }
 
 const VERBS: [&str; 6] = ["maintenance", "stop", "crash", "cut", "promote", "switchover"];
-const FORMS: &str =
-    "\"maintenance NODE TIME\", \"stop NODE [TIME]\", \"crash NODE [TIME]\", \"cut NODE NODE [TIME]\" or \"promote NODE\"";
+const FORMS: &str = "\"maintenance NODE TIME\", \"stop NODE [TIME]\", \"crash NODE [TIME]\", \"cut NODE NODE [TIME]\", \"promote NODE\" or \"switchover NODE\"";
 
 impl Step {
     /// Who does not run meanwhile.
     pub fn absent(&self) -> Option<NodeId> {
         match self.kind {
             Kind::Maintenance(node) | Kind::Stop(node) | Kind::Crash(node) => Some(node),
-            Kind::Cut(..) | Kind::Promote(_) => None,
+            Kind::Cut(..) | Kind::Promote(_) | Kind::Switchover(_) => None,
         }
     }
 }
@@ -52,6 +52,7 @@ pub fn sentence(step: &Step, names: &Names) -> String {
         Kind::Crash(node) => format!("crash of {} for {time}", names.of(node)),
         Kind::Cut(one, other) => format!("cut between {} and {} for {time}", names.of(one), names.of(other)),
         Kind::Promote(node) => format!("promotion of {}", names.of(node)),
+        Kind::Switchover(node) => format!("switchover to {}", names.of(node)),
     }
 }
 
@@ -87,20 +88,16 @@ pub fn parse(words: &[String], names: &Names) -> Result<Step, String> {
             reader.lasting(Kind::Cut(one, other))?
         }
         "promote" => Step { kind: Kind::Promote(reader.node()?), lasts: 0, guessed: false },
-        _ => return Err(no_switchover(reader.rest.first().map_or("NODE", String::as_str))),
+        _ => {
+            reader.skip("to");
+            Step { kind: Kind::Switchover(reader.node()?), lasts: 0, guessed: false }
+        }
     };
     match (step.kind, reader.rest) {
-        (Kind::Promote(W), _) => Err(format!("promote {}: a witness holds no copy", names.of(W))),
+        (Kind::Promote(W) | Kind::Switchover(W), _) => Err(format!("{} {}: a witness holds no copy", verb, names.of(W))),
         (_, []) => Ok(step),
         (_, [more, ..]) => Err(format!("{more}: not expected here; a step is {FORMS}")),
     }
-}
-
-fn no_switchover(node: &str) -> String {
-    format!(
-        "switchover {node}: this version has no switchover. A planned change of primaries is: stop the primary, then approve the \
-         promotion; \"stop NODE 5m\" shows what that costs"
-    )
 }
 
 struct Reader<'a> {
@@ -172,6 +169,7 @@ mod tests {
         assert_eq!(read("crash tie 90s"), step(Kind::Crash(W), 90_000_000_000, false));
         assert_eq!(read("cut fs1 tie for 2m"), step(Kind::Cut(A, W), 2 * MINUTE, false));
         assert_eq!(read("promote fs2"), step(Kind::Promote(B), 0, false));
+        assert_eq!(read("switchover to fs2"), step(Kind::Switchover(B), 0, false));
         let apart = ["maintenance".to_string(), "fs1 1h".to_string()];
         assert_eq!(parse(&words(&apart), &Names::new("fs1", "fs2", "tie")).unwrap().kind, Kind::Maintenance(A));
     }
@@ -190,6 +188,6 @@ mod tests {
         assert!(error("stop fs1 5").contains("unit is missing"));
         assert!(error("stop fs1 0s").contains("no time at all") && error("stop fs1 8000h").contains("7 days"));
         assert!(error("stop fs1 5m now").starts_with("now: not expected here"));
-        assert!(error("switchover fs2").contains("has no switchover"));
+        assert!(error("switchover tie").contains("witness holds no copy"));
     }
 }

@@ -111,6 +111,9 @@ fn take(plan: &mut Plan, fork: &Fork, step: &Step, begins: u64) {
         Kind::Promote(node) => {
             plan.at(begins, Action::Promote(node));
         }
+        Kind::Switchover(node) => {
+            plan.at(begins, Action::Switchover(node));
+        }
     }
 }
 
