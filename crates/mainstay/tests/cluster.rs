@@ -142,6 +142,7 @@ async fn a_cluster_lives_through_founding_mistakes_a_kill_and_a_return() {
     roles(&cluster).await;
     monitoring(&cluster).await;
     drills(&cluster).await;
+    switchovers(&cluster).await;
     failover(&mut cluster).await;
     graceful_stop(cluster).await;
 }
@@ -339,6 +340,34 @@ fn cluster_id(cluster: &Cluster) -> mainstay_protocol::ClusterId {
 
 fn hyper_method() -> mainstay_node::admin::http::Method {
     mainstay_node::admin::http::Method::GET
+}
+
+/// There and back, by hand and before maintenance, under one mount.
+async fn switchovers(cluster: &Cluster) {
+    let mut client = cluster.nfs();
+    let refused = |args: &[&str], rule: &str| {
+        let output = cluster.run(args);
+        assert!(code(&output) == 3 && stderr(&output).contains(rule), "{args:?}: {}", stderr(&output));
+    };
+    refused(&["switchover", "files", "--to", "w"], "R12");
+    refused(&["switchover", "files", "--to", "a"], "R1");
+    refused(&["maintenance", "begin", "a", "--reason", "new memory"], "--switchover");
+
+    let there = cluster.run(&["switchover", "files", "--to", "b", "--wait=20s", "--yes"]);
+    assert_eq!(code(&there), 0, "{}", stderr(&there));
+    assert_eq!(String::from_utf8_lossy(&there.stdout), "b is the primary of files now\n");
+    write(&mut client, "on b", b"written after a switchover");
+    cluster.until("a is a secondary in sync", |status| all_in_sync(status, "b")).await;
+
+    let begin = ["maintenance", "begin", "b", "--reason", "new memory", "--switchover", "--no-preflight"];
+    let back = cluster.run(&begin);
+    assert_eq!(code(&back), 0, "{}", stderr(&back));
+    assert_eq!(read(&mut client, "on b"), b"written after a switchover");
+    let status = cluster.until("b is a secondary in sync", |status| all_in_sync(status, "a")).await;
+    assert_eq!(status.maintenance[0].node, "b");
+    refused(&["switchover", "files", "--to", "b", "--no-preflight"], "R10");
+    assert_eq!(code(&cluster.run(&["maintenance", "end", &status.maintenance[0].id.to_string()])), 0);
+    cluster.until("the maintenance is closed", |status| status.maintenance.is_empty()).await;
 }
 
 async fn failover(cluster: &mut Cluster) {

@@ -11,8 +11,9 @@ fn play(story: &str, more: &[&str]) {
 
 /// One after the other: they use the same addresses.
 #[test]
-fn failover_incident_and_kills_end_well() {
+fn every_play_ends_well() {
     play("failover", &[]);
     play("incident", &[]);
     play("kills", &["--cycles", "6"]);
+    play("switchover", &["--cycles", "8"]);
 }

@@ -345,6 +345,9 @@ impl Runner {
         if arguments.text("fencing", "") == "own" {
             evidence.fencing = FencingProof::OwnDemotion;
         }
+        if arguments.text("fencing", "") == "hand-over" {
+            evidence.fencing = FencingProof::HandOver { from: self.node("a"), incarnation: Incarnation(1) };
+        }
         if arguments.text("stale", "") == "set" {
             evidence.basis.in_sync.remove(&NodeId(1));
         }
@@ -373,9 +376,24 @@ impl Runner {
                 let reason = arguments.text("reason", "the address is free again").into();
                 Command::ResetBreaker { volume: self.volume(arguments), reason, actor, at }
             }
+            "switchover" => self.switchover(arguments, at),
+            "drained" => {
+                let (proposal, node) = (self.proposal(arguments), self.node(arguments.word(1)));
+                let (position, epoch) = (arguments.number("last", 120), Epoch(arguments.number("epoch", 1)));
+                let last = LogPoint { epoch, position: Position(position), chain: Chain(position as u128) };
+                Command::Drained { proposal, node, incarnation: self.boot(node, arguments), last, at }
+            }
             "note" => Command::Note { volume: None, text: arguments.text("text", "").into(), actor, at },
             other => panic!("unknown verb {other}"),
         }
+    }
+
+    fn switchover(&self, arguments: &Arguments, at: Timestamp) -> Command {
+        let (volume, to) = (self.volume(arguments), self.node(arguments.word(0)));
+        let epoch = self.state.volumes.get(&volume).map_or(0, |known| known.epoch.0);
+        let parent_epoch = Epoch(arguments.number("epoch", epoch));
+        let after = ProposalId(arguments.number("after", self.state.last_proposal.0));
+        Command::Switchover { volume, to, parent_epoch, after, actor: self.actor(arguments, "ann"), at }
     }
 
     fn evidence(&self, arguments: &Arguments) -> String {

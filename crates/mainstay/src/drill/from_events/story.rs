@@ -104,7 +104,12 @@ impl Telling<'_> {
             (Event::InSyncShrunk { .. } | Event::InSyncGrown { .. }, Actor::Node(node)) => Some(self.cast.node(*node)),
             (Event::ReignEnded { node, .. } | Event::Serving { primary: node, .. }, _) => Some(self.cast.node(*node)),
             (Event::VolumeCreated { primary: node }, _) => Some(self.cast.node(*node)),
-            (Event::Granted { primary: node, .. } | Event::Proposed { candidate: node, .. }, _) => {
+            (
+                Event::Granted { primary: node, .. }
+                | Event::Proposed { candidate: node, .. }
+                | Event::SwitchoverBegun { candidate: node, .. },
+                _,
+            ) => {
                 Some(if self.cast.node(*node) == A { B } else { A })
             }
             _ => None,
@@ -124,7 +129,9 @@ impl Telling<'_> {
         match self.events[index].1.event {
             Event::InSyncShrunk { removed } => removed == node,
             // Its own next boot says so: that is no absence.
-            Event::ReignEnded { node: ended, .. } => ended == node && !restarted(self.events[index].1),
+            Event::ReignEnded { node: ended, .. } => {
+                ended == node && !restarted(self.events[index].1) && !handed_over(self.events[index].1)
+            }
             Event::Proposed { candidate, .. } => {
                 candidate != node && self.cast.node(node) != mainstay_simulator::scenario::W && self.reigns(index, node)
             }
@@ -265,8 +272,8 @@ impl Telling<'_> {
     fn ended(&mut self, index: usize, node: NodeId) {
         let (at, event) = self.events[index];
         let on = (index + 1..self.events.len()).any(|later| self.lives(later, node));
-        if restarted(event) {
-            // Its boot tells this.
+        if restarted(event) || handed_over(event) {
+            // Its boot tells this, or who asked for the switchover.
         } else if on {
             let name = self.cast.names.of(self.cast.node(node)).to_string();
             self.leave(index, format!("{name} gave up its reign and ran on; why is not in the log"));
@@ -299,6 +306,9 @@ impl Telling<'_> {
                     let next = self.events[index + 1..].iter().find(|(_, later)| matches!(later.event, Event::Proposed { .. }));
                     let until = next.map_or(Time::MAX, |(next, _)| next.saturating_sub(MILLISECOND)).min(at + APPROVING);
                     self.act(until.max(at + MILLISECOND), Action::Approvals(Approvals::None), index);
+                }
+                Event::SwitchoverBegun { candidate, .. } => {
+                    self.act(at, Action::Switchover(self.cast.node(*candidate)), index);
                 }
                 Event::BreakerReset => self.act(at, Action::ResetBreaker, index),
                 Event::Note => self.act(at, Action::Note(event.text.clone()), index),
@@ -336,6 +346,11 @@ impl Telling<'_> {
     fn decided(&mut self, event: &AuditEvent) {
         *self.story.decisions.entry(kind(&event.event)).or_default() += 1;
     }
+}
+
+/// It ended its reign because somebody asked it to hand over.
+fn handed_over(event: &AuditEvent) -> bool {
+    matches!(event.event, Event::ReignEnded { .. }) && event.text.contains(": it hands over to ")
 }
 
 /// The log has the reason in its line for people only.
