@@ -41,7 +41,8 @@ impl Primary {
         if self.drain.map(|drain| drain.proposal) == wanted.map(|drain| drain.proposal) {
             return;
         }
-        mark(if wanted.is_some() { "primary: drain begins" } else { "primary: drain called off" });
+        let begins = wanted.is_some();
+        mark(if begins { "primary: drain begins" } else { "primary: drain called off" });
         self.drain = wanted;
         if self.stage == Stage::HandedOver {
             mark("primary: serves on after its word was refused");
