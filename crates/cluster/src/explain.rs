@@ -121,7 +121,7 @@ impl fmt::Display for ProposalState {
             ProposalState::Denied { by, reason } => write!(f, "denied by {by} ({reason})"),
             ProposalState::Expired => f.write_str("expired"),
             ProposalState::Void { seen, .. } => write!(f, "void ({seen})"),
-            ProposalState::Draining => f.write_str("switching over, draining"),
+            ProposalState::Draining => f.write_str("approved, draining"),
         }
     }
 }
@@ -203,13 +203,16 @@ impl Evidence {
         let mut line = |name: &str, value: String| lines.push(format!("  {name:<14}{value}"));
         line("old primary", self.old_primary_line(state));
         line("candidate", format!("{candidate}, boot {}", basis.candidate_incarnation));
-        line("its copy", copy_line(known_copy(&self.observed, basis.candidate)));
-        let others = state.volumes.get(&basis.volume).map(|volume| volume.replicas.clone()).unwrap_or_default();
-        for other in others.into_iter().filter(|node| *node != basis.candidate) {
-            line("other copy", format!("{}: {}", state.node_name(other), copy_line(known_copy(&self.observed, other))));
+        // Of a switchover nobody is asked: who is in sync in its present boot holds everything, and the primary says where it ends.
+        if !self.fencing.planned() {
+            line("its copy", copy_line(known_copy(&self.observed, basis.candidate)));
+            let others = state.volumes.get(&basis.volume).map(|volume| volume.replicas.clone()).unwrap_or_default();
+            for other in others.into_iter().filter(|node| *node != basis.candidate) {
+                line("other copy", format!("{}: {}", state.node_name(other), copy_line(known_copy(&self.observed, other))));
+            }
         }
         line("in-sync set", state.names(basis.in_sync.keys()));
-        line("fencing", self.fencing.to_string());
+        line("fencing", self.fencing_line(state));
         line("loss", basis.loss.to_string());
         let maintained = if basis.maintenance.is_empty() { "none".into() } else { state.names(basis.maintenance.iter()) };
         line("maintenance", maintained);
@@ -218,8 +221,21 @@ impl Evidence {
         lines.join("\n")
     }
 
+    fn fencing_line(&self, state: &ClusterState) -> String {
+        match self.fencing {
+            FencingProof::HandOver { from, incarnation } => {
+                let from = state.node_name(from);
+                format!("{from} in boot {incarnation} hands over by its own word, and gets it back if this is called off then")
+            }
+            other => other.to_string(),
+        }
+    }
+
     fn old_primary_line(&self, state: &ClusterState) -> String {
         let Some((node, boot)) = self.basis.old_primary else { return "none".into() };
+        if self.fencing.planned() {
+            return format!("{}, boot {boot}", state.node_name(node));
+        }
         let heard = self.observed.contacts.iter().map(|(by, contact)| {
             let by = state.node_name(*by);
             match (contact, silent_ms(*contact)) {

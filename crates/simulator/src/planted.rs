@@ -156,7 +156,7 @@ pub const SHOWN: &[Shown] = &[
     shown(
         Bug::DrainUnconfirmed,
         ("hands over before the other copy has everything, and does not compare where they end", "R5: nothing is left behind"),
-        "switchover",
+        "switchover:far",
         ("P3", 12),
     ),
     shown(Bug::ServeAfterWord, ("goes on serving after it has given its word to hand over", "R13"), "switchover", ("P1", 12)),
