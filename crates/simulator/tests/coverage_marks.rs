@@ -59,6 +59,7 @@ const PATHS: &[(&str, u64)] = &[
     ("S24", 2),
     ("backlog", 8),
     ("switchover:rough", 12),
+    ("switchover:stuck", 2),
     ("moving-base", 2),
 ];
 /// Every change of the core draws new schedules: what one round misses, the next ones find.

@@ -109,9 +109,7 @@ impl Telling<'_> {
                 | Event::Proposed { candidate: node, .. }
                 | Event::SwitchoverBegun { candidate: node, .. },
                 _,
-            ) => {
-                Some(if self.cast.node(*node) == A { B } else { A })
-            }
+            ) => Some(if self.cast.node(*node) == A { B } else { A }),
             _ => None,
         })
     }
