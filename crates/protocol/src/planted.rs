@@ -79,6 +79,8 @@ pub enum Bug {
     ListingSkipsEntry,
     /// COMMIT answers before the data is on any disk.
     CommitLies,
+    /// Nobody is told that a maintenance runs over its time (against R10).
+    SilentOverrun,
 
     // ---- switchover ----
     /// The primary gives its word before the other copy has everything, and nobody compares where they end (against R5).
@@ -120,6 +122,7 @@ impl Bug {
         Bug::ResyncFromZero,
         Bug::ListingSkipsEntry,
         Bug::CommitLies,
+        Bug::SilentOverrun,
         Bug::DrainUnconfirmed,
         Bug::ServeAfterWord,
     ];

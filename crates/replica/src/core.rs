@@ -59,6 +59,8 @@ pub enum Purpose {
     Serving,
     StepDown,
     GrantFailed,
+    Leaving,
+    Overdue,
     Drained(ProposalId),
 }
 

@@ -13,6 +13,7 @@ mod drain;
 mod event;
 mod gate;
 mod lease;
+mod presence;
 mod primary;
 mod repair;
 mod replica;

@@ -153,6 +153,7 @@ pub const SHOWN: &[Shown] = &[
         "commit-then-dark",
         ("P2", 500),
     ),
+    shown(Bug::SilentOverrun, ("tells nobody that a maintenance runs over its time", "R10"), "S33", ("P8", 4)),
     shown(
         Bug::DrainUnconfirmed,
         ("hands over before the other copy has everything, and does not compare where they end", "R5: nothing is left behind"),

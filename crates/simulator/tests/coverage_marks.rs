@@ -40,6 +40,7 @@ const NOBODY_SAYS: &[&str] = &[
     "NotAReplica",
     "NotExpired",
     "NotFenced",
+    "NotOverdue",
     "NotThePrimary",
     "PromiseTooLow",
     "RemovesItself",
@@ -61,6 +62,7 @@ const PATHS: &[(&str, u64)] = &[
     ("switchover:rough", 12),
     ("switchover:stuck", 2),
     ("moving-base", 2),
+    ("S17", 3),
 ];
 /// Every change of the core draws new schedules: what one round misses, the next ones find.
 const ROUNDS: u64 = 8;
