@@ -98,6 +98,9 @@ pub enum Command {
     /// Rehearse failures and maintenance in a simulator that runs this same program's core
     #[command(subcommand)]
     Drill(crate::drill::args::Drill),
+    /// Records that were set aside when a node returned with more than the others have: look, compare, copy out, drop
+    #[command(subcommand)]
+    Quarantine(Quarantine),
 }
 
 /// Written into node.toml when the file is not there yet.
@@ -263,4 +266,31 @@ pub enum Maintenance {
         id: u64,
     },
     List,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Quarantine {
+    /// What is set aside on which node
+    List,
+    /// What was done in it, record by record, in words
+    Show { id: String },
+    /// File by file: is it in the volume by now? Exit code 0: all of it is; 2: something is not
+    Diff { id: String },
+    /// Write the files as they would have been into a new directory of this machine
+    Export {
+        id: String,
+        /// A directory that does not exist yet, or is empty
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// Delete it for good; the reason goes into the audit log first
+    Drop {
+        id: String,
+        /// What was looked at, and why nothing of it is wanted
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// Do not ask for the id to be typed
+        #[arg(long)]
+        yes: bool,
+    },
 }

@@ -5,6 +5,7 @@ mod change;
 pub mod exit;
 mod local;
 pub(crate) mod output;
+mod quarantine;
 mod show;
 mod status;
 
@@ -130,6 +131,7 @@ async fn ask(client: &AdminClient, command: Command, format: args::Format) -> Re
         Command::Deny { id, reason } => change::deny(client, id, &reason, format).await,
         Command::Maintenance(Maintenance::Begin(begin)) => change::begin_maintenance(client, begin, format).await,
         Command::Maintenance(Maintenance::End { id }) => change::end_maintenance(client, id).await,
+        Command::Quarantine(command) => quarantine::run(client, command, format).await,
         Command::Init(_)
         | Command::Join(_)
         | Command::Node(_)
