@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod directory;
+pub mod event_log;
 pub mod founding;
 pub mod hex;
 pub mod host;

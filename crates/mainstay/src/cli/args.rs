@@ -81,11 +81,13 @@ pub enum Command {
     Maintenance(Maintenance),
     /// The audit log
     Events {
+        #[command(subcommand)]
+        command: Option<Events>,
         /// Go on as events happen
         #[arg(long)]
         follow: bool,
         /// Only events after this number
-        #[arg(long, default_value_t = 0, value_name = "N")]
+        #[arg(long, global = true, default_value_t = 0, value_name = "N")]
         after: u64,
     },
     /// Compare the replicas of a volume by digest
@@ -292,5 +294,20 @@ pub enum Quarantine {
         /// Do not ask for the id to be typed
         #[arg(long)]
         yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Events {
+    /// Write all events that any node kept, one JSON object a line, what one node lacks from another
+    Export {
+        /// A new file [default: standard output]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Follow the hash chain: was an event changed, removed or reordered? Exit code 0: no; 2: yes
+    Verify {
+        /// What `events export` or `events -o json` wrote; no cluster is asked then [default: ask the cluster]
+        file: Option<PathBuf>,
     },
 }

@@ -342,8 +342,11 @@ pub struct Events {
     pub events: Vec<Arc<AuditEvent>>,
     /// Ask for what comes after this next.
     pub last: u64,
-    /// Events between `after` and the first given that are no longer kept in the cluster state.
+    /// Events between `after` and the last given that this node does not have.
     pub forgotten: u64,
+    /// There are more behind the last.
+    #[serde(default)]
+    pub more: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
