@@ -17,6 +17,7 @@ pub mod metrics;
 mod outlet;
 pub mod peers;
 pub mod pki;
+pub mod recover;
 pub mod serve;
 pub mod shell;
 pub mod systemd;

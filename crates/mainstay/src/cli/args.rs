@@ -103,6 +103,8 @@ pub enum Command {
     /// Records that were set aside when a node returned with more than the others have: look, compare, copy out, drop
     #[command(subcommand)]
     Quarantine(Quarantine),
+    /// What needs a person, what is known and unknown about it, each way out with what it may lose, and the command. Changes nothing
+    Recover,
 }
 
 /// Written into node.toml when the file is not there yet.

@@ -7,6 +7,7 @@ pub mod exit;
 mod local;
 pub(crate) mod output;
 mod quarantine;
+mod recover;
 mod show;
 mod status;
 
@@ -135,6 +136,7 @@ async fn ask(client: &AdminClient, command: Command, format: args::Format) -> Re
         Command::Deny { id, reason } => change::deny(client, id, &reason, format).await,
         Command::Maintenance(Maintenance::Begin(begin)) => change::begin_maintenance(client, begin, format).await,
         Command::Maintenance(Maintenance::End { id }) => change::end_maintenance(client, id).await,
+        Command::Recover => recover::recover(client, format).await,
         Command::Quarantine(command) => quarantine::run(client, command, format).await,
         Command::Init(_)
         | Command::Join(_)
