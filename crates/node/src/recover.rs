@@ -60,8 +60,12 @@ pub struct Choice {
 pub fn findings(seen: &Seen) -> Vec<Finding> {
     let Some(status) = &seen.status else { return vec![cluster::nobody_answers(seen)] };
     let mut found: Vec<Finding> = cluster::quorum_lost(status).into_iter().collect();
+    // A copy that must not be lost comes before the question who serves.
+    let copies = status.volumes.iter().flat_map(|volume| copies::of(seen, status, volume));
+    let (last, other): (Vec<Finding>, Vec<Finding>) = copies.partition(|finding| finding.state == copies::LAST_COPY_FAILED);
+    found.extend(last);
     found.extend(status.volumes.iter().flat_map(|volume| volumes::of(seen, status, volume)));
-    found.extend(status.volumes.iter().flat_map(|volume| copies::of(seen, status, volume)));
+    found.extend(other);
     found.extend(copies::set_aside(&seen.quarantines));
     found.extend(cluster::away(status));
     found.extend(cluster::overdue(status, seen.now));
@@ -89,11 +93,15 @@ impl Finding {
         self
     }
 
-    /// Starting a node loses nothing, whatever it holds: it comes back as a secondary (R3, R9).
-    fn start(mut self, node: &str, what: impl Into<String>) -> Finding {
+    fn choice_on(mut self, node: &str, what: impl Into<String>, loss: impl Into<String>, command: impl Into<String>) -> Finding {
         let on = Some(node.to_string());
-        self.choices.push(Choice { what: what.into(), loss: NOTHING.into(), on, command: "mainstay node".into() });
+        self.choices.push(Choice { what: what.into(), loss: loss.into(), on, command: command.into() });
         self
+    }
+
+    /// Starting a node loses nothing, whatever it holds: it comes back as a secondary (R3, R9).
+    fn start(self, node: &str, what: impl Into<String>) -> Finding {
+        self.choice_on(node, what, NOTHING, "mainstay node")
     }
 
     fn not_offered(mut self, what: impl Into<String>) -> Finding {

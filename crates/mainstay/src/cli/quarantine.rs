@@ -206,13 +206,13 @@ async fn show_tail(client: &AdminClient, id: &str, format: Format) -> Result<u8,
 
 fn head(one: &Quarantine) -> String {
     format!(
-        "quarantine {} of volume {} on {}: {} records of epoch {} behind position {}\n{}\n\n",
+        "quarantine {} of volume {} on {}: positions {} to {}, epoch {}\n{}\n\n",
         one.summary.id,
         one.volume,
         one.node,
-        one.summary.records(),
+        one.summary.first,
+        one.summary.last,
         one.summary.epoch,
-        one.summary.base.position.0,
         why(one)
     )
 }

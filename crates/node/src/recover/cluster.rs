@@ -36,6 +36,15 @@ pub fn quorum_lost(status: &ClusterStatus) -> Option<Finding> {
         .do_not(KEEP_DIRECTORIES)
         .do_not("bring a node back with an older copy of its directory: a decision could be lost by it")
         .not_offered("forcing a quorum out of a minority. Nodes that are lost for good cannot be replaced by this version");
+    let finding = status.volumes.iter().fold(finding, |finding, volume| {
+        let holders: Vec<&str> = volume.in_sync.iter().map(String::as_str).collect();
+        finding.known(format!(
+            "volume {}: as far as {} knows, everything acknowledged is on {}",
+            volume.name,
+            status.answered_by,
+            list(&holders)
+        ))
+    });
     let what = if missing > 1 { format!("start it; {missing} of those that are away are needed") } else { "start it".into() };
     Some(gone.iter().fold(finding, |finding, node| finding.start(&node.name, what.clone())))
 }
@@ -48,10 +57,17 @@ pub fn away(status: &ClusterStatus) -> Vec<Finding> {
     let gone = status.nodes.iter().filter(|node| !up(node));
     gone.filter_map(|node| match maintenance(status, node) {
         Some(_) => None,
+        // What to do about its copy is said with the volume.
+        None if unserved(status, node) => None,
         None if node.kind == "witness" => Some(witness(status, node)),
         None => Some(file_server(status, node)),
     })
     .collect()
+}
+
+fn unserved(status: &ClusterStatus, node: &NodeStatus) -> bool {
+    let waits = status.volumes.iter().filter(|volume| volume.state != "serving");
+    waits.flat_map(|volume| &volume.replicas).any(|replica| replica.node == node.name)
 }
 
 fn maintenance<'a>(status: &'a ClusterStatus, node: &NodeStatus) -> Option<&'a MaintenanceStatus> {

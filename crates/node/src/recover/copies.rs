@@ -3,6 +3,7 @@
 use super::{Finding, KEEP_DIRECTORIES, NOTHING, Seen, answers, list, replica};
 use crate::admin::api::{ClusterStatus, Quarantine, ReplicaStatus, VolumeStatus};
 
+pub const LAST_COPY_FAILED: &str = "last-copy-failed";
 /// Quarantines that are named one by one.
 const NAMED_MAX: usize = 8;
 
@@ -41,7 +42,8 @@ fn failed(volume: &VolumeStatus, copy: &ReplicaStatus, failure: &str) -> Finding
         .not_offered("opening a damaged copy with the damage left out: this version serves a sound copy or none")
         .do_not(KEEP_DIRECTORIES)
         .do_not("repair the files by hand; make an image of the disk before anything else is tried"),
-        (false, false) => finding.known(format!("{} holds everything", list(&sound))).choice(
+        (false, false) => finding.known(format!("{} holds everything", list(&sound))).choice_on(
+            node,
             format!("the disk is sound or replaced: move the failed copy of {name} away on {node} (its directory in node.toml, volumes/v{}), then start the node; the copy is made again from the other", volume.id),
             format!("nothing, while {} is sound", list(&sound)),
             format!("mv DIRECTORY/volumes/v{0} DIRECTORY/volumes/v{0}.failed", volume.id),
@@ -56,7 +58,7 @@ fn full(seen: &Seen, volume: &VolumeStatus, copy: &ReplicaStatus) -> Finding {
     let finding = Finding::new("disk-full", format!("volume {}: the disk under the copy on {node} is full", volume.name))
         .known("nothing is lost; clients are told that there is no space, and it goes on by itself when there is room")
         .unknown("what else takes the room on that disk")
-        .choice("look at what takes the room, on that machine", NOTHING, "df -h")
+        .choice_on(node, "look at what takes the room", NOTHING, "df -h")
         .choice("remove files from the volume, on a mount; that works on a full volume too", "the files that you remove", "rm FILE")
         .do_not(KEEP_DIRECTORIES);
     match set_aside {
@@ -112,7 +114,11 @@ pub fn set_aside(all: &[Quarantine]) -> Option<Finding> {
         return None;
     }
     let bytes: u64 = all.iter().map(|one| one.summary.bytes).sum();
-    let mut finding = Finding::new("records-set-aside", format!("{} quarantines ({bytes} bytes) wait for a person", all.len()))
+    let title = match all.len() {
+        1 => format!("a quarantine ({bytes} bytes) waits for a person"),
+        count => format!("{count} quarantines ({bytes} bytes) wait for a person"),
+    };
+    let mut finding = Finding::new("records-set-aside", title)
         .known("a node came back with records that the others do not have: none was acknowledged as stable, or it would be on both (R4)")
         .unknown("whether anybody wants what is in them: clients that still ran repeated what they got no answer for")
         .do_not("drop one before somebody looked at its diff: the records exist nowhere else");

@@ -58,9 +58,9 @@ fn pending(volume: &VolumeStatus, proposal: &ProposalDetails) -> Finding {
         Finding::new("approval-pending", format!("volume {name} has no primary; promoting {candidate} waits for a person"))
             .known(reads(volume));
     finding.known.extend(proposal.evidence.iter().cloned());
-    let old = proposal.proposal.evidence.basis.old_primary.is_some();
+    let expires = mainstay_cluster::refusal::instant(proposal.proposal.expires_at);
     finding = finding
-        .unknown("what happened to the old primary; the evidence says only who heard it last, and when")
+        .known(format!("the proposal can be approved until {expires}; then a new one is made"))
         .choice(
             format!("promote {candidate}: it serves when every promise to the old primary has lapsed"),
             loss(proposal.proposal.evidence.basis.loss),
@@ -71,12 +71,11 @@ fn pending(volume: &VolumeStatus, proposal: &ProposalDetails) -> Finding {
             NOTHING,
             format!("mainstay deny {id} --reason \"WHY\""),
         );
-    let old_name = volume.primary.clone().or_else(|| other_member(volume, candidate)).filter(|_| old);
-    match old_name.filter(|old| replica(volume, old).is_some_and(|replica| !answers(replica))) {
-        Some(old) => finding.start(
-            &old,
-            "bring the old primary back instead: the evidence changes, and a new proposal is made from what both hold",
-        ),
+    let old = volume.primary.clone().or_else(|| other_member(volume, candidate));
+    match old.filter(|old| replica(volume, old).is_some_and(|replica| !answers(replica))) {
+        Some(old) => finding
+            .unknown(format!("what happened to {old}: it is down, or cut off; the evidence says who heard it last, and when"))
+            .start(&old, format!("bring {old} back instead: the evidence changes, and a new proposal is made from what both hold")),
         None => finding,
     }
 }
@@ -162,8 +161,13 @@ fn unproposed(seen: &Seen, status: &ClusterStatus, volume: &VolumeStatus) -> Fin
     let wait = wait_ms.map_or_else(String::new, |ms| format!("; that takes at least {:.1} s", ms as f64 / 1000.0));
     let mut finding = Finding::new("no-primary", title)
         .known(reads(volume))
-        .known(format!("a member that misses the primary proposes itself by itself{wait}"))
+        .known(format!("a member that misses the primary makes a proposal without being asked{wait}"))
         .choice("wait some seconds and look again", NOTHING, "mainstay recover");
+    let silent = volume.replicas.iter().filter(|replica| !answers(replica));
+    finding = silent.fold(finding, |finding, replica| {
+        finding
+            .start(&replica.node, format!("bring {} back: it comes as a secondary, and with it more is known (R9)", replica.node))
+    });
     for explained in seen.explained.iter().filter(|explained| explained.volume == *name) {
         finding = blockers(finding, explained);
     }

@@ -128,7 +128,10 @@ fn wanted(file: &FileImage, path: Option<Path>) -> Option<Look> {
 }
 
 fn missing(file: &FileImage) -> String {
-    format!("{} bytes of it are in the quarantine; there is no such file now", file.tail_bytes())
+    match file.tail_bytes() {
+        0 => "it would be there, without data of its own; there is no such file now".into(),
+        bytes => format!("{bytes} bytes of it are in the quarantine; there is no such file now"),
+    }
 }
 
 fn judge(file: &FileImage, now: &Looked, diff: &mut FileDiff) {
