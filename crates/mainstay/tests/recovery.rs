@@ -8,7 +8,7 @@ use mainstay::nfs_client::{Client, Options};
 use mainstay_cluster::limits::AUDIT_EVENTS_MAX;
 use mainstay_cluster::{Access, ExportClient, ExportSettings, Squash};
 use mainstay_node::admin::api::{ClusterStatus, NewMaintenance, NewVolume, VolumeStatus};
-use mainstay_node::admin::client::{AdminClient, AdminConfig};
+use mainstay_node::admin::client::AdminClient;
 use mainstay_node::directory::Kind;
 use mainstay_protocol::Stability;
 use mainstay_protocol::file::CreateHow;
@@ -31,7 +31,6 @@ fn free(ip: &str) -> SocketAddr {
 struct Cluster {
     dir: tempfile::TempDir,
     nodes: Vec<NodeProcess>,
-    config: AdminConfig,
     client: AdminClient,
     service: SocketAddr,
     runtime: tokio::runtime::Runtime,
@@ -54,7 +53,7 @@ impl Cluster {
         ];
         let (nodes, config) = runtime.block_on(launcher().found(dir.path(), "shop", &specs)).unwrap();
         let client = AdminClient::new(&config).unwrap();
-        let cluster = Cluster { dir, nodes, config, client, service: free("127.0.72.10"), runtime };
+        let cluster = Cluster { dir, nodes, client, service: free("127.0.72.10"), runtime };
         cluster.create();
         cluster
     }
@@ -192,19 +191,23 @@ fn two_double_failures_are_resolved_with_what_recover_prints() {
 fn both_killed(cluster: &mut Cluster) {
     let mut client = cluster.nfs();
     write(&mut client, "kept", b"0123456789");
+    write(&mut client, "small", b"0123");
     let impatient = Options { call_timeout: GIVE_UP, ..Options::default() };
-    let mut hasty = [0, 1].map(|_| Client::connect(cluster.service, "/files", impatient.clone()).unwrap());
+    let mut hasty = [0, 1, 2].map(|_| Client::connect(cluster.service, "/files", impatient.clone()).unwrap());
     let root = hasty[0].root();
-    let file = hasty[0].lookup(&root, "kept").unwrap();
+    let [file, small] = ["kept", "small"].map(|name| hasty[0].lookup(&root, name).unwrap());
     // Without a quorum b cannot be taken out of the in-sync set, so nothing is acknowledged from here on (R4).
     cluster.kill("w");
     cluster.kill("b");
-    let [one, other] = &mut hasty;
+    let [one, two, three] = &mut hasty;
     std::thread::scope(|scope| {
         scope.spawn(|| {
             assert!(one.write(&file, 5, (&b"TAIL"[..]).into(), Stability::FileSync).is_err(), "acknowledged by one copy")
         });
-        let made = other.create(&root, "never-told", CreateHow::Unchecked(Default::default()));
+        scope.spawn(|| {
+            assert!(two.write(&small, 0, (&b"WXYZ"[..]).into(), Stability::FileSync).is_err(), "acknowledged by one copy")
+        });
+        let made = three.create(&root, "never-told", CreateHow::Unchecked(Default::default()));
         assert!(made.is_err(), "acknowledged by one copy");
     });
     cluster.kill("a");
@@ -248,12 +251,15 @@ fn what_nobody_was_told(cluster: &Cluster) -> String {
     };
     assert_eq!((of("/kept")["verdict"].as_str(), &of("/kept")["differs"]), (Some("differs"), &serde_json::json!([[5, 4]])));
     assert_eq!(of("/never-told")["verdict"], "gone");
+    assert_eq!(of("/small")["verdict"], "differs");
     exported(cluster, &id);
+    restored(cluster, &id);
     // A client repeats what it got no answer for: then it is there.
     let mut client = cluster.nfs();
     let root = client.root();
     let kept = client.lookup(&root, "kept").unwrap();
     client.write(&kept, 5, (&b"TAIL"[..]).into(), Stability::FileSync).unwrap();
+    write(&mut client, "small", b"WXYZ");
     client.create(&root, "never-told", CreateHow::Unchecked(Default::default())).unwrap();
     let begun = Instant::now();
     while cluster.run(&["quarantine", "diff", &id]).status.code() != Some(0) {
@@ -274,6 +280,29 @@ fn exported(cluster: &Cluster, id: &str) {
     let kept = manifest["files"].as_array().unwrap().iter().find(|file| file["path"] == "/kept").unwrap();
     assert_eq!((kept["whole"].as_bool(), &kept["not_in_quarantine"]), (Some(false), &serde_json::json!([[0, 5], [9, 1]])));
     assert_eq!(cluster.run(&["quarantine", "export", id, "--out", &out_text]).status.code(), Some(1), "never over anything");
+}
+
+/// One whole file goes back under a new name; a partial one does not, and nothing is overwritten.
+fn restored(cluster: &Cluster, id: &str) {
+    let restore = |code: i32, path: &str, new: &str| {
+        let output = cluster.run(&["quarantine", "restore", id, "--path", path, "--as", new]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{path} as {new}: {said}");
+        said
+    };
+    restore(0, "/small", "/small.restored");
+    let mut client = cluster.nfs();
+    assert_eq!((read(&mut client, "small.restored"), read(&mut client, "small")), (b"WXYZ".to_vec(), b"0123".to_vec()));
+    assert!(restore(1, "/small", "/kept").contains("is there already"));
+    assert!(restore(1, "/kept", "/kept.restored").contains("6 of its 10 bytes were there before"));
+    assert!(restore(1, "/nothing", "/new").contains("holds no file"));
+    assert!(restore(1, "/small", "/no/such/directory").contains("nothing was changed"));
+    restore(64, "/small", "new");
+    let root = client.root();
+    let names: Vec<String> =
+        client.readdirplus(&root).unwrap().iter().map(|entry| String::from_utf8_lossy(&entry.name).into()).collect();
+    assert!(!names.iter().any(|name| name.starts_with(".mainstay-restore")), "{names:?}");
+    assert_eq!(read(&mut client, "kept"), b"0123456789");
 }
 
 fn dropped(cluster: &Cluster, id: &str) {

@@ -287,6 +287,16 @@ pub enum Quarantine {
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
+    /// Put one file back into the volume as a new file. This machine must be a client of the volume; nothing is ever overwritten
+    Restore {
+        id: String,
+        /// The file in the quarantine, as `diff` names it
+        #[arg(long, value_name = "PATH")]
+        path: String,
+        /// Its new path in the volume; the directory must be there, the name must not
+        #[arg(long = "as", value_name = "PATH")]
+        new: String,
+    },
     /// Delete it for good; the reason goes into the audit log first
     Drop {
         id: String,

@@ -3,6 +3,7 @@
 
 mod compare;
 mod export;
+mod restore;
 
 use super::args::{Format, Quarantine as Command};
 use super::output::{bytes, print, show, table};
@@ -23,6 +24,7 @@ pub async fn run(client: &AdminClient, command: Command, format: Format) -> Resu
         Command::Show { id } => show_tail(client, &id, format).await,
         Command::Diff { id } => compare::diff(client, &id, format).await,
         Command::Export { id, out } => export::export(client, &id, &out, format).await,
+        Command::Restore { id, path, new } => restore::restore(client, &id, &path, &new, format).await,
         Command::Drop { id, reason, yes } => remove(client, &id, &reason, yes).await,
     }
 }

@@ -25,7 +25,7 @@ pub fn quorum_lost(status: &ClusterStatus) -> Option<Finding> {
     let majority = status.nodes.len() / 2 + 1;
     let missing = majority.saturating_sub(there.len());
     let title =
-        format!("no quorum: {} of {} nodes answer {}, {majority} are needed", there.len(), status.nodes.len(), status.answered_by);
+        format!("no quorum: {} reaches {} of {} nodes, {majority} are needed", status.answered_by, there.len(), status.nodes.len());
     let gone_names = names(&gone);
     let gone_list = list(&gone_names.iter().map(String::as_str).collect::<Vec<_>>());
     let finding = Finding::new("quorum-lost", title)

@@ -134,11 +134,16 @@ pub fn set_aside(all: &[Quarantine]) -> Option<Finding> {
             ))
             .choice("what of it is in the volume by now, file by file", NOTHING, format!("mainstay quarantine diff {id}"))
             .choice(
-                "copy its files out, then `cp` what is wanted onto a mount",
+                "copy its files out to this machine, partial ones too",
                 NOTHING,
                 format!("mainstay quarantine export {id} --out NEW-DIRECTORY"),
             )
+            .choice(
+                "put one whole file back into the volume, under a new name",
+                NOTHING,
+                format!("mainstay quarantine restore {id} --path PATH --as NEW-PATH"),
+            )
             .choice("nothing of it is wanted", "what the diff shows", format!("mainstay quarantine drop {id} --reason \"WHY\""));
     }
-    Some(finding.not_offered("putting a file back with one command; export and `cp` on a mount do it, as an ordinary write"))
+    Some(finding)
 }

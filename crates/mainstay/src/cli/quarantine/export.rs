@@ -120,7 +120,7 @@ fn summary(manifest: &Manifest, out: &LocalPath) -> String {
         text += &format!("{path}  {} bytes  {state}\n", file.size);
     }
     text += &format!("{} files are in {}; {MANIFEST} says which bytes of each are real\n", manifest.files.len(), out.display());
-    text + "to bring one back: `cp` it onto a mount of the volume; nothing in the volume was changed\n"
+    text + "to bring one back: `cp` it onto a mount of the volume, or `mainstay quarantine restore`; nothing in the volume was changed\n"
 }
 
 /// The directory is made, or is there and empty.
