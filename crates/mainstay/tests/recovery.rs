@@ -242,8 +242,8 @@ fn what_nobody_was_told(cluster: &Cluster) -> String {
     let shown = cluster.text(0, &["quarantine", "show", &id]);
     assert!(shown.contains("write 4 bytes at 5 of /kept") && shown.contains("create file /never-told"), "{shown}");
     let lines = cluster.text(0, &["quarantine", "show", &id, "-o", "json"]);
-    let records = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).count() as u64;
-    assert_eq!(records, one["last"].as_u64().unwrap() + 1 - one["first"].as_u64().unwrap());
+    let records: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(records.len() as u64, one["last"].as_u64().unwrap() + 1 - one["first"].as_u64().unwrap());
 
     let diff: Value = serde_json::from_str(&cluster.text(2, &["quarantine", "diff", &id, "-o", "json"])).unwrap();
     let of = |path: &str| {

@@ -91,6 +91,17 @@ pub fn list(disk: &dyn Disk, volume: VolumeId) -> Result<Vec<Summary>, Quarantin
     Ok(kept.take(FILES_MAX).map(|(id, file)| summary(disk, volume, id, file)).collect())
 }
 
+/// By the directory's own list, so that an id never becomes a path.
+pub fn file_of(disk: &dyn Disk, volume: VolumeId, id: &str) -> Result<Option<String>, QuarantineError> {
+    let names = disk.list().map_err(|error| failed("the volume's directory", &error))?;
+    Ok(names.into_iter().find(|file| id_of(volume, file).as_deref() == Some(id)))
+}
+
+/// One of them by its file.
+pub fn summary_of(disk: &dyn Disk, volume: VolumeId, file: &str) -> Option<Summary> {
+    Some(summary(disk, volume, id_of(volume, file)?, file.into()))
+}
+
 fn failed(file: &str, error: &std::io::Error) -> QuarantineError {
     QuarantineError::Disk { file: file.into(), message: error.to_string() }
 }

@@ -18,6 +18,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, IsTerminal};
 use std::net::SocketAddr;
 
+/// Inodes whose paths are asked for with one request.
+const INODES_AT_ONCE: usize = 5_000;
+
 pub async fn run(client: &AdminClient, command: Command, format: Format) -> Result<u8, CliError> {
     match command {
         Command::List => list(client, format).await,
@@ -125,8 +128,14 @@ impl Held {
 
     /// Where inodes are in the tree of the node that holds the quarantine, now.
     async fn paths(&self, inodes: BTreeSet<u64>) -> Result<(BTreeMap<FileId, Path>, bool), CliError> {
-        let paths = self.node.paths(&self.one.volume, inodes.into_iter().collect()).await?;
-        Ok((paths.found.into_iter().collect(), paths.complete))
+        let (inodes, mut found, mut complete): (Vec<u64>, BTreeMap<FileId, Path>, _) =
+            (inodes.into_iter().collect(), BTreeMap::new(), true);
+        for some in inodes.chunks(INODES_AT_ONCE) {
+            let paths = self.node.paths(&self.one.volume, some.to_vec()).await?;
+            found.extend(paths.found);
+            complete &= paths.complete;
+        }
+        Ok((found, complete))
     }
 
     /// The whole tail, without its data.

@@ -11,10 +11,10 @@ use mainstay_cluster::{Actor, Command, Digest};
 use mainstay_protocol::limits::PAYLOAD_BYTES_MAX;
 use mainstay_protocol::{FileId, VolumeId};
 use mainstay_replica::Replica;
-use mainstay_volume::quarantine::{self, Path, QuarantineError, Reader, Summary};
+use mainstay_volume::quarantine::{self, FILES_MAX, Path, QuarantineError, Reader, Summary};
 use mainstay_volume::volume::{Named, peek};
 use mainstay_volume::{Volume, VolumeError};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -54,7 +54,12 @@ pub async fn list(app: &Arc<App>) -> Result<Quarantines, ApiError> {
         let Some(place) = host.copy().cloned() else { continue };
         let volume = name_of(app, host.volume);
         match of_volume(app, host.volume, volume.clone(), place).await? {
-            Ok(listed) => all.listed.extend(listed),
+            Ok(listed) => {
+                if listed.len() == FILES_MAX {
+                    all.unread.push(format!("volume {volume} on {}: there may be more than these {FILES_MAX}", all.node));
+                }
+                all.listed.extend(listed);
+            }
             Err(error) => all.unread.push(format!("volume {volume} on {}: {error}", all.node)),
         }
     }
@@ -89,24 +94,29 @@ fn modified(place: &CopyPlace, file: &str) -> Option<i64> {
     i64::try_from(at.duration_since(UNIX_EPOCH).ok()?.as_secs()).ok()
 }
 
-/// By the list, so that an id never becomes a path.
-async fn find(app: &Arc<App>, id: &str) -> Result<(Host, CopyPlace, Quarantine), ApiError> {
-    let elsewhere =
-        || ApiError::not_found(format!("{} holds no quarantine {id:?}; `mainstay quarantine list` shows all", app.identity.name));
+/// The file of an id, and whose it is.
+struct Found {
+    host: Host,
+    place: CopyPlace,
+    file: String,
+}
+
+async fn find(app: &Arc<App>, id: &str) -> Result<Found, ApiError> {
     for host in app.hosts.all() {
         let Some(place) = host.copy().cloned() else { continue };
-        let listed = of_volume(app, host.volume, name_of(app, host.volume), place.clone()).await??;
-        if let Some(found) = listed.into_iter().find(|one| one.summary.id == id) {
-            return Ok((host, place, found));
+        let (volume, disk, wanted) = (host.volume, place.disk.clone(), id.to_string());
+        if let Some(file) = blocking(move || quarantine::file_of(&*disk, volume, &wanted)).await?? {
+            return Ok(Found { host, place, file });
         }
     }
-    Err(elsewhere())
+    let message = format!("{} holds no quarantine {id:?}; `mainstay quarantine list` shows all", app.identity.name);
+    Err(ApiError::not_found(message))
 }
 
 pub async fn records(app: &Arc<App>, id: &str, from: u64) -> Result<RecordsPage, ApiError> {
-    let (host, place, found) = find(app, id).await?;
+    let Found { host, place, file } = find(app, id).await?;
     blocking(move || {
-        let mut reader = Reader::open(&*place.disk, host.volume, &found.summary.file)?;
+        let mut reader = Reader::open(&*place.disk, host.volume, &file)?;
         reader.skip_to(from.max(reader.at()));
         Ok(page(&mut reader))
     })
@@ -137,9 +147,9 @@ fn page(reader: &mut Reader) -> RecordsPage {
 
 /// One record as it is stored: who asked for it checks it again.
 pub async fn record(app: &Arc<App>, id: &str, at: u64) -> Result<Vec<u8>, ApiError> {
-    let (host, place, found) = find(app, id).await?;
+    let Found { host, place, file } = find(app, id).await?;
     blocking(move || {
-        let mut reader = Reader::open(&*place.disk, host.volume, &found.summary.file)?;
+        let mut reader = Reader::open(&*place.disk, host.volume, &file)?;
         reader.skip_to(at);
         let end = || ApiError::not_found(format!("the quarantine ends before byte {at}"));
         let (record, _) = reader.take().ok_or_else(end)??;
@@ -153,20 +163,16 @@ pub async fn remove(app: &Arc<App>, who: &str, id: &str, reason: &str) -> Result
     if reason.trim().is_empty() {
         return Err(ApiError::input("a reason is needed: what was looked at, and why nothing of it is wanted"));
     }
-    let (host, place, found) = find(app, id).await?;
-    let Quarantine { node, volume, summary, .. } = found;
-    let text = format!(
-        "{who} dropped quarantine {id} of {volume} on {node} ({} records from {} on, {} bytes): {reason}",
-        summary.records(),
-        summary.first,
-        summary.bytes
-    );
+    let Found { host, place, file } = find(app, id).await?;
+    let (disk, kept) = (place.disk.clone(), file.clone());
+    let summary = blocking(move || quarantine::summary_of(&*disk, host.volume, &kept)).await?;
+    let (first, bytes) = summary.map_or((0, 0), |summary| (summary.first, summary.bytes));
+    let (volume, node) = (name_of(app, host.volume), &app.identity.name);
+    let text = format!("{who} dropped quarantine {id} of {volume} on {node} ({bytes} bytes, positions from {first} on): {reason}");
     decide(app, Command::Note { volume: Some(host.volume), text, actor: Actor::Person(who.into()), at: clock::wall() }).await?;
     let failed = |error: std::io::Error| {
-        let message = format!("{}: {error}; it is on record as dropped, but still there: drop it again", summary.file);
-        ApiError::new(ErrorKind::Unknown, message)
+        ApiError::new(ErrorKind::Unknown, format!("{id}: {error}; it is on record as dropped, but still there: drop it again"))
     };
-    let file = summary.file.clone();
     blocking(move || place.disk.remove(&file)).await?.map_err(failed)
 }
 
@@ -197,22 +203,19 @@ pub async fn paths(app: &Arc<App>, name: &str, wanted: &PathsWanted) -> Result<P
         return Err(ApiError::input(format!("more than {INODES_MAX} inodes at once")));
     }
     let host = copy_of(app, name)?;
-    let mut missing = BTreeSet::new();
+    let mut missing = BTreeMap::new();
     let mut found = Vec::new();
     for inode in &wanted.inodes {
         let inode = *inode;
         if let Some(row) = ask(&host, name, move |volume| volume.row(inode)).await? {
-            missing.insert(row.file);
+            missing.insert(inode, row.file);
         }
     }
     let mut walk = Walk::default();
     let begun = Instant::now();
     while !missing.is_empty() && !walk.dirs.is_empty() && walk.seen < WALK_ENTRIES_MAX && begun.elapsed() < WALK_TIME_MAX {
         for (inode, path) in walk.step(&host, name).await? {
-            if let Some(file) = missing.iter().find(|file| file.inode == inode).copied() {
-                missing.remove(&file);
-                found.push((file, path));
-            }
+            found.extend(missing.remove(&inode).map(|file| (file, path)));
         }
     }
     Ok(Paths { found, complete: missing.is_empty() || walk.dirs.is_empty() })

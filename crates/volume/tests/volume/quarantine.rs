@@ -5,6 +5,7 @@ use bytes::Bytes;
 use mainstay_protocol::record::Change;
 use mainstay_protocol::{FileId, LogPoint, VolumeId};
 use mainstay_volume::quarantine::{FILES_MAX, Image, Names, Part, QuarantineError, Reader, TailRecord, list, path_text, sentence};
+use mainstay_volume::volume::peek;
 use mainstay_volume::{Disk, MemDisk};
 use std::sync::Arc;
 
@@ -177,4 +178,35 @@ fn a_file_of_another_volume_or_that_is_cut_short_is_refused() {
         case.disk.create(&format!("quarantine-x-{n}-{n}.log"), 100).unwrap();
     }
     assert_eq!(list(&*case.disk, case.volume).unwrap().len(), FILES_MAX);
+}
+
+#[test]
+fn a_copy_can_be_looked_at_beside_its_own_work() {
+    let disk = Arc::new(MemDisk::new());
+    let mut rig = Rig::new(disk.clone(), options());
+    let files: Vec<FileId> = (0..5).map(|n| rig.create(&format!("f{n}"))).collect();
+    rig.write(files[3], 0, Bytes::from(vec![7; 70_000])).unwrap();
+    rig.write(files[3], 100_000, Bytes::from_static(b"end")).unwrap();
+    let root = FileId::ROOT.inode;
+    let (mut names, mut cookie) = (Vec::new(), 0);
+    loop {
+        let page = rig.volume.names_after(root, cookie, 2).unwrap();
+        let Some(last) = page.last() else { break };
+        assert!(page.len() <= 2);
+        cookie = last.cookie;
+        names.extend(page.into_iter().map(|entry| (entry.name, entry.inode, entry.directory)));
+    }
+    let expected = files.iter().enumerate().map(|(n, file)| (Bytes::from(format!("f{n}")), file.inode, false));
+    assert_eq!(names, expected.collect::<Vec<_>>());
+    assert_eq!(rig.volume.entry(root, &Bytes::from_static(b"f3")).unwrap(), Some(files[3].inode));
+    assert_eq!(rig.volume.entry(root, &Bytes::from_static(b"f9")).unwrap(), None);
+    assert_eq!(rig.volume.row(files[3].inode).unwrap().map(|row| row.size), Some(100_003));
+    let look = |rig: &Rig| peek(rig.volume.peek(files[3].inode, 69_999..100_003).unwrap(), &*disk).unwrap().concat();
+    // From memory, and from the disk after a restart; the hole is zeros.
+    let whole = [&[7][..], &[0; 30_000], b"end"].concat();
+    assert_eq!(look(&rig), whole);
+    rig.settle();
+    let rig = Rig::open(disk.clone(), options()).unwrap();
+    assert_eq!(look(&rig), whole);
+    assert_eq!(rig.volume.peek(files[3].inode, 0..u64::MAX).unwrap().bytes(), 1 << 20, "no more than a record's data at once");
 }
