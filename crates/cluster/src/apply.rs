@@ -67,6 +67,11 @@ impl ClusterState {
             Command::EndMaintenance { maintenance, actor, at } => self.end_maintenance(*maintenance, actor, *at),
             Command::ResetBreaker { volume, reason, actor, at } => self.reset_breaker(*volume, reason, actor, *at),
             Command::Note { volume, text, actor, at } => self.note(*volume, text, actor, *at),
+            Command::Leaving { node, incarnation, cause, at } => self.leaving(*node, *incarnation, *cause, *at),
+            Command::ExtendMaintenance { maintenance, ends_at, actor, at } => {
+                self.extend_maintenance(*maintenance, *ends_at, actor, *at)
+            }
+            Command::MaintenanceOverdue { maintenance, by, at } => self.maintenance_overdue(*maintenance, *by, *at),
         }
     }
 
@@ -125,6 +130,9 @@ impl ClusterState {
             Command::UseToken { name, .. } => format!("join token for node {name:?}"),
             Command::ResetBreaker { .. } => format!("resetting the breaker of {}", volume()),
             Command::Note { .. } => "note".into(),
+            Command::Leaving { node, .. } => format!("leaving of {}", self.node_name(*node)),
+            Command::ExtendMaintenance { maintenance, .. } => format!("new end of maintenance {maintenance}"),
+            Command::MaintenanceOverdue { maintenance, .. } => format!("overrun of maintenance {maintenance}"),
         }
     }
 

@@ -30,10 +30,10 @@ pub use command::{Actor, Command};
 pub use digest::Digest;
 pub use encoding::DecodeError;
 pub use evidence::{Basis, Contact, CopyReport, CopyState, Evidence, EvidenceField, FencingProof, Known, Loss, Observed};
-pub use explain::Explanation;
+pub use explain::{Explanation, Outlook};
 pub use refusal::{Refusal, RefusalKind, Rule};
 pub use state::{
-    Access, Approval, Breaker, ClusterState, ExportClient, ExportSettings, FailedPlan, LapsedPromise, Maintenance, MaintenanceId,
-    MaintenanceState, Node, NodeKind, Policy, Proposal, ProposalState, Reign, ReignState, Settings, Squash, Token, VolumeState,
-    WithoutPrimary,
+    Access, Approval, Breaker, ClusterState, ExportClient, ExportSettings, FailedPlan, LapsedPromise, Left, Maintenance,
+    MaintenanceId, MaintenanceState, Node, NodeKind, Policy, Proposal, ProposalState, Reign, ReignState, Settings, Squash,
+    StopCause, Token, VolumeState, WithoutPrimary,
 };

@@ -25,6 +25,7 @@ fn node(name: &str, kind: &str, state: &str) -> NodeStatus {
         peer_address: "10.0.0.1:7001".into(),
         admin_address: "10.0.0.1:7002".into(),
         coordination: None,
+        left: None,
     }
 }
 
@@ -249,6 +250,7 @@ fn nodes() -> Vec<(&'static str, Seen)> {
         state: state.into(),
         began_at: NOW - 7_200,
         ends_at: NOW - 1_800,
+        overdue: true,
     };
     let overdue = sick(|status| {
         gone(status, "b");
@@ -332,6 +334,17 @@ fn a_promotion_of_what_is_not_in_sync_is_never_among_the_choices() {
         findings(&stale()).into_iter().flat_map(|finding| finding.choices).map(|choice| choice.command).collect();
     assert!(!commands.iter().any(|command| command.contains("approve")), "{commands:?}");
     assert!(commands.contains(&"mainstay node".to_string()));
+}
+
+#[test]
+fn a_node_that_stopped_in_order_is_not_taken_for_one_that_vanished() {
+    let mut seen = sick(|status| gone(status, "b"));
+    assert_eq!(findings(&seen)[0].unknown.len(), 1);
+    let node = &mut seen.status.as_mut().unwrap().nodes[1];
+    (node.state, node.left) = ("stopped".into(), Some("asked to stop at noon".into()));
+    let found = findings(&seen);
+    assert!(found[0].title.ends_with("b has stopped") && found[0].unknown.is_empty(), "{found:?}");
+    assert!(found[0].known.contains(&"it stopped in order: asked to stop at noon".to_string()), "{found:?}");
 }
 
 #[test]

@@ -79,6 +79,8 @@ pub enum Bug {
     ListingSkipsEntry,
     /// COMMIT answers before the data is on any disk.
     CommitLies,
+    /// Nobody is told that a maintenance runs over its time (against R10).
+    SilentOverrun,
 }
 
 impl Bug {
@@ -114,6 +116,7 @@ impl Bug {
         Bug::ResyncFromZero,
         Bug::ListingSkipsEntry,
         Bug::CommitLies,
+        Bug::SilentOverrun,
     ];
 }
 

@@ -153,4 +153,5 @@ pub const SHOWN: &[Shown] = &[
         "commit-then-dark",
         ("P2", 500),
     ),
+    shown(Bug::SilentOverrun, ("tells nobody that a maintenance runs over its time", "R10"), "S33", ("P8", 4)),
 ];

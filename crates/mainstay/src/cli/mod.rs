@@ -124,6 +124,7 @@ async fn ask(client: &AdminClient, command: Command, format: args::Format) -> Re
         Command::Proposals { command: None } => show::proposals(client, format).await,
         Command::Proposals { command: Some(Proposals::Show { id }) } => show::proposal(client, id, format).await,
         Command::Explain(Explain::Promote { node, volume }) => show::explain(client, &node, &volume, format).await,
+        Command::Explain(Explain::Maintenance { node }) => show::explain_maintenance(client, &node, format).await,
         Command::Maintenance(Maintenance::List) => show::maintenance(client, format).await,
         Command::Events { command: None, follow, after } => show::events(client, after, follow, format).await,
         Command::Events { command: Some(Events::Export { out }), after, .. } => events::export(client, after, out.as_deref()).await,
@@ -135,7 +136,8 @@ async fn ask(client: &AdminClient, command: Command, format: args::Format) -> Re
         Command::Approve { id, evidence } => change::approve(client, id, evidence.as_deref(), format).await,
         Command::Deny { id, reason } => change::deny(client, id, &reason, format).await,
         Command::Maintenance(Maintenance::Begin(begin)) => change::begin_maintenance(client, begin, format).await,
-        Command::Maintenance(Maintenance::End { id }) => change::end_maintenance(client, id).await,
+        Command::Maintenance(Maintenance::Extend { which, lasts }) => change::extend_maintenance(client, &which, lasts).await,
+        Command::Maintenance(Maintenance::End { which }) => change::end_maintenance(client, &which).await,
         Command::Recover => recover::recover(client, format).await,
         Command::Quarantine(command) => quarantine::run(client, command, format).await,
         Command::Init(_)

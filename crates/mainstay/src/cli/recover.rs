@@ -75,3 +75,34 @@ async fn explained(client: &AdminClient, status: &ClusterStatus) -> Vec<Explaine
     }
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::args::Cli;
+    use clap::Parser;
+    use std::path::Path;
+
+    /// Words as a shell has them; what only the person knows is filled in.
+    fn words(command: &str) -> Vec<String> {
+        let quoted = command.split('"').enumerate();
+        let words = quoted.flat_map(|(n, part)| if n % 2 == 1 { vec![part] } else { part.split_whitespace().collect() });
+        words.map(|word| word.replace("TIME", "2h")).collect()
+    }
+
+    #[test]
+    fn every_command_that_recover_prints_is_one() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../node/tests/recover");
+        let mut commands = 0;
+        for file in std::fs::read_dir(dir).unwrap() {
+            let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+            let printed = text.lines().filter_map(|line| line.trim().strip_prefix("$ "));
+            let typed =
+                printed.map(|line| line.split("   (on ").next().unwrap_or_default()).filter(|line| line.starts_with("mainstay "));
+            for command in typed {
+                Cli::try_parse_from(words(command)).unwrap_or_else(|error| panic!("{command}: {error}"));
+                commands += 1;
+            }
+        }
+        assert!(commands > 30, "{commands} commands were looked at");
+    }
+}

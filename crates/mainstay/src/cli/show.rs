@@ -3,7 +3,7 @@
 use super::args::Format;
 use super::output::{Style, json, print, show, table};
 use super::{CliError, EVENTS_VERSION, exit, status};
-use mainstay_cluster::{AuditEvent, Verdict};
+use mainstay_cluster::{AuditEvent, Check, Verdict};
 use mainstay_node::admin::api::{Explained, ProposalDetails, ProposalStatus, Verification, VolumeDetails};
 use mainstay_node::admin::client::AdminClient;
 use mainstay_node::event_log::Line;
@@ -107,9 +107,13 @@ pub async fn explain(client: &AdminClient, node: &str, volume: &str, format: For
 }
 
 fn explain_text(explained: &Explained) -> String {
-    let rows: Vec<Vec<String>> = explained
-        .explanation
-        .checks
+    let answer = if explained.promotable { "could be proposed now" } else { "would be refused now" };
+    let title = format!("{} as primary of {}: {answer}\n\n", explained.node, explained.volume);
+    title + &check_table(&explained.explanation.checks)
+}
+
+fn check_table(checks: &[Check]) -> String {
+    let rows: Vec<Vec<String>> = checks
         .iter()
         .map(|check| {
             let verdict = match check.verdict {
@@ -120,9 +124,17 @@ fn explain_text(explained: &Explained) -> String {
             vec![check.rule.to_string(), verdict.into(), check.claim.clone(), check.value.clone(), check.clears.clone()]
         })
         .collect();
-    let answer = if explained.promotable { "could be proposed now" } else { "would be refused now" };
-    let title = format!("{} as primary of {}: {answer}\n\n", explained.node, explained.volume);
-    title + &table(&["RULE", "VERDICT", "MUST HOLD", "SEEN", "WHAT CLEARS IT"], &rows, "")
+    table(&["RULE", "VERDICT", "MUST HOLD", "SEEN", "WHAT CLEARS IT"], &rows, "")
+}
+
+/// As for a promotion.
+pub async fn explain_maintenance(client: &AdminClient, node: &str, format: Format) -> Result<u8, CliError> {
+    let explained = client.explain_maintenance(node).await?;
+    show(format, &explained, |explained| {
+        let answer = if explained.allowed { "could begin now" } else { "would be refused now" };
+        format!("{}: {answer}\n\n{}", explained.outlook.what, check_table(&explained.outlook.checks))
+    });
+    Ok(if explained.allowed { exit::OK } else { exit::REFUSED })
 }
 
 pub async fn maintenance(client: &AdminClient, format: Format) -> Result<u8, CliError> {

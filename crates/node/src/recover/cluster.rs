@@ -83,11 +83,21 @@ fn next_loss(status: &ClusterStatus) -> String {
     }
 }
 
+/// A node that said that it stops is told apart from one that is just not heard any more.
+fn gone(state: &'static str, kind: &str, node: &NodeStatus) -> Finding {
+    match &node.left {
+        Some(left) => {
+            Finding::new(state, format!("the {kind} {} has stopped", node.name)).known(format!("it stopped in order: {left}"))
+        }
+        None => Finding::new(state, format!("the {kind} {} does not answer", node.name))
+            .unknown("whether it is down, or only cut off, and whether its disk is whole"),
+    }
+}
+
 fn witness(status: &ClusterStatus, node: &NodeStatus) -> Finding {
-    Finding::new("witness-away", format!("the witness {} does not answer", node.name))
+    gone("witness-away", "witness", node)
         .known("it holds no data: nothing is lost, and everything that is served goes on (R12)")
         .known(next_loss(status))
-        .unknown("whether it is down, or only cut off, and whether its disk is whole")
         .start(&node.name, "start it; with its own directory it goes on where it was")
         .not_offered(format!(
             "making {} anew when its disk is lost: its name and its vote stay taken. A second witness can join under another name \
@@ -107,12 +117,11 @@ fn file_server(status: &ClusterStatus, node: &NodeStatus) -> Finding {
         false => finding.known(format!("only one copy of {} is in sync: it must not fail now", list(&alone))),
     };
     finding
-        .unknown("whether it is down, or only cut off, and whether its disk is whole")
         .start(&node.name, "start it; it comes back as a secondary and receives what it missed (R9, R11)")
         .choice(
             "it is being worked on: say so, and nothing is promoted to it or because of it",
             NOTHING,
-            format!("mainstay maintenance begin {} --minutes MINUTES --reason \"WHAT IS DONE\"", node.name),
+            format!("mainstay maintenance begin {} --for TIME --reason \"WHAT IS DONE\"", node.name),
         )
         .not_offered(format!("putting new hardware in the place of {} under its name", node.name))
         .do_not(KEEP_DIRECTORIES)
@@ -131,11 +140,17 @@ pub fn overdue(status: &ClusterStatus, now: i64) -> Vec<Finding> {
             if away { finding.start(&one.node, "the work is done and the node is still down: start it") } else { finding };
         match one.state.as_str() {
             "returning" => finding.known("it was ended; the record closes by itself when the node is in sync again"),
-            _ => finding.choice(
-                "the work is done: end it; the record closes when the node is in sync again",
-                NOTHING,
-                format!("mainstay maintenance end {}", one.id),
-            ),
+            _ => finding
+                .choice(
+                    "the work is done: end it; the record closes when the node is in sync again",
+                    NOTHING,
+                    format!("mainstay maintenance end {}", one.id),
+                )
+                .choice(
+                    "the work goes on: give it another end",
+                    NOTHING,
+                    format!("mainstay maintenance extend {} --for TIME", one.id),
+                ),
         }
     })
     .collect()

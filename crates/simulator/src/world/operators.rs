@@ -175,7 +175,8 @@ impl World {
     pub(super) fn echo(&mut self) {
         let Some(through) = self.anybody() else { return };
         let again = |command: &&Command| {
-            !matches!(command, Command::ResetBreaker { .. } | Command::BeginMaintenance { .. } | Command::EndMaintenance { .. })
+            let meant = matches!(command, Command::BeginMaintenance { .. } | Command::ExtendMaintenance { .. });
+            !meant && !matches!(command, Command::ResetBreaker { .. } | Command::EndMaintenance { .. })
         };
         let heard: Vec<Command> = self.said.iter().filter(again).cloned().collect();
         if !heard.is_empty() {
@@ -210,6 +211,16 @@ impl World {
             at,
         };
         self.propose(through, OPERATOR_TICKET, command);
+    }
+
+    pub(super) fn extend_maintenance(&mut self, node: NodeId, lasts: Time) {
+        let Some(through) = self.anybody() else { return };
+        let at = self.wall_of(through);
+        let ends_at = Timestamp::from_millis(at.as_millis() + (lasts / MILLISECOND) as i64);
+        if let Some((maintenance, _)) = self.decided().maintenance_of(node) {
+            let command = Command::ExtendMaintenance { maintenance, ends_at, actor: person("olga"), at };
+            self.propose(through, OPERATOR_TICKET, command);
+        }
     }
 
     pub(super) fn end_maintenance(&mut self, node: NodeId) {
