@@ -110,8 +110,7 @@ fn witness(status: &ClusterStatus, node: &NodeStatus) -> Finding {
 fn file_server(status: &ClusterStatus, node: &NodeStatus) -> Finding {
     let serving = status.volumes.iter().filter(|volume| volume.state == "serving");
     let alone: Vec<&str> = serving.filter(|volume| volume.in_sync.len() == 1).map(|volume| volume.name.as_str()).collect();
-    let finding =
-        Finding::new("file-server-away", format!("the file server {} does not answer", node.name)).known(next_loss(status));
+    let finding = gone("file-server-away", "file server", node).known(next_loss(status));
     let finding = match alone.is_empty() {
         true => finding,
         false => finding.known(format!("only one copy of {} is in sync: it must not fail now", list(&alone))),
