@@ -217,7 +217,9 @@ impl World {
         let Some(through) = self.anybody() else { return };
         let at = self.wall_of(through);
         let ends_at = Timestamp::from_millis(at.as_millis() + (lasts / MILLISECOND) as i64);
-        if let Some((maintenance, _)) = self.decided().maintenance_of(node) {
+        // Also one that was ended: people do not always know.
+        let open = self.decided().maintenance.iter().find(|(_, maintenance)| maintenance.node == node).map(|(id, _)| *id);
+        if let Some(maintenance) = open {
             let command = Command::ExtendMaintenance { maintenance, ends_at, actor: person("olga"), at };
             self.propose(through, OPERATOR_TICKET, command);
         }
