@@ -1,5 +1,9 @@
 //! The audit log: what happened, who did it, when; hash-chained, so that a removed or changed event is noticed.
 
+mod chain;
+
+pub use chain::{ChainCheck, ChainFault};
+
 use crate::command::Actor;
 use crate::digest::Digest;
 use crate::evidence::EvidenceField;

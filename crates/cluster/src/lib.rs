@@ -24,7 +24,7 @@ pub mod limits;
 pub mod refusal;
 pub mod state;
 
-pub use audit::{Audit, AuditError, AuditEvent, Event};
+pub use audit::{Audit, AuditError, AuditEvent, ChainCheck, Event};
 pub use checks::{Check, Verdict};
 pub use command::{Actor, Command};
 pub use digest::Digest;

@@ -5,6 +5,7 @@ use crate::admin::client::AdminClient;
 use crate::clock;
 use crate::config::NodeConfig;
 use crate::directory::{Directory, DirectoryError, Kind, Promises};
+use crate::event_log::EventLog;
 use crate::founding::HANDLE_KEY;
 use crate::hex;
 use crate::host::{self, Host};
@@ -267,6 +268,8 @@ struct Follower {
     promised: BTreeMap<VolumeId, StoredPromise>,
     /// Number of the last audit event that was logged.
     logged: Option<u64>,
+    /// `None`: it could not be opened; the state's own events are all there is.
+    kept: Option<EventLog>,
 }
 
 impl Follower {
@@ -291,7 +294,9 @@ impl Follower {
             modes,
         };
         let volumes = directory.root().join("volumes");
-        Ok(Follower { app, shell: Arc::new(shell), options, volumes, promised, logged: None })
+        let kept = EventLog::open(directory.events())
+            .inspect_err(|error| tracing::error!(%error, "cannot open the log of events: only the newest few hundred are kept"));
+        Ok(Follower { app, shell: Arc::new(shell), options, volumes, promised, logged: None, kept: kept.ok() })
     }
 
     async fn run(mut self) {
@@ -345,6 +350,16 @@ impl Follower {
         }
         if state.initialised() {
             self.logged = Some(state.audit.count);
+        }
+        self.keep_events(state);
+    }
+
+    /// Fewer and smaller writes than a line of the process's log.
+    fn keep_events(&mut self, state: &ClusterState) {
+        if let Some(kept) = self.kept.as_mut().filter(|kept| kept.last() < state.audit.count)
+            && let Err(error) = kept.append(state.audit.events.iter())
+        {
+            tracing::error!(%error, "cannot write the log of events; it is tried again with the next one");
         }
     }
 }

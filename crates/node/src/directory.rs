@@ -86,6 +86,9 @@ impl DirectoryError {
     }
 }
 
+/// Directory of [`crate::event_log`] in a node's directory.
+pub const EVENTS: &str = "events";
+
 /// An opened and locked directory. The lock ends with the process.
 #[derive(Debug)]
 pub struct Directory {
@@ -188,6 +191,11 @@ impl Directory {
 
     pub fn volume(&self, volume: VolumeId) -> PathBuf {
         self.root.join("volumes").join(volume.to_string())
+    }
+
+    /// All audit events, kept for people ([`crate::event_log`]).
+    pub fn events(&self) -> PathBuf {
+        self.root.join(EVENTS)
     }
 
     pub fn root(&self) -> &Path {

@@ -17,6 +17,7 @@ pub mod mem_disk;
 pub mod options;
 pub mod place;
 pub mod plan;
+pub mod quarantine;
 pub mod resync;
 mod scrub;
 pub mod segment;

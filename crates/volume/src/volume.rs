@@ -4,11 +4,14 @@
 //! Fail-stop: after a failed write or sync, or when the view contradicts itself, the volume refuses everything and hands out
 //! no more effects ([`VolumeEvent::Failed`]). Only opening it again, which reads what the disk really holds, helps.
 
+mod look;
 mod open;
 mod reads;
 mod resync;
 mod rollback;
 mod upkeep;
+
+pub use look::{Named, peek};
 
 use crate::disk::Disk;
 use crate::effects::{BackgroundDone, DiskEffect, DiskEvent};

@@ -83,11 +83,13 @@ pub enum Command {
     Maintenance(Maintenance),
     /// The audit log
     Events {
+        #[command(subcommand)]
+        command: Option<Events>,
         /// Go on as events happen
         #[arg(long)]
         follow: bool,
         /// Only events after this number
-        #[arg(long, default_value_t = 0, value_name = "N")]
+        #[arg(long, global = true, default_value_t = 0, value_name = "N")]
         after: u64,
     },
     /// Compare the replicas of a volume by digest
@@ -100,6 +102,11 @@ pub enum Command {
     /// Rehearse failures and maintenance in a simulator that runs this same program's core
     #[command(subcommand)]
     Drill(crate::drill::args::Drill),
+    /// Records that were set aside when a node returned with more than the others have: look, compare, copy out, drop
+    #[command(subcommand)]
+    Quarantine(Quarantine),
+    /// What needs a person, what is known and unknown about it, each way out with what it may lose, and the command. Changes nothing
+    Recover,
 }
 
 /// Written into node.toml when the file is not there yet.
@@ -300,4 +307,56 @@ pub enum Maintenance {
         which: String,
     },
     List,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Quarantine {
+    /// What is set aside on which node
+    List,
+    /// What was done in it, record by record, in words
+    Show { id: String },
+    /// File by file: is it in the volume by now? Exit code 0: all of it is; 2: something is not
+    Diff { id: String },
+    /// Write the files as they would have been into a new directory of this machine
+    Export {
+        id: String,
+        /// A directory that does not exist yet, or is empty
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// Put one file back into the volume as a new file. This machine must be a client of the volume; nothing is ever overwritten
+    Restore {
+        id: String,
+        /// The file in the quarantine, as `diff` names it
+        #[arg(long, value_name = "PATH")]
+        path: String,
+        /// Its new path in the volume; the directory must be there, the name must not
+        #[arg(long = "as", value_name = "PATH")]
+        new: String,
+    },
+    /// Delete it for good; the reason goes into the audit log first
+    Drop {
+        id: String,
+        /// What was looked at, and why nothing of it is wanted
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// Do not ask for the id to be typed
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Events {
+    /// Write all events that any node kept, one JSON object a line, what one node lacks from another
+    Export {
+        /// A new file [default: standard output]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Follow the hash chain: was an event changed, removed or reordered? Exit code 0: no; 2: yes
+    Verify {
+        /// What `events export` or `events -o json` wrote; no cluster is asked then [default: ask the cluster]
+        file: Option<PathBuf>,
+    },
 }

@@ -2,14 +2,17 @@
 
 pub(crate) mod args;
 mod change;
+mod events;
 pub mod exit;
 mod local;
 pub(crate) mod output;
+mod quarantine;
+mod recover;
 mod show;
 mod status;
 mod switchover;
 
-use args::{Cli, Command, Explain, Maintenance, Proposals, Volume};
+use args::{Cli, Command, Events, Explain, Maintenance, Proposals, Volume};
 use clap::Parser;
 use clap::error::ErrorKind as ClapError;
 use mainstay_node::admin::api::{ApiError, ErrorKind};
@@ -22,7 +25,7 @@ const CONFIG_DIRECTORY: &str = "/etc/mainstay";
 const CONFIG_VARIABLE: &str = "MAINSTAY_CONFIG";
 
 /// Of the lines of `mainstay events -o json`: rises when a program that reads them must be changed.
-pub(crate) const EVENTS_VERSION: u32 = 1;
+pub(crate) const EVENTS_VERSION: u32 = mainstay_node::event_log::EVENTS_VERSION;
 
 /// What goes wrong, each with its exit code.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +97,7 @@ fn run(cli: Cli) -> Result<u8, CliError> {
         }
         Command::Credentials(credentials) => local::credentials(&config("node.toml"), &credentials),
         Command::Demo(demo) => Ok(crate::demo::run(demo)),
+        Command::Events { command: Some(Events::Verify { file: Some(file) }), .. } => events::verify_file(&file, format),
         Command::Drill(drill) => crate::drill::main(&drill, cli.config.as_deref(), &config("admin.toml"), format),
         remote => {
             let client = AdminClient::new(&AdminConfig::load(&config("admin.toml"))?)?;
@@ -123,7 +127,9 @@ async fn ask(client: &AdminClient, command: Command, format: args::Format) -> Re
         Command::Explain(Explain::Promote { node, volume }) => show::explain(client, &node, &volume, format).await,
         Command::Explain(Explain::Maintenance { node }) => show::explain_maintenance(client, &node, format).await,
         Command::Maintenance(Maintenance::List) => show::maintenance(client, format).await,
-        Command::Events { follow, after } => show::events(client, after, follow, format).await,
+        Command::Events { command: None, follow, after } => show::events(client, after, follow, format).await,
+        Command::Events { command: Some(Events::Export { out }), after, .. } => events::export(client, after, out.as_deref()).await,
+        Command::Events { command: Some(Events::Verify { .. }), after, .. } => events::verify_cluster(client, after, format).await,
         Command::Verify { volume } => show::verify(client, &volume, format).await,
         Command::Token { minutes } => change::token(client, minutes, format).await,
         Command::Volume(Volume::Create(new)) => change::create_volume(client, &new, format).await,
@@ -134,6 +140,8 @@ async fn ask(client: &AdminClient, command: Command, format: args::Format) -> Re
         Command::Maintenance(Maintenance::Begin(begin)) => change::begin_maintenance(client, begin, format).await,
         Command::Maintenance(Maintenance::Extend { which, lasts }) => change::extend_maintenance(client, &which, lasts).await,
         Command::Maintenance(Maintenance::End { which }) => change::end_maintenance(client, &which).await,
+        Command::Recover => recover::recover(client, format).await,
+        Command::Quarantine(command) => quarantine::run(client, command, format).await,
         Command::Init(_)
         | Command::Join(_)
         | Command::Node(_)

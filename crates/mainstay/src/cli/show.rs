@@ -6,8 +6,9 @@ use super::{CliError, EVENTS_VERSION, exit, status};
 use mainstay_cluster::{AuditEvent, Check, Verdict};
 use mainstay_node::admin::api::{Explained, ProposalDetails, ProposalStatus, Verification, VolumeDetails};
 use mainstay_node::admin::client::AdminClient;
+use mainstay_node::event_log::Line;
 use mainstay_protocol::Timestamp;
-use serde::Serialize;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long one request of `events --follow` waits for news.
@@ -147,29 +148,29 @@ pub async fn events(client: &AdminClient, mut after: u64, follow: bool, format: 
     loop {
         let answer = client.events(after, wait).await?;
         if answer.forgotten > 0 {
-            eprintln!("mainstay: {} older events are in the nodes' logs only", answer.forgotten);
+            let (from, lacks) = (after + 1, answer.forgotten);
+            eprintln!(
+                "mainstay: the node that answered lacks {lacks} events from {from} on; `mainstay events export` asks all nodes"
+            );
         }
         answer.events.iter().for_each(|event| print(&event_line(event, format)));
+        after = answer.last;
+        if answer.more {
+            continue;
+        }
         if !follow {
             return Ok(exit::OK);
         }
-        (after, wait) = (answer.last, FOLLOW_WAIT);
+        wait = FOLLOW_WAIT;
     }
 }
 
-/// As it is printed for programs: `drill from-events` reads it again.
-#[derive(Serialize)]
-struct Line<'a> {
-    version: u32,
-    #[serde(flatten)]
-    event: &'a AuditEvent,
-}
-
-/// JSON: one object per line, so that a follower can be read as it goes.
-fn event_line(event: &AuditEvent, format: Format) -> String {
+/// JSON: one object per line, so that a follower can be read as it goes, and `drill from-events` can read it again.
+pub(super) fn event_line(event: &Arc<AuditEvent>, format: Format) -> String {
     match format {
         Format::Json => {
-            serde_json::to_string(&Line { version: EVENTS_VERSION, event }).map_or_else(|_| json(&event.number), |line| line + "\n")
+            let line = Line { version: EVENTS_VERSION, event: event.clone() };
+            serde_json::to_string(&line).map_or_else(|_| json(&event.number), |line| line + "\n")
         }
         Format::Table | Format::Html => {
             format!("{:>6}  {}  {}  {}\n", event.number, instant(event.at), event.hash.short(), event.text)

@@ -23,9 +23,17 @@
 //! | GET /v1/events?after=N&wait_ms=T | viewer | [`Events`] |
 //! | POST /v1/tokens | admin | [`NewToken`] → [`TokenReply`] |
 //! | POST /v1/volumes/NAME/switchover | approver | [`NewSwitchover`] → [`ProposalStatus`] |
+//! | GET /v1/quarantine | viewer | [`Quarantines`] of this node |
+//! | GET /v1/quarantine/ID/records?from=BYTE | viewer | [`RecordsPage`] |
+//! | GET /v1/quarantine/ID/record?at=BYTE | operator | one record as it is stored |
+//! | POST /v1/quarantine/ID/drop | admin | [`Reason`] |
+//! | POST /v1/volumes/NAME/paths | viewer | [`PathsWanted`] → [`Paths`], of this node's copy |
+//! | POST /v1/volumes/NAME/look | operator | [`Look`] → [`Looked`], of this node's copy |
 
-use mainstay_cluster::{AuditEvent, Explanation, ExportSettings, Outlook, Proposal, Settings};
+use mainstay_cluster::{AuditEvent, Digest, Explanation, ExportSettings, Outlook, Proposal, Settings};
+use mainstay_protocol::{FileId, FileKind};
 use mainstay_volume::ViewDigest;
+use mainstay_volume::quarantine::{Path, Summary, TailRecord};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -359,8 +367,11 @@ pub struct Events {
     pub events: Vec<Arc<AuditEvent>>,
     /// Ask for what comes after this next.
     pub last: u64,
-    /// Events between `after` and the first given that are no longer kept in the cluster state.
+    /// Events between `after` and the last given that this node does not have.
     pub forgotten: u64,
+    /// There are more behind the last.
+    #[serde(default)]
+    pub more: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -428,4 +439,68 @@ pub struct Done {}
 pub struct NewSwitchover {
     /// Name of the node that is to be the primary.
     pub to: String,
+}
+
+/// What one node has set aside.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Quarantines {
+    pub node: String,
+    pub listed: Vec<Quarantine>,
+    /// Copies whose directory could not be read, and why.
+    pub unread: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantine {
+    pub node: String,
+    pub volume: String,
+    /// Unix time, seconds, of the file.
+    pub set_aside_at: Option<i64>,
+    #[serde(flatten)]
+    pub summary: Summary,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RecordsPage {
+    pub records: Vec<TailRecord>,
+    /// Ask for this next; `None` at the end.
+    pub next: Option<u64>,
+    /// Why the rest cannot be read.
+    pub problem: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PathsWanted {
+    pub inodes: Vec<u64>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Paths {
+    pub found: Vec<(FileId, Path)>,
+    /// The whole tree was searched, or everything was found.
+    pub complete: bool,
+}
+
+/// What to look at: a file by its inode, or by its path.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Look {
+    pub inode: Option<u64>,
+    pub path: Option<Path>,
+    /// (offset, length)
+    pub ranges: Vec<(u64, u32)>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Looked {
+    /// `None`: there is no such file now.
+    pub file: Option<LookedFile>,
+    /// Per range; `None` where the file is shorter, or could not be read just now.
+    pub digests: Vec<Option<Digest>>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct LookedFile {
+    pub file: FileId,
+    pub kind: FileKind,
+    pub size: u64,
 }

@@ -142,9 +142,7 @@ impl AdminClient {
     ) -> Result<T, ClientError> {
         let mut last = ClientError::Unreachable("there are no endpoints".into());
         for endpoint in &self.endpoints {
-            let name = server_name(any_node_server_name(self.cluster)).map_err(|error| ClientError::Bad(error.to_string()))?;
-            let request = (method.clone(), path, body.clone());
-            match http::call(self.tls.clone(), name, *endpoint, request, limit).await {
+            match self.once(*endpoint, (method.clone(), path, body.clone()), limit).await {
                 Ok((status, answer)) => match decode(status, &answer) {
                     Err(ClientError::Answer(error)) if passes_on(&error) => last = prefer(last, error.into()),
                     other => return other,
@@ -154,6 +152,51 @@ impl AdminClient {
             }
         }
         Err(last)
+    }
+
+    async fn once(
+        &self,
+        endpoint: SocketAddr,
+        request: (Method, &str, Vec<u8>),
+        limit: Duration,
+    ) -> Result<(StatusCode, bytes::Bytes), HttpError> {
+        let bad = |error: TlsError| HttpError::NotSent { address: endpoint, message: error.to_string() };
+        let name = server_name(any_node_server_name(self.cluster)).map_err(bad)?;
+        http::call(self.tls.clone(), name, endpoint, request, limit).await
+    }
+
+    /// An answer that is no JSON, of the first endpoint.
+    async fn bytes(&self, path: &str) -> Result<bytes::Bytes, ClientError> {
+        let endpoint = *self.endpoints.first().ok_or_else(|| ClientError::Unreachable("there are no endpoints".into()))?;
+        let answered = self.once(endpoint, (Method::GET, path, vec![]), ANSWER_TIME_MAX).await;
+        let (status, answer) = answered.map_err(|error| ClientError::Unreachable(error.to_string()))?;
+        if status.is_success() { Ok(answer) } else { decode::<Done>(status, &answer).map(|_| bytes::Bytes::new()) }
+    }
+
+    // What a node has set aside: each is asked of that node ([`AdminClient::at`]).
+
+    pub async fn quarantines(&self) -> Result<Quarantines, ClientError> {
+        self.get("/v1/quarantine").await
+    }
+
+    pub async fn quarantine_records(&self, id: &str, from: u64) -> Result<RecordsPage, ClientError> {
+        self.get(&format!("/v1/quarantine/{}/records?from={from}", escape(id))).await
+    }
+
+    pub async fn quarantine_record(&self, id: &str, at: u64) -> Result<bytes::Bytes, ClientError> {
+        self.bytes(&format!("/v1/quarantine/{}/record?at={at}", escape(id))).await
+    }
+
+    pub async fn drop_quarantine(&self, id: &str, reason: &str) -> Result<Done, ClientError> {
+        self.post(&format!("/v1/quarantine/{}/drop", escape(id)), &Reason { reason: reason.into() }).await
+    }
+
+    pub async fn paths(&self, volume: &str, inodes: Vec<u64>) -> Result<Paths, ClientError> {
+        self.post(&format!("/v1/volumes/{}/paths", escape(volume)), &PathsWanted { inodes }).await
+    }
+
+    pub async fn look(&self, volume: &str, look: &Look) -> Result<Looked, ClientError> {
+        self.post(&format!("/v1/volumes/{}/look", escape(volume)), look).await
     }
 
     pub async fn status(&self) -> Result<ClusterStatus, ClientError> {

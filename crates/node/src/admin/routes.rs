@@ -4,7 +4,7 @@ use super::api::{
     ApiError, Approve, DigestReply, Done, ErrorKind, Extension, JoinRequest, NewMaintenance, NewSwitchover, NewToken, NewVolume,
     Reason,
 };
-use super::{change, http, join, scrape, switchover, verify, view};
+use super::{change, http, join, quarantine, scrape, switchover, verify, view};
 use crate::pki::{Identity, Role};
 use crate::shell::App;
 use bytes::Bytes;
@@ -21,6 +21,7 @@ type Answer = Result<Reply, ApiError>;
 enum Reply {
     Json(Vec<u8>),
     Text(StatusCode, String),
+    Binary(Vec<u8>),
 }
 
 /// A request taken apart.
@@ -35,6 +36,7 @@ pub async fn answer(app: &Arc<App>, who: Option<&Identity>, request: Request<Inc
     let what = format!("{} {}", request.method(), request.uri().path());
     let (status, kind, body) = match route(app, who, request).await {
         Ok(Reply::Json(body)) => (StatusCode::OK, "application/json", body),
+        Ok(Reply::Binary(body)) => (StatusCode::OK, "application/octet-stream", body),
         Ok(Reply::Text(status, text)) => (status, "text/plain; version=0.0.4", text.into_bytes()),
         Err(error) => {
             let by = who.map_or("nobody", Identity::name);
@@ -100,6 +102,15 @@ impl Ask<'_> {
                 let wait = Duration::from_millis(number(self.text("wait_ms").unwrap_or("0"))?).min(super::EVENTS_WAIT_MAX);
                 json(&view::events(self.app, number(self.text("after").unwrap_or("0"))?, wait).await)
             }
+            ["v1", "quarantine"] => json(&quarantine::list(self.app).await?),
+            ["v1", "quarantine", id, "records"] => {
+                json(&quarantine::records(self.app, id, number(self.text("from").unwrap_or("0"))?).await?)
+            }
+            ["v1", "quarantine", id, "record"] => {
+                // What is in the files, not only which there are.
+                self.need(Role::Operator)?;
+                Ok(Reply::Binary(quarantine::record(self.app, id, number(self.text("at")?)?).await?))
+            }
             _ => Err(ApiError::not_found("there is nothing here; see `mainstay help`")),
         }
     }
@@ -148,6 +159,18 @@ impl Ask<'_> {
             ["v1", "maintenance", id, "end"] => {
                 change::end_maintenance(self.app, self.person(Role::Operator)?, number(id)?).await?;
                 json(&Done {})
+            }
+            ["v1", "quarantine", id, "drop"] => {
+                quarantine::remove(self.app, self.person(Role::Admin)?, id, &self.parse::<Reason>()?.reason).await?;
+                json(&Done {})
+            }
+            ["v1", "volumes", name, "paths"] => {
+                self.need(Role::Viewer)?;
+                json(&quarantine::paths(self.app, name, &self.parse()?).await?)
+            }
+            ["v1", "volumes", name, "look"] => {
+                self.need(Role::Operator)?;
+                json(&quarantine::look(self.app, name, &self.parse()?).await?)
             }
             _ => Err(ApiError::not_found("there is nothing here; see `mainstay help`")),
         }

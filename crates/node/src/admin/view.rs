@@ -2,12 +2,13 @@
 
 use super::api::*;
 use super::client::AdminClient;
+use crate::event_log;
 use crate::serve::service_address;
 use crate::shell::App;
 use mainstay_cluster::refusal::instant;
 use mainstay_cluster::{
-    ClusterState, MaintenanceId, MaintenanceState, Node, NodeKind, Observed, Policy, Proposal, ProposalState, ReignState,
-    VolumeState, WithoutPrimary,
+    AuditEvent, ClusterState, MaintenanceId, MaintenanceState, Node, NodeKind, Observed, Policy, Proposal, ProposalState,
+    ReignState, VolumeState, WithoutPrimary,
 };
 use mainstay_coordination::Role;
 use mainstay_protocol::{NodeId, ProposalId, VolumeId};
@@ -19,6 +20,9 @@ use std::time::Duration;
 
 /// How long the status waits for another node's account.
 const COLLEAGUE_TIME_MAX: Duration = Duration::from_millis(1_500);
+/// Events of one answer, and about how many bytes of them.
+const EVENTS_PAGE_MAX: usize = 1_000;
+const EVENTS_PAGE_BYTES: usize = 4 << 20;
 
 pub fn find_node(state: &ClusterState, name: &str) -> Result<NodeId, ApiError> {
     let known = || state.nodes.values().map(|node| node.name.as_str()).collect::<Vec<_>>().join(", ");
@@ -438,7 +442,31 @@ pub async fn events(app: &App, after: u64, wait: Duration) -> Events {
     // An unknown number, from another cluster say, would wait for ever: the time bounds it.
     let _ = tokio::time::timeout(wait, view.wait_for(|state| state.audit.count > after)).await;
     let state = app.state();
-    let events: Vec<_> = state.audit.events.iter().filter(|event| event.number > after).cloned().collect();
-    let first = events.first().map_or(after + 1, |event| event.number);
-    Events { last: events.last().map_or(after, |event| event.number), forgotten: first.saturating_sub(after + 1), events }
+    let mut events = kept_events(app, &state, after).await;
+    // A page from the log is a page: what follows it may be in the log too.
+    if events.is_empty() {
+        events.extend(state.audit.after(after).take(EVENTS_PAGE_MAX).cloned());
+    }
+    let last = events.last().map_or(after, |event| event.number);
+    let forgotten = (last - after).saturating_sub(events.len() as u64);
+    Events { last, forgotten, more: last < state.audit.count && !events.is_empty(), events }
+}
+
+/// Those that the state no longer holds, from this node's own log.
+async fn kept_events(app: &App, state: &ClusterState, after: u64) -> Vec<Arc<AuditEvent>> {
+    let in_state = state.audit.events.front().map_or(0, |first| first.number);
+    if after + 1 >= in_state {
+        return vec![];
+    }
+    let dir = app.config.directory.join(crate::directory::EVENTS);
+    let read = tokio::task::spawn_blocking(move || event_log::read(&dir, after, EVENTS_PAGE_MAX, EVENTS_PAGE_BYTES));
+    let kept = match read.await {
+        Ok(Ok(kept)) => kept,
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "cannot read the log of events");
+            vec![]
+        }
+        Err(_) => vec![],
+    };
+    kept.into_iter().filter(|event| event.number < in_state).collect()
 }

@@ -1,10 +1,10 @@
 //! The thread that owns a replica: inputs in, one poll per batch, effects out.
 
 use super::lanes::Lanes;
-use super::{DIGESTS_MAX, Input, Outside, Settings, Shared, lock, notes};
+use super::{CopyPlace, DIGESTS_MAX, Input, Outside, Settings, Shared, lock, notes};
 use crate::clock;
 use crate::serve::{Slot, reply_all};
-use mainstay_cluster::ClusterState;
+use mainstay_cluster::{Actor, ClusterState, Command};
 use mainstay_protocol::{FileResult, Position};
 use mainstay_replica::{Effect, Event, Note, Replica};
 use mainstay_volume::{Disk, FileDisk, OpenError, Volume};
@@ -57,6 +57,8 @@ impl Start {
     fn open(&self) -> Result<(Option<Volume>, Option<Lanes>), String> {
         let Some(directory) = &self.settings.directory else { return Ok((None, None)) };
         let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(directory).map_err(|error| format!("{}: {error}", directory.display()))?);
+        // Before the copy itself is opened: what was set aside can be looked at also when that fails.
+        let _ = self.shared.copy.set(CopyPlace { disk: disk.clone(), directory: directory.clone() });
         let volume = self.open_volume(&disk).map_err(|error| format!("{}: {error}", directory.display()))?;
         let lanes =
             Lanes::start(&self.settings.name, disk, &self.queue, self.shared.syncs.clone()).map_err(|error| error.to_string())?;
@@ -191,12 +193,26 @@ impl Core {
             }
             Effect::Note(note) => {
                 notes::log(&settings.name, &note);
-                if let Note::Role { role, .. } = note {
-                    self.count_role(role);
+                match note {
+                    Note::Role { role, .. } => self.count_role(role),
+                    Note::RolledBack { records, quarantine, .. } => self.tell_set_aside(records, &quarantine),
+                    _ => {}
                 }
             }
             Effect::Stopped => self.start.shared.stopped.notify_one(),
         }
+    }
+
+    /// For the audit log, where people look first. Best effort: the file itself is what counts, and `quarantine list` shows it.
+    fn tell_set_aside(&self, records: u64, file: &str) {
+        let Settings { node, volume, name, .. } = &self.start.settings;
+        let id = mainstay_volume::quarantine::id_of(*volume, file).unwrap_or_else(|| file.to_string());
+        let text = format!(
+            "node {node} set aside {records} records of {name} that the cluster does not have: `mainstay quarantine show {id}`"
+        );
+        let (actor, at) = (Actor::Node(*node), clock::wall());
+        let told = Command::Note { volume: Some(*volume), text, actor, at };
+        self.start.outside.propose(told, Box::new(|_| {}));
     }
 
     /// Counts changes of role, for `role_transitions_total`.

@@ -14,12 +14,12 @@ use mainstay_cluster::{ClusterState, Command, StopCause};
 use mainstay_protocol::peer::Envelope;
 use mainstay_protocol::{ClientRequest, ClusterId, FileError, Incarnation, NodeId, Now, Position, VolumeId};
 use mainstay_replica::{Event, ProposeResult, Replica, ServeMode, StoredPromise};
-use mainstay_volume::{Options, ViewDigest};
+use mainstay_volume::{Disk, Options, ViewDigest};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -76,6 +76,15 @@ pub struct Shared {
     digests: Mutex<VecDeque<(Position, ViewDigest)>>,
     /// Why the copy could not be opened: the node then only votes for this volume.
     unopened: Mutex<Option<String>>,
+    /// Where the copy lies, also when it could not be opened.
+    copy: OnceLock<CopyPlace>,
+}
+
+/// The directory of a copy, for what people look at beside the volume's own work.
+#[derive(Clone)]
+pub struct CopyPlace {
+    pub disk: Arc<dyn Disk>,
+    pub directory: PathBuf,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -145,6 +154,11 @@ impl Host {
     /// The digest that this copy had right after the mark at `position`.
     pub fn digest(&self, position: Position) -> Option<ViewDigest> {
         lock(&self.shared.digests).iter().find(|(at, _)| *at == position).map(|(_, digest)| *digest)
+    }
+
+    /// `None` on a node that only votes for the volume, and before the directory was opened.
+    pub fn copy(&self) -> Option<&CopyPlace> {
+        self.shared.copy.get()
     }
 
     pub fn unopened(&self) -> Option<String> {

@@ -137,7 +137,7 @@ impl Reads {
     }
 }
 
-fn piece_of(log: &Log, piece: &extents::Piece) -> Piece {
+pub(super) fn piece_of(log: &Log, piece: &extents::Piece) -> Piece {
     match piece {
         extents::Piece::Hole(len) => Piece::Ready(Bytes::from_static(&ZEROS[..*len as usize])),
         extents::Piece::Data(extent) => log.cached(extent).map_or(Piece::Stored(*extent), Piece::Ready),

@@ -4,6 +4,7 @@ mod basics;
 mod crash;
 mod crash_disk;
 mod damage;
+mod quarantine;
 mod resync;
 mod rig;
 mod rollback;

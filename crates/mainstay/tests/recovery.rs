@@ -1,0 +1,390 @@
+//! Two double failures on real processes, resolved as a person would: with what `mainstay recover` prints, and nothing else.
+//!
+//! The first leaves records on the old primary that nobody was told about: they end in quarantine, are looked at, copied out and
+//! dropped. The second leaves only a copy that lacks acknowledged writes: nothing promotes it, and the guide says whom to bring back.
+
+use mainstay::launch::{Launcher, NodeProcess, NodeSpec, admin_path};
+use mainstay::nfs_client::{Client, Options};
+use mainstay_cluster::limits::AUDIT_EVENTS_MAX;
+use mainstay_cluster::{Access, ExportClient, ExportSettings, Squash};
+use mainstay_node::admin::api::{ClusterStatus, NewMaintenance, NewVolume, VolumeStatus};
+use mainstay_node::admin::client::AdminClient;
+use mainstay_node::directory::Kind;
+use mainstay_protocol::Stability;
+use mainstay_protocol::file::CreateHow;
+use serde_json::Value;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(50);
+const PROGRAM: &str = env!("CARGO_BIN_EXE_mainstay");
+/// What is asked of a primary that lost both others cannot be acknowledged; nobody waits longer for it.
+const GIVE_UP: Duration = Duration::from_millis(400);
+
+fn free(ip: &str) -> SocketAddr {
+    TcpListener::bind((ip, 0)).and_then(|listener| listener.local_addr()).expect("loopback has a free port")
+}
+
+struct Cluster {
+    dir: tempfile::TempDir,
+    nodes: Vec<NodeProcess>,
+    client: AdminClient,
+    service: SocketAddr,
+    runtime: tokio::runtime::Runtime,
+}
+
+fn launcher() -> Launcher {
+    Launcher { program: PROGRAM.into(), segment_mib: 2 }
+}
+
+impl Cluster {
+    fn found() -> Cluster {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let spec =
+            |name: &str, kind, ip: &str| NodeSpec { name: name.into(), kind, peer_address: free(ip), admin_address: free(ip) };
+        let specs = [
+            spec("a", Kind::FileServer, "127.0.72.11"),
+            spec("b", Kind::FileServer, "127.0.72.12"),
+            spec("w", Kind::Witness, "127.0.72.13"),
+        ];
+        let (nodes, config) = runtime.block_on(launcher().found(dir.path(), "shop", &specs)).unwrap();
+        let client = AdminClient::new(&config).unwrap();
+        let cluster = Cluster { dir, nodes, client, service: free("127.0.72.10"), runtime };
+        cluster.create();
+        cluster
+    }
+
+    fn create(&self) {
+        let anybody = ExportClient { network: "127.0.0.0/8".into(), access: Access::ReadWrite, squash: Squash::None };
+        let (service_address, port) = (self.service.ip().to_string(), self.service.port());
+        let export = ExportSettings { service_address, port, clients: vec![anybody], ..ExportSettings::default() };
+        let new = NewVolume { name: "files".into(), replicas: vec![], primary: "a".into(), export, serve_reads: true };
+        self.runtime.block_on(self.client.create_volume(&new)).unwrap();
+        self.until("both replicas are in sync", |status| all_in_sync(status, "a"));
+    }
+
+    fn kill(&mut self, name: &str) {
+        let at = self.nodes.iter().position(|node| node.name == name).expect("it runs");
+        self.nodes.remove(at).kill();
+    }
+
+    /// The process starts, and is not waited for: without a quorum there is nothing to wait for.
+    fn start(&mut self, name: &str) {
+        self.nodes.push(launcher().spawn(self.dir.path(), name).unwrap());
+    }
+
+    fn until(&self, what: &str, holds: impl Fn(&ClusterStatus) -> bool) -> ClusterStatus {
+        let begun = Instant::now();
+        loop {
+            let status = self.runtime.block_on(self.client.status());
+            match &status {
+                Ok(status) if holds(status) => return status.clone(),
+                _ => assert!(begun.elapsed() < PATIENCE, "{what}: not in time; last seen {status:#?}"),
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        Command::new(PROGRAM).args(args).arg("--config").arg(admin_path(self.dir.path())).output().unwrap()
+    }
+
+    fn text(&self, code: i32, args: &[&str]) -> String {
+        let output = self.run(args);
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}{}", said(&output.stderr), said(&output.stdout));
+        said(&output.stdout)
+    }
+
+    fn nfs(&self) -> Client {
+        Client::connect(self.service, "/files", Options::default()).unwrap()
+    }
+
+    /// What `recover` finds, once it finds `state`.
+    fn recover(&self, state: &str) -> Value {
+        let begun = Instant::now();
+        loop {
+            let output = self.run(&["recover", "-o", "json"]);
+            let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+            assert_eq!(output.status.code(), Some(if found == Value::Array(vec![]) { 0 } else { 4 }));
+            if let Some(one) = found.as_array().unwrap().iter().find(|one| one["state"] == state) {
+                return one.clone();
+            }
+            assert!(begun.elapsed() < PATIENCE, "recover does not find {state}: {found:#}");
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Does the first choice, by the very words of the guide.
+    fn carry_out(&mut self, finding: &Value) {
+        let choice = &finding["choices"][0];
+        let words: Vec<&str> = choice["command"].as_str().unwrap().split(' ').collect();
+        match (&words[..], choice["on"].as_str()) {
+            (["mainstay", "node"], Some(node)) => self.start(node),
+            (["mainstay", args @ ..], None) => drop(self.text(0, args)),
+            other => panic!("what is this? {other:?}"),
+        }
+    }
+
+    /// The evidence may change between the look and the approval (R14); then a person looks again.
+    fn approve(&mut self) {
+        let begun = Instant::now();
+        loop {
+            let finding = self.recover("approval-pending");
+            let command = finding["choices"][0]["command"].as_str().unwrap().to_string();
+            let words: Vec<&str> = command.split(' ').collect();
+            let ["mainstay", args @ ..] = &words[..] else { panic!("{command}") };
+            if self.run(args).status.code() == Some(0) {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "cannot be approved: {finding:#}");
+        }
+    }
+}
+
+fn files(status: &ClusterStatus) -> &VolumeStatus {
+    &status.volumes[0]
+}
+
+fn serves(status: &ClusterStatus, primary: &str, in_sync: usize) -> bool {
+    let volume = files(status);
+    volume.state == "serving" && volume.primary.as_deref() == Some(primary) && volume.in_sync.len() == in_sync
+}
+
+fn all_in_sync(status: &ClusterStatus, primary: &str) -> bool {
+    let calm = |state: &str| matches!(state, "primary" | "in-sync");
+    serves(status, primary, 2) && files(status).replicas.iter().all(|replica| calm(&replica.state))
+}
+
+fn write(client: &mut Client, name: &str, text: &'static [u8]) {
+    let root = client.root();
+    let file = client.create(&root, name, CreateHow::Unchecked(Default::default())).unwrap();
+    client.write(&file, 0, text.into(), Stability::FileSync).unwrap();
+}
+
+fn read(client: &mut Client, name: &str) -> Vec<u8> {
+    let root = client.root();
+    let file = client.lookup(&root, name).unwrap();
+    client.read(&file, 0, 4096).unwrap().data.to_vec()
+}
+
+#[test]
+fn two_double_failures_are_resolved_with_what_recover_prints() {
+    let mut cluster = Cluster::found();
+    assert_eq!(
+        cluster.text(0, &["recover"]),
+        "nothing to recover: every volume is served, every copy is in sync, nobody is awaited\n"
+    );
+    assert!(cluster.text(0, &["quarantine", "list"]).contains("nothing is set aside"));
+    both_killed(&mut cluster);
+    let id = what_nobody_was_told(&cluster);
+    dropped(&cluster, &id);
+    the_log(&cluster);
+    only_the_stale_one_is_back(&mut cluster);
+}
+
+/// The others die, the primary takes requests that it cannot acknowledge any more, and dies too. The secondary comes back.
+fn both_killed(cluster: &mut Cluster) {
+    let mut client = cluster.nfs();
+    write(&mut client, "kept", b"0123456789");
+    write(&mut client, "small", b"0123");
+    let impatient = Options { call_timeout: GIVE_UP, ..Options::default() };
+    let mut hasty = [0, 1, 2].map(|_| Client::connect(cluster.service, "/files", impatient.clone()).unwrap());
+    let root = hasty[0].root();
+    let [file, small] = ["kept", "small"].map(|name| hasty[0].lookup(&root, name).unwrap());
+    // Without a quorum b cannot be taken out of the in-sync set, so nothing is acknowledged from here on (R4).
+    cluster.kill("w");
+    cluster.kill("b");
+    let [one, two, three] = &mut hasty;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            assert!(one.write(&file, 5, (&b"TAIL"[..]).into(), Stability::FileSync).is_err(), "acknowledged by one copy")
+        });
+        scope.spawn(|| {
+            assert!(two.write(&small, 0, (&b"WXYZ"[..]).into(), Stability::FileSync).is_err(), "acknowledged by one copy")
+        });
+        let made = three.create(&root, "never-told", CreateHow::Unchecked(Default::default()));
+        assert!(made.is_err(), "acknowledged by one copy");
+    });
+    cluster.kill("a");
+
+    let nobody = cluster.recover("no-answer");
+    assert_eq!(nobody["known"].as_array().unwrap().len(), 3, "{nobody:#}");
+    cluster.start("w");
+    let lost = cluster.recover("quorum-lost");
+    assert!(lost["not_offered"][0].as_str().unwrap().contains("forcing a quorum"), "{lost:#}");
+    let on: Vec<&str> = lost["choices"].as_array().unwrap().iter().filter_map(|choice| choice["on"].as_str()).collect();
+    assert_eq!(on, ["a", "b"]);
+    cluster.start("b");
+    let shown = cluster.recover("approval-pending");
+    assert!(shown["choices"][0]["loss"].as_str().unwrap().contains("unstable writes may be missing"), "{shown:#}");
+    cluster.approve();
+    cluster.until("b serves", |status| serves(status, "b", 1));
+    assert_eq!(read(&mut client, "kept"), b"0123456789", "what was acknowledged is there, and no more");
+    write(&mut client, "after", b"written after the first failure");
+
+    let away = cluster.recover("file-server-away");
+    cluster.carry_out(&away);
+    cluster.until("a is back", |status| all_in_sync(status, "b"));
+}
+
+/// The old primary's records are set aside, and can be looked at from every side.
+fn what_nobody_was_told(cluster: &Cluster) -> String {
+    let listed: Value = serde_json::from_str(&cluster.text(0, &["quarantine", "list", "-o", "json"])).unwrap();
+    let [one] = &listed["quarantines"].as_array().unwrap()[..] else { panic!("{listed:#}") };
+    let id = one["id"].as_str().unwrap().to_string();
+    assert_eq!((one["node"].as_str(), one["volume"].as_str(), one["damage"].is_null()), (Some("a"), Some("files"), true));
+    assert!(cluster.text(0, &["quarantine", "list"]).contains(&id));
+    let shown = cluster.text(0, &["quarantine", "show", &id]);
+    assert!(shown.contains("write 4 bytes at 5 of /kept") && shown.contains("create file /never-told"), "{shown}");
+    let lines = cluster.text(0, &["quarantine", "show", &id, "-o", "json"]);
+    let records: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(records.len() as u64, one["last"].as_u64().unwrap() + 1 - one["first"].as_u64().unwrap());
+
+    let diff: Value = serde_json::from_str(&cluster.text(2, &["quarantine", "diff", &id, "-o", "json"])).unwrap();
+    let of = |path: &str| {
+        diff["files"].as_array().unwrap().iter().find(|file| file["path"] == path).unwrap_or_else(|| panic!("{diff:#}"))
+    };
+    assert_eq!((of("/kept")["verdict"].as_str(), &of("/kept")["differs"]), (Some("differs"), &serde_json::json!([[5, 4]])));
+    assert_eq!(of("/never-told")["verdict"], "gone");
+    assert_eq!(of("/small")["verdict"], "differs");
+    exported(cluster, &id);
+    restored(cluster, &id);
+    // A client repeats what it got no answer for: then it is there.
+    let mut client = cluster.nfs();
+    let root = client.root();
+    let kept = client.lookup(&root, "kept").unwrap();
+    client.write(&kept, 5, (&b"TAIL"[..]).into(), Stability::FileSync).unwrap();
+    write(&mut client, "small", b"WXYZ");
+    client.create(&root, "never-told", CreateHow::Unchecked(Default::default())).unwrap();
+    let begun = Instant::now();
+    while cluster.run(&["quarantine", "diff", &id]).status.code() != Some(0) {
+        // The copy that is compared with is the secondary's: it has the writes, but may be a moment from having applied them.
+        assert!(begun.elapsed() < PATIENCE, "{}", cluster.text(0, &["quarantine", "diff", &id]));
+    }
+    assert_eq!(cluster.run(&["quarantine", "show", "v1-n9-e1-1-2"]).status.code(), Some(1));
+    id
+}
+
+fn exported(cluster: &Cluster, id: &str) {
+    let out = cluster.dir.path().join("exported");
+    let out_text = out.display().to_string();
+    cluster.text(0, &["quarantine", "export", id, "--out", &out_text]);
+    assert_eq!(std::fs::read(out.join("files/kept")).unwrap(), b"\0\0\0\0\0TAIL\0");
+    assert_eq!(std::fs::read(out.join("files/never-told")).unwrap(), b"");
+    let manifest: Value = serde_json::from_slice(&std::fs::read(out.join("manifest.json")).unwrap()).unwrap();
+    let kept = manifest["files"].as_array().unwrap().iter().find(|file| file["path"] == "/kept").unwrap();
+    assert_eq!((kept["whole"].as_bool(), &kept["not_in_quarantine"]), (Some(false), &serde_json::json!([[0, 5], [9, 1]])));
+    assert_eq!(cluster.run(&["quarantine", "export", id, "--out", &out_text]).status.code(), Some(1), "never over anything");
+}
+
+/// One whole file goes back under a new name; a partial one does not, and nothing is overwritten.
+fn restored(cluster: &Cluster, id: &str) {
+    let restore = |code: i32, path: &str, new: &str| {
+        let output = cluster.run(&["quarantine", "restore", id, "--path", path, "--as", new]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{path} as {new}: {said}");
+        said
+    };
+    restore(0, "/small", "/small.restored");
+    let mut client = cluster.nfs();
+    assert_eq!((read(&mut client, "small.restored"), read(&mut client, "small")), (b"WXYZ".to_vec(), b"0123".to_vec()));
+    assert!(restore(1, "/small", "/kept").contains("is there already"));
+    assert!(restore(1, "/kept", "/kept.restored").contains("6 of its 10 bytes were there before"));
+    assert!(restore(1, "/nothing", "/new").contains("holds no file"));
+    assert!(restore(1, "/small", "/no/such/directory").contains("nothing was changed"));
+    restore(64, "/small", "new");
+    let root = client.root();
+    let names: Vec<String> =
+        client.readdirplus(&root).unwrap().iter().map(|entry| String::from_utf8_lossy(&entry.name).into()).collect();
+    assert!(!names.iter().any(|name| name.starts_with(".mainstay-restore")), "{names:?}");
+    assert_eq!(read(&mut client, "kept"), b"0123456789");
+}
+
+fn dropped(cluster: &Cluster, id: &str) {
+    assert_eq!(cluster.recover("records-set-aside")["choices"][0]["command"], format!("mainstay quarantine diff {id}"));
+    assert_eq!(cluster.run(&["quarantine", "drop", id]).status.code(), Some(64), "a reason is needed");
+    assert_eq!(cluster.run(&["quarantine", "drop", id, "--reason", " ", "--yes"]).status.code(), Some(64));
+    assert_eq!(cluster.run(&["quarantine", "drop", id, "--reason", "all is there"]).status.code(), Some(64), "nobody typed the id");
+    assert!(cluster.text(0, &["quarantine", "list"]).contains(id), "nothing was dropped by any of these");
+    cluster.text(0, &["quarantine", "drop", id, "--reason", "all is there", "--yes"]);
+    assert!(cluster.text(0, &["quarantine", "list"]).contains("nothing is set aside"));
+    let events = cluster.text(0, &["events"]);
+    assert!(events.contains("set aside") && events.contains(&format!("admin dropped quarantine {id}")), "{events}");
+    assert!(cluster.text(0, &["recover"]).starts_with("nothing to recover"));
+}
+
+/// Taken away, the log proves itself; changed, it does not.
+fn the_log(cluster: &Cluster) {
+    let path = cluster.dir.path().join("events.jsonl");
+    let path_text = path.display().to_string();
+    cluster.text(0, &["events", "export", "--out", &path_text]);
+    assert_eq!(cluster.run(&["events", "export", "--out", &path_text]).status.code(), Some(1), "never over anything");
+    let alone = |code: i32, file: &Path| {
+        let output = Command::new(PROGRAM).args(["events", "verify"]).arg(file).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stdout));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(alone(0, &path).contains("the first one is the cluster's first"));
+    assert!(cluster.text(0, &["events", "verify"]).contains("every one follows"));
+    let good = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = good.lines().collect();
+    let other = cluster.dir.path().join("other.jsonl");
+    let keep = |lines: &[&str]| std::fs::write(&other, lines.join("\n") + "\n").unwrap();
+    let approved = lines.iter().position(|line| line.contains("approved")).unwrap();
+    keep(&[&lines[..approved], &[&lines[approved].replace("approved", "denied")], &lines[approved + 1..]].concat());
+    assert!(alone(2, &other).contains(&format!("event {} was changed", approved + 1)));
+    keep(&[&lines[..approved], &lines[approved + 1..]].concat());
+    assert!(alone(2, &other).contains(&format!("MISSING: event {}", approved + 1)));
+    keep(&lines[approved..]);
+    assert!(alone(0, &other).contains(&format!("event {} itself is taken as it is", approved + 1)));
+    longer_than_the_state_remembers(cluster);
+    // What the nodes kept on their disks is the same.
+    for node in ["a", "b", "w"] {
+        let kept = mainstay::launch::Place::of(cluster.dir.path(), node).data.join("events");
+        let files: Vec<_> = std::fs::read_dir(&kept).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(files.len(), 1);
+        alone(0, &files[0]);
+    }
+}
+
+/// The cluster state keeps 512 events; the nodes keep them all.
+fn longer_than_the_state_remembers(cluster: &Cluster) {
+    let new =
+        NewMaintenance { node: "w".into(), reason: "one more".into(), owner: String::new(), seconds: 300, allow_primary: false };
+    for _ in 0..AUDIT_EVENTS_MAX / 3 + 1 {
+        cluster.runtime.block_on(async {
+            let begun = cluster.client.begin_maintenance(&new).await.unwrap();
+            cluster.client.end_maintenance(begun.id).await.unwrap();
+        });
+    }
+    let events = cluster.text(0, &["events"]);
+    assert!(events.lines().count() > AUDIT_EVENTS_MAX && events.lines().next().unwrap().trim().starts_with("1 "), "{events}");
+    let verified = cluster.text(0, &["events", "verify"]);
+    assert!(verified.contains("the first one is the cluster's first"), "{verified}");
+}
+
+/// b serves alone and dies; a, which left the in-sync set before, is all there is.
+fn only_the_stale_one_is_back(cluster: &mut Cluster) {
+    let mut client = cluster.nfs();
+    cluster.kill("a");
+    cluster.until("b goes on alone", |status| serves(status, "b", 1));
+    write(&mut client, "alone", b"acknowledged by the only copy");
+    cluster.kill("b");
+    cluster.start("a");
+    let stale = cluster.recover("stale-copy-only");
+    assert!(stale["title"].as_str().unwrap().contains("only a is there"), "{stale:#}");
+    assert_eq!(cluster.run(&["explain", "promote", "a", "files"]).status.code(), Some(3), "it lacks what was acknowledged");
+    assert!(cluster.runtime.block_on(cluster.client.status()).unwrap().proposals.is_empty(), "and nothing proposes it");
+    cluster.carry_out(&stale);
+    cluster.approve();
+    cluster.until("b serves again, and a follows", |status| all_in_sync(status, "b"));
+    assert_eq!(read(&mut client, "alone"), b"acknowledged by the only copy");
+    assert_eq!(read(&mut client, "kept"), b"01234TAIL9");
+    cluster.text(0, &["verify", "files"]);
+    assert!(cluster.text(0, &["recover"]).starts_with("nothing to recover"));
+}

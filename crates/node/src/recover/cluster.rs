@@ -1,0 +1,156 @@
+//! States of the cluster as a whole: quorum, nodes, maintenance.
+
+use super::{Finding, KEEP_DIRECTORIES, NOTHING, Seen, list, up};
+use crate::admin::api::{ClusterStatus, MaintenanceStatus, NodeStatus};
+
+pub fn nobody_answers(seen: &Seen) -> Finding {
+    let finding = Finding::new("no-answer", "no node answers this machine")
+        .unknown("everything: whether the nodes are down, or only the way to them")
+        .choice("look at the nodes themselves, on their own consoles", NOTHING, "mainstay status")
+        .do_not(KEEP_DIRECTORIES)
+        .do_not("run `mainstay init` again: that is another cluster, which knows nothing of this one's files");
+    let silent = seen.silent.iter().fold(finding, |finding, (address, why)| finding.known(format!("{address}: {why}")));
+    silent.start("every node that is down", "start the nodes; the order does not matter")
+}
+
+fn names(nodes: &[&NodeStatus]) -> Vec<String> {
+    nodes.iter().map(|node| node.name.clone()).collect()
+}
+
+pub fn quorum_lost(status: &ClusterStatus) -> Option<Finding> {
+    if status.quorum {
+        return None;
+    }
+    let (there, gone): (Vec<&NodeStatus>, Vec<&NodeStatus>) = status.nodes.iter().partition(|node| up(node));
+    let majority = status.nodes.len() / 2 + 1;
+    let missing = majority.saturating_sub(there.len());
+    let title =
+        format!("no quorum: {} reaches {} of {} nodes, {majority} are needed", status.answered_by, there.len(), status.nodes.len());
+    let gone_names = names(&gone);
+    let gone_list = list(&gone_names.iter().map(String::as_str).collect::<Vec<_>>());
+    let finding = Finding::new("quorum-lost", title)
+        .known(format!("{} was asked; it knows the decisions up to version {}", status.answered_by, status.version))
+        .known(format!("away: {}", if gone.is_empty() { "nobody; the nodes are finding each other".into() } else { gone_list }))
+        .known("nothing can be decided: no promotion, no change of an in-sync set, no maintenance; a primary stops with its lease")
+        .unknown("what a majority decided that this node did not hear; the nodes that are away may know more")
+        .do_not(KEEP_DIRECTORIES)
+        .do_not("bring a node back with an older copy of its directory: a decision could be lost by it")
+        .not_offered("forcing a quorum out of a minority. Nodes that are lost for good cannot be replaced by this version");
+    let finding = status.volumes.iter().fold(finding, |finding, volume| {
+        let holders: Vec<&str> = volume.in_sync.iter().map(String::as_str).collect();
+        finding.known(format!(
+            "volume {}: as far as {} knows, everything acknowledged is on {}",
+            volume.name,
+            status.answered_by,
+            list(&holders)
+        ))
+    });
+    let what = if missing > 1 { format!("start it; {missing} of those that are away are needed") } else { "start it".into() };
+    Some(gone.iter().fold(finding, |finding, node| finding.start(&node.name, what.clone())))
+}
+
+/// Nodes that are away while the cluster can decide.
+pub fn away(status: &ClusterStatus) -> Vec<Finding> {
+    if !status.quorum {
+        return vec![];
+    }
+    let gone = status.nodes.iter().filter(|node| !up(node));
+    gone.filter_map(|node| match maintenance(status, node) {
+        Some(_) => None,
+        // What to do about its copy is said with the volume.
+        None if unserved(status, node) => None,
+        None if node.kind == "witness" => Some(witness(status, node)),
+        None => Some(file_server(status, node)),
+    })
+    .collect()
+}
+
+fn unserved(status: &ClusterStatus, node: &NodeStatus) -> bool {
+    let waits = status.volumes.iter().filter(|volume| volume.state != "serving");
+    waits.flat_map(|volume| &volume.replicas).any(|replica| replica.node == node.name)
+}
+
+fn maintenance<'a>(status: &'a ClusterStatus, node: &NodeStatus) -> Option<&'a MaintenanceStatus> {
+    status.maintenance.iter().find(|one| one.node == node.name)
+}
+
+fn next_loss(status: &ClusterStatus) -> String {
+    let there = status.nodes.iter().filter(|node| up(node)).count();
+    let spare = there.saturating_sub(status.nodes.len() / 2 + 1);
+    match spare {
+        0 => "one node more that fails takes the quorum, and with it every volume's writes".into(),
+        spare => format!("{spare} more may fail before the quorum is gone"),
+    }
+}
+
+/// A node that said that it stops is told apart from one that is just not heard any more.
+fn gone(state: &'static str, kind: &str, node: &NodeStatus) -> Finding {
+    match &node.left {
+        Some(left) => {
+            Finding::new(state, format!("the {kind} {} has stopped", node.name)).known(format!("it stopped in order: {left}"))
+        }
+        None => Finding::new(state, format!("the {kind} {} does not answer", node.name))
+            .unknown("whether it is down, or only cut off, and whether its disk is whole"),
+    }
+}
+
+fn witness(status: &ClusterStatus, node: &NodeStatus) -> Finding {
+    gone("witness-away", "witness", node)
+        .known("it holds no data: nothing is lost, and everything that is served goes on (R12)")
+        .known(next_loss(status))
+        .start(&node.name, "start it; with its own directory it goes on where it was")
+        .not_offered(format!(
+            "making {} anew when its disk is lost: its name and its vote stay taken. A second witness can join under another name \
+             (`mainstay token`, then `mainstay join TOKEN --witness …`); a majority is then counted over all of them",
+            node.name
+        ))
+        .do_not("start it from an older copy of its disk while a file server is down: a decision could be lost by it")
+}
+
+fn file_server(status: &ClusterStatus, node: &NodeStatus) -> Finding {
+    let serving = status.volumes.iter().filter(|volume| volume.state == "serving");
+    let alone: Vec<&str> = serving.filter(|volume| volume.in_sync.len() == 1).map(|volume| volume.name.as_str()).collect();
+    let finding = gone("file-server-away", "file server", node).known(next_loss(status));
+    let finding = match alone.is_empty() {
+        true => finding,
+        false => finding.known(format!("only one copy of {} is in sync: it must not fail now", list(&alone))),
+    };
+    finding
+        .start(&node.name, "start it; it comes back as a secondary and receives what it missed (R9, R11)")
+        .choice(
+            "it is being worked on: say so, and nothing is promoted to it or because of it",
+            NOTHING,
+            format!("mainstay maintenance begin {} --for TIME --reason \"WHAT IS DONE\"", node.name),
+        )
+        .not_offered(format!("putting new hardware in the place of {} under its name", node.name))
+        .do_not(KEEP_DIRECTORIES)
+}
+
+/// Nothing resumes by itself (R10): somebody must say that the work is over.
+pub fn overdue(status: &ClusterStatus, now: i64) -> Vec<Finding> {
+    let late = status.maintenance.iter().filter(|one| one.ends_at < now);
+    late.map(|one| {
+        let finding = Finding::new("maintenance-overdue", format!("maintenance {} of {} should have ended", one.id, one.node))
+            .known(format!("{} began it: {}; it is {} min over", one.owner, one.reason, (now - one.ends_at) / 60))
+            .known("nothing is promoted to that node or because of it until the record closes (R10)")
+            .unknown(format!("whether the work is done: ask {}", one.owner));
+        let away = status.nodes.iter().any(|node| node.name == one.node && !up(node));
+        let finding =
+            if away { finding.start(&one.node, "the work is done and the node is still down: start it") } else { finding };
+        match one.state.as_str() {
+            "returning" => finding.known("it was ended; the record closes by itself when the node is in sync again"),
+            _ => finding
+                .choice(
+                    "the work is done: end it; the record closes when the node is in sync again",
+                    NOTHING,
+                    format!("mainstay maintenance end {}", one.id),
+                )
+                .choice(
+                    "the work goes on: give it another end",
+                    NOTHING,
+                    format!("mainstay maintenance extend {} --for TIME", one.id),
+                ),
+        }
+    })
+    .collect()
+}

@@ -1,0 +1,204 @@
+//! A volume that is not served: who could serve it, and what a person has to decide.
+
+use super::{Finding, KEEP_DIRECTORIES, NOTHING, Seen, answers, copy_line, list, replica};
+use crate::admin::api::{ClusterStatus, Explained, ProposalDetails, VolumeStatus};
+use mainstay_cluster::{Loss, Verdict};
+
+/// Digits of the evidence's hash in a command: those that `proposals show` prints first.
+const HASH_DIGITS: usize = 12;
+
+pub fn of(seen: &Seen, status: &ClusterStatus, volume: &VolumeStatus) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if volume.breaker_open {
+        found.push(breaker(volume));
+    }
+    // Without a quorum nothing can be done about a volume; that finding comes first and says so.
+    if volume.state != "serving" && status.quorum {
+        found.push(with_copies(not_served(seen, status, volume), volume));
+    }
+    found
+}
+
+fn with_copies(mut finding: Finding, volume: &VolumeStatus) -> Finding {
+    finding.known.extend(volume.replicas.iter().map(|replica| copy_line(volume, replica)));
+    finding
+}
+
+fn reads(volume: &VolumeStatus) -> &'static str {
+    match volume.state.as_str() {
+        "read-only" => "reads are served, from a copy that may be old; writes wait",
+        _ => "nothing is served; clients wait",
+    }
+}
+
+fn not_served(seen: &Seen, status: &ClusterStatus, volume: &VolumeStatus) -> Finding {
+    let open = seen.proposals.iter().find(|proposal| proposal.volume == volume.name && open(&proposal.state));
+    let there: Vec<&str> = volume.replicas.iter().filter(|replica| answers(replica)).map(|replica| replica.node.as_str()).collect();
+    let members_away = volume.in_sync.iter().all(|member| !there.contains(&member.as_str()));
+    match open {
+        Some(proposal) if proposal.state == "pending" => pending(volume, proposal),
+        Some(proposal) => under_way(volume, proposal),
+        None if there.is_empty() => both_down(volume),
+        None if members_away => stale_only(volume, &there),
+        None if volume.state == "catching-up" => about_to_serve(volume),
+        None => unproposed(seen, status, volume),
+    }
+}
+
+fn open(state: &str) -> bool {
+    matches!(state, "pending" | "fencing" | "catching-up")
+}
+
+// ---- a proposal is there -----------------------------------------------------------------------------------------------------
+
+fn pending(volume: &VolumeStatus, proposal: &ProposalDetails) -> Finding {
+    let (id, candidate, name) = (proposal.id, &proposal.candidate, &volume.name);
+    let hash = proposal.evidence_hash.get(..HASH_DIGITS).unwrap_or(&proposal.evidence_hash);
+    let mut finding =
+        Finding::new("approval-pending", format!("volume {name} has no primary; promoting {candidate} waits for a person"))
+            .known(reads(volume));
+    finding.known.extend(proposal.evidence.iter().cloned());
+    let expires = mainstay_cluster::refusal::instant(proposal.proposal.expires_at);
+    finding = finding
+        .known(format!("the proposal can be approved until {expires}; then a new one is made"))
+        .choice(
+            format!("promote {candidate}: it serves when every promise to the old primary has lapsed"),
+            loss(proposal.proposal.evidence.basis.loss),
+            format!("mainstay approve {id} --evidence {hash}"),
+        )
+        .choice(
+            "leave it as it is: no writes until somebody decides otherwise",
+            NOTHING,
+            format!("mainstay deny {id} --reason \"WHY\""),
+        );
+    let old = volume.primary.clone().or_else(|| other_member(volume, candidate));
+    match old.filter(|old| replica(volume, old).is_some_and(|replica| !answers(replica))) {
+        Some(old) => finding
+            .unknown(format!("what happened to {old}: it is down, or cut off; the evidence says who heard it last, and when"))
+            .start(&old, format!("bring {old} back instead: the evidence changes, and a new proposal is made from what both hold")),
+        None => finding,
+    }
+}
+
+fn other_member(volume: &VolumeStatus, candidate: &str) -> Option<String> {
+    volume.in_sync.iter().find(|member| *member != candidate).cloned()
+}
+
+fn loss(loss: Loss) -> &'static str {
+    match loss {
+        Loss::None => "nothing that was acknowledged",
+        Loss::Unsynced => {
+            "nothing that clients were told is stable; unstable writes may be missing, and clients that still run send them again"
+        }
+        Loss::Unknown => "not known; it will be refused (R5)",
+    }
+}
+
+fn under_way(volume: &VolumeStatus, proposal: &ProposalDetails) -> Finding {
+    let (id, candidate) = (proposal.id, &proposal.candidate);
+    Finding::new("promotion-under-way", format!("volume {}: promoting {candidate} is approved and under way", volume.name))
+        .known(reads(volume))
+        .known(&proposal.next)
+        .unknown("how long the rest takes: a majority and the candidate must answer")
+        .choice("wait and look again", NOTHING, "mainstay status")
+        .choice("call it off", NOTHING, format!("mainstay deny {id} --reason \"WHY\""))
+}
+
+fn about_to_serve(volume: &VolumeStatus) -> Finding {
+    Finding::new("promotion-under-way", format!("volume {}: its new primary is about to serve", volume.name))
+        .known(reads(volume))
+        .choice("wait and look again", NOTHING, "mainstay status")
+}
+
+// ---- nobody to promote -------------------------------------------------------------------------------------------------------
+
+fn both_down(volume: &VolumeStatus) -> Finding {
+    let members: Vec<&str> = volume.in_sync.iter().map(String::as_str).collect();
+    let finding = Finding::new("both-down", format!("volume {}: no file server that holds a copy answers", volume.name))
+        .known(reads(volume))
+        .known(format!("everything acknowledged is on {}; {}", list(&members), whoever(&members)))
+        .unknown("what state their disks are in")
+        .do_not(KEEP_DIRECTORIES);
+    members.iter().fold(finding, |finding, member| {
+        finding.start(member, "start it: it holds everything, proposes itself when it is sure, and a person approves")
+    })
+}
+
+fn whoever(members: &[&str]) -> &'static str {
+    if members.len() > 1 { "either of them is enough" } else { "no other node can stand in for it" }
+}
+
+/// The day that the rules were made for: what is there is not what clients were told.
+fn stale_only(volume: &VolumeStatus, there: &[&str]) -> Finding {
+    let members: Vec<&str> = volume.in_sync.iter().map(String::as_str).collect();
+    let title =
+        format!("volume {}: only {} is there, and it does not hold everything that was acknowledged", volume.name, list(there));
+    let finding = Finding::new("stale-copy-only", title)
+        .known(reads(volume))
+        .known(format!("the in-sync set is {}: everything acknowledged is there; {}", list(&members), whoever(&members)))
+        .unknown(format!(
+            "how much {} lacks: everything acknowledged since it left the in-sync set; `mainstay events` says when",
+            list(there)
+        ))
+        .not_offered(format!(
+            "promoting {} with the loss named and approved by two people: refused by R5 in this version",
+            list(there)
+        ))
+        .do_not(KEEP_DIRECTORIES);
+    members.iter().fold(finding, |finding, member| {
+        finding.start(member, "bring it back, its disk in other hardware if need be: the volume goes on without loss")
+    })
+}
+
+/// A member answers and nothing is proposed: the same checks that refuse a proposal say why.
+fn unproposed(seen: &Seen, status: &ClusterStatus, volume: &VolumeStatus) -> Finding {
+    let name = &volume.name;
+    let title = match &volume.primary {
+        Some(primary) => format!("volume {name}: its primary {primary} does not serve, and nothing is proposed yet"),
+        None => format!("volume {name} has no primary, and nothing is proposed yet"),
+    };
+    let wait_ms = status.settings.as_ref().map(|settings| settings.contact_lost_ms + settings.lapse_ms());
+    let wait = wait_ms.map_or_else(String::new, |ms| format!("; that takes at least {:.1} s", ms as f64 / 1000.0));
+    let mut finding = Finding::new("no-primary", title)
+        .known(reads(volume))
+        .known(format!("a member that misses the primary makes a proposal without being asked{wait}"))
+        .choice("wait some seconds and look again", NOTHING, "mainstay recover");
+    let silent = volume.replicas.iter().filter(|replica| !answers(replica));
+    finding = silent.fold(finding, |finding, replica| {
+        finding
+            .start(&replica.node, format!("bring {} back: it comes as a secondary, and with it more is known (R9)", replica.node))
+    });
+    for explained in seen.explained.iter().filter(|explained| explained.volume == *name) {
+        finding = blockers(finding, explained);
+    }
+    finding
+}
+
+fn blockers(mut finding: Finding, explained: &Explained) -> Finding {
+    let node = &explained.node;
+    for check in explained.explanation.blockers() {
+        let clears = if check.clears.is_empty() { String::new() } else { format!(" ({})", check.clears) };
+        let line = format!("{node} cannot be promoted now, {}: {}{clears}", check.rule, check.value);
+        match check.verdict {
+            Verdict::Unknown => finding.unknown.push(line),
+            Verdict::Fails | Verdict::Holds => finding.known.push(line),
+        }
+    }
+    finding.choice(format!("see every check for {node}"), NOTHING, format!("mainstay explain promote {node} {}", explained.volume))
+}
+
+// ---- the breaker -------------------------------------------------------------------------------------------------------------
+
+fn breaker(volume: &VolumeStatus) -> Finding {
+    let name = &volume.name;
+    Finding::new("breaker-open", format!("volume {name}: the breaker is open, nothing is promoted (R8)"))
+        .known("a promotion failed by its candidate's own word; the same plan is not tried again until a person resets the breaker")
+        .unknown("whether the cause is mended: the reason is in the events")
+        .choice("see why it opened", NOTHING, "mainstay events")
+        .choice(
+            "the cause is mended: close the breaker",
+            NOTHING,
+            format!("mainstay volume reset-breaker {name} --reason \"WHAT WAS MENDED\""),
+        )
+        .do_not("reset it to see whether it works now: that is the loop that it stops")
+}
