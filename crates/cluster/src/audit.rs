@@ -4,6 +4,7 @@ use crate::command::Actor;
 use crate::digest::Digest;
 use crate::evidence::EvidenceField;
 use crate::limits::AUDIT_EVENTS_MAX;
+use crate::policy::{ChangeId, VolumeSettings};
 use crate::refusal::Rule;
 use crate::state::MaintenanceId;
 use mainstay_protocol::{Epoch, Incarnation, NodeId, Position, ProposalId, Timestamp, VolumeId};
@@ -108,6 +109,32 @@ pub enum Event {
         command: String,
     },
     Note,
+    VolumeSet {
+        to: VolumeSettings,
+    },
+    HoldBegan,
+    HoldLifted,
+    /// Somebody asks for something laxer; another person decides (R7).
+    ChangeAsked {
+        change: ChangeId,
+        digest: Digest,
+    },
+    ChangeApproved {
+        change: ChangeId,
+        digest: Digest,
+    },
+    ChangeDenied {
+        change: ChangeId,
+    },
+    /// Expired or void.
+    ChangeOver {
+        change: ChangeId,
+    },
+    /// A promotion waits for a person in spite of policy `guarded`.
+    GuardFailed {
+        proposal: ProposalId,
+    },
+    DrillRecorded,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

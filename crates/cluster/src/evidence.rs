@@ -142,6 +142,8 @@ pub enum EvidenceField {
     CandidateCopy,
     /// A rule that held when it was proposed holds no longer, such as R8 after the breaker opened.
     Blocked,
+    /// Somebody put the volume or the cluster on hold (R7).
+    Policy,
 }
 
 impl Evidence {

@@ -31,6 +31,9 @@ impl ClusterState {
         if let Some(kind) = plan.refusal() {
             return Err(kind);
         }
+        if let (Actor::Node(_), Some(kind)) = (proposer, self.denied_before(*volume, *candidate, *at)) {
+            return Err(kind);
+        }
         // From here on nothing can refuse.
         self.supersede(*volume, *at);
         self.last_proposal = ProposalId(self.last_proposal.0 + 1);
@@ -41,7 +44,7 @@ impl ClusterState {
         let retried = planted(Bug::RetryForever) && self.failed_last(*volume, *candidate);
         let unasked = (returns || retried).then(|| {
             let expires_at = self.after_approval_time(*at);
-            Approval { actor: proposer.clone(), evidence_hash, at: *at, expires_at }
+            Approval { actor: proposer.clone(), evidence_hash, at: *at, expires_at, allowed_by: None }
         });
         let proposal = Proposal {
             volume: *volume,
@@ -56,6 +59,7 @@ impl ClusterState {
             approval: unasked,
             lapsed: BTreeMap::new(),
             granted: None,
+            by_hand: None,
         };
         self.proposals.insert(id, proposal);
         self.with_volume(*volume, |volume| volume.open_proposal = Some(id));
@@ -68,6 +72,9 @@ impl ClusterState {
         );
         let event = Event::Proposed { proposal: id, candidate: *candidate, evidence_hash };
         self.record(*at, proposer, Some(*volume), event, text);
+        if !returns && !retried {
+            self.approve_by_policy(id, *at);
+        }
         Ok(())
     }
 
@@ -99,12 +106,12 @@ impl ClusterState {
     }
 
     /// Proposals and approvals live equally long. Saturates: a time from a broken clock makes it expire, not overflow.
-    fn after_approval_time(&self, at: Timestamp) -> Timestamp {
+    pub(super) fn after_approval_time(&self, at: Timestamp) -> Timestamp {
         Timestamp::from_millis(input::millis(at).saturating_add(self.settings.approval_ms as i64))
     }
 
     /// The proposal as a plan again, to be judged by the same checks as when it was made.
-    fn own_plan<'a>(&'a self, id: ProposalId, proposal: &'a Proposal) -> Result<Plan<'a>, RefusalKind> {
+    pub(super) fn own_plan<'a>(&'a self, id: ProposalId, proposal: &'a Proposal) -> Result<Plan<'a>, RefusalKind> {
         self.plan(proposal.volume, proposal.candidate, proposal.parent_epoch, &proposal.evidence, Some(id))
     }
 
@@ -131,16 +138,27 @@ impl ClusterState {
         if let Some(kind) = self.own_plan(id, proposal)?.refusal() {
             return Err(kind);
         }
-        let (volume, candidate) = (proposal.volume, self.node_name(proposal.candidate));
-        let approval = Approval { actor: actor.clone(), evidence_hash, at, expires_at: self.after_approval_time(at) };
+        self.accept(id, evidence_hash, actor, None, at);
+        Ok(())
+    }
+
+    /// The one way past the gate: a person's word, or the policy's while every guard holds (`allowed_by`).
+    pub(super) fn accept(&mut self, id: ProposalId, hash: Digest, actor: &Actor, allowed_by: Option<String>, at: Timestamp) {
+        let Some((volume, candidate)) = self.proposals.get(&id).map(|known| (known.volume, known.candidate)) else { return };
+        let (candidate, label) = (self.node_name(candidate), self.volume_label(volume));
+        let by = allowed_by.as_ref().map_or(String::new(), |allowed| format!(" by {allowed}"));
+        let expires_at = self.after_approval_time(at);
+        let approval = Approval { actor: actor.clone(), evidence_hash: hash, at, expires_at, allowed_by };
         self.with_proposal(id, |proposal| {
+            assert!(
+                proposal.state == ProposalState::Pending && proposal.evidence_hash == hash,
+                "R14: an approval is of what it names"
+            );
             proposal.approval = Some(approval);
             proposal.state = ProposalState::Fencing;
         });
-        let text =
-            format!("{actor} approved {id}: {candidate} for {}, evidence {}", self.volume_label(volume), evidence_hash.short());
-        self.record(at, actor, Some(volume), Event::Approved { proposal: id, evidence_hash }, text);
-        Ok(())
+        let text = format!("{actor} approved {id}{by}: {candidate} for {label}, evidence {}", hash.short());
+        self.record(at, actor, Some(volume), Event::Approved { proposal: id, evidence_hash: hash }, text);
     }
 
     /// A person says no: before the grant it ends the proposal; after it, it gives up on a candidate that does not come to
@@ -158,6 +176,7 @@ impl ClusterState {
             }
             _ => return Err(self.closed(id, proposal)),
         }
+        self.remember_denial(id, actor, reason, at);
         self.close(id, ProposalState::Denied { by: actor.clone(), reason: reason.to_string() });
         self.record(at, actor, Some(volume), Event::Denied { proposal: id }, format!("{actor} denied {id}: {reason}"));
         Ok(())
@@ -186,24 +205,28 @@ impl ClusterState {
     pub(super) fn void_what_changed(&mut self, at: Timestamp) {
         let open: Vec<ProposalId> = self.volumes.values().filter_map(|volume| volume.open_proposal).collect();
         for id in open {
-            if let Some((field, seen)) = self.what_changed(id) {
+            if let Some((field, seen)) = self.what_changed(id, at) {
                 self.make_void(id, field, seen, &Actor::Cluster, at);
             }
         }
     }
 
-    fn what_changed(&self, id: ProposalId) -> Option<(EvidenceField, String)> {
+    fn what_changed(&self, id: ProposalId, at: Timestamp) -> Option<(EvidenceField, String)> {
         let proposal = self.proposals.get(&id)?;
         if !matches!(proposal.state, ProposalState::Pending | ProposalState::Fencing) || planted(Bug::ApproveUnseen) {
             return None;
         }
         let volume = self.volumes.get(&proposal.volume)?;
+        if let Some(held) = self.held(volume).filter(|_| !planted(Bug::HoldKeepsApproved)) {
+            return Some((EvidenceField::Policy, held.to_string()));
+        }
         let now = self.basis(proposal.candidate, proposal.volume, volume);
         if let Some((field, then, now)) = difference(self, &proposal.evidence.basis, &now) {
             return Some((field, format!("{field} was {then}, and is {now}")));
         }
-        let blocked = self.own_plan(id, proposal).ok()?.refusal()?;
-        Some((EvidenceField::Blocked, blocked.to_string()))
+        let blocked = self.own_plan(id, proposal).ok()?.refusal().map(|kind| kind.to_string());
+        let unguarded = || self.no_longer_guarded(id, proposal, at);
+        blocked.or_else(unguarded).map(|why| (EvidenceField::Blocked, why))
     }
 
     /// Any node may say that it is too late; a wrong clock can only end a promotion, never make one (R7).
@@ -343,6 +366,7 @@ impl ClusterState {
             proposal.granted = Some(epoch);
         });
         self.record_grant(id, epoch, volume_id, candidate, evidence_hash, raised, at);
+        self.count_role_change(volume_id, at);
     }
 
     /// The candidate, and the old members that promised in their present boot. A member keeps the incarnation that it was
@@ -392,7 +416,7 @@ impl ClusterState {
         }
     }
 
-    fn with_proposal<T>(&mut self, id: ProposalId, change: impl FnOnce(&mut Proposal) -> T) -> Option<T> {
+    pub(super) fn with_proposal<T>(&mut self, id: ProposalId, change: impl FnOnce(&mut Proposal) -> T) -> Option<T> {
         self.proposals.get_mut(&id).map(change)
     }
 
