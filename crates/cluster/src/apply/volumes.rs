@@ -143,7 +143,9 @@ impl ClusterState {
         if !member {
             return Ok(());
         }
-        let text = format!("{name} left the in-sync set of {}: {}", self.volume_label(*id), input::clip(reason));
+        let alone = self.volumes.get(id).is_some_and(|volume| volume.waits_for_second_copy());
+        let waits = if alone { "; no change is acknowledged until a second copy is in sync" } else { "" };
+        let text = format!("{name} left the in-sync set of {}: {}{waits}", self.volume_label(*id), input::clip(reason));
         self.record(*at, &Actor::Node(*node), Some(*id), Event::InSyncShrunk { removed: *remove }, text);
         Ok(())
     }

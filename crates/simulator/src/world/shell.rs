@@ -263,6 +263,10 @@ impl World {
         let Some(caller) = process.callers.remove(&ticket) else { return };
         let found = self.checkers.replied((id, incarnation), mode, &result, &self.decided);
         self.record(found);
+        let change = self.clients[caller.client as usize].asks_now(&caller);
+        if let Some(text) = self.checkers.alone.replied(&self.nodes[&id], change && result.is_ok()) {
+            self.violate("P2", None, text);
+        }
         self.trace(Trace::Full, || format!("{id} answers client {} {}", caller.client, result_text(&result)));
         let event = ClientEvent::Answer { caller, result: Box::new(result), current: mode == ServeMode::ReadWrite };
         self.to_client(id, caller.client, event);
