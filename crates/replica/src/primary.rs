@@ -11,7 +11,9 @@ use mainstay_cluster::{Command, ReignState};
 use mainstay_protocol::marks::mark;
 use mainstay_protocol::peer::{EpochStart, ResyncCursor, StreamId};
 use mainstay_protocol::planted::{Bug, planted};
-use mainstay_protocol::{ClientRequest, Epoch, FileError, FileRequest, FileResult, LogPoint, Mono, NodeId, Now, PeerMessage, Position, Record};
+use mainstay_protocol::{
+    ClientRequest, Epoch, FileError, FileRequest, FileResult, LogPoint, Mono, NodeId, Now, PeerMessage, Position, Record,
+};
 use mainstay_volume::{Outcome, RecordsAfter};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

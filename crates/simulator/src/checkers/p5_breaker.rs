@@ -72,7 +72,10 @@ impl Breaker {
         };
         self.changes.push(now);
         (latched && !self.clocks_were_set).then(|| {
-            let text = format!("{} was granted to {} after more than {most} role changes, and no person acted since", grant.after.epoch, grant.name);
+            let text = format!(
+                "{} was granted to {} after more than {most} role changes, and no person acted since",
+                grant.after.epoch, grant.name
+            );
             (Rule::R8, text)
         })
     }

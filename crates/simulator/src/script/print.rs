@@ -60,7 +60,8 @@ fn settings(plan: &Plan) -> Vec<String> {
 
 /// What differs from what a plan has that says nothing of it.
 fn cluster(cluster: &Cluster) -> Vec<String> {
-    let Cluster { approval_ms, contact_lost_ms, without_primary, primary, breaker_open, policy, alone, role_changes_max } = *cluster;
+    let Cluster { approval_ms, contact_lost_ms, without_primary, primary, breaker_open, policy, alone, role_changes_max } =
+        *cluster;
     let usual = Cluster::default();
     let lines = [
         (approval_ms != usual.approval_ms).then(|| format!("approval {}", time(approval_ms * MILLISECOND))),

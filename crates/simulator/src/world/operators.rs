@@ -31,7 +31,14 @@ pub struct Operators {
 
 impl Operators {
     pub fn new(rng: Rng, approvals: Approvals) -> Operators {
-        Operators { rng, approvals, pending: BTreeMap::new(), read: BTreeMap::new(), second: BTreeMap::new(), changes: BTreeMap::new() }
+        Operators {
+            rng,
+            approvals,
+            pending: BTreeMap::new(),
+            read: BTreeMap::new(),
+            second: BTreeMap::new(),
+            changes: BTreeMap::new(),
+        }
     }
 
     /// When to act on a proposal first seen now; `None`: nobody does.
@@ -180,7 +187,10 @@ impl World {
         let Some(through) = self.anybody() else { return };
         let meant = |command: &Command| {
             use Command::*;
-            matches!(command, ResetBreaker { .. } | BeginMaintenance { .. } | EndMaintenance { .. } | SetVolume { .. } | SetHold { .. })
+            matches!(
+                command,
+                ResetBreaker { .. } | BeginMaintenance { .. } | EndMaintenance { .. } | SetVolume { .. } | SetHold { .. }
+            )
         };
         let again = |command: &&Command| !meant(command);
         let heard: Vec<Command> = self.said.iter().filter(again).cloned().collect();
