@@ -25,7 +25,7 @@ pub use ast::Script;
 pub use error::Error;
 pub use files::{load_dir, load_file};
 pub use parse::parse;
-pub use print::{action_text, print, print_as};
+pub use print::{action_text, letter, print, print_as};
 
 /// Every action that a file can name, as its pattern: words, and what stands in their gaps in capitals.
 pub fn action_patterns() -> impl Iterator<Item = &'static str> {

@@ -104,6 +104,16 @@ pub enum VolumeEvent {
     Failed(VolumeError),
 }
 
+/// See [`Volume::durable`].
+#[derive(Clone, Copy, Debug)]
+struct Hold {
+    /// What was durable when the walk ended.
+    durable: Position,
+    /// Where the log begins anew: only a checkpoint of exactly this point ends the hold. One that was set aside before the walk may
+    /// still be on its way to the disk, and says nothing of it.
+    base: LogPoint,
+}
+
 /// See the module's text.
 pub struct Volume {
     disk: Arc<dyn Disk>,
@@ -116,7 +126,7 @@ pub struct Volume {
     committed: Position,
     /// After a resync by change: until the view's file holds the new base, no newer record counts as durable, because a crash
     /// would throw it away.
-    hold: Option<Position>,
+    hold: Option<Hold>,
     failed: Option<VolumeError>,
     effects: VecDeque<DiskEffect>,
     events: VecDeque<VolumeEvent>,
@@ -135,7 +145,7 @@ impl Volume {
     }
     /// Synced on the local disk.
     pub fn durable(&self) -> Position {
-        self.hold.unwrap_or(self.log.durable())
+        self.hold.map_or(self.log.durable(), |hold| hold.durable)
     }
     /// First record that can still be read: `log_start()..=last()`.
     pub fn log_start(&self) -> Position {

@@ -3,6 +3,7 @@
 use super::VERIFY_TIME_MAX;
 use super::api::*;
 use super::view;
+use crate::host::Host;
 use crate::shell::App;
 use mainstay_cluster::ClusterState;
 use mainstay_protocol::{NodeId, Position, VolumeId};
@@ -13,6 +14,8 @@ use std::time::{Duration, Instant};
 
 /// Pause between two rounds of asking.
 const ASK_PAUSE: Duration = Duration::from_millis(100);
+/// After this without an answer of all, another mark is set: at most a dozen of them, fewer than the digests that a host keeps.
+const MARK_PAUSE: Duration = Duration::from_secs(5);
 
 /// `handed_on`: another node asked, and believes that this one is the primary; it is not sent on again.
 pub async fn verify(app: &Arc<App>, name: &str, handed_on: bool) -> Result<Verification, ApiError> {
@@ -27,8 +30,7 @@ pub async fn verify(app: &Arc<App>, name: &str, handed_on: bool) -> Result<Verif
         return hand_on(app, &state, primary, name).await;
     }
     let host = app.hosts.get(id).ok_or_else(no_primary)?;
-    let position = host.mark().await.ok_or_else(no_primary)?;
-    let digests = gather(app, &state, id, name, position).await;
+    let (position, digests) = gather(app, &state, id, name, &host).await.ok_or_else(no_primary)?;
     let replica = |node: &NodeId| VerifiedReplica { node: state.node_name(*node), digest: digests.get(node).copied() };
     let replicas: Vec<VerifiedReplica> = volume.replicas.iter().map(replica).collect();
     // A replica that did not answer is unknown, and unknown is not equal (R6).
@@ -48,31 +50,37 @@ async fn hand_on(app: &App, state: &ClusterState, primary: NodeId, name: &str) -
     })
 }
 
-/// Asks every replica until each has answered or the time is up.
-async fn gather(
-    app: &Arc<App>,
-    state: &ClusterState,
-    id: VolumeId,
-    name: &str,
-    position: Position,
-) -> BTreeMap<NodeId, ViewDigest> {
+/// What each replica held at one mark.
+type Digests = BTreeMap<NodeId, ViewDigest>;
+
+/// Sets a mark and asks every replica until each has answered for one and the same mark, or the time is up; then the newest mark
+/// that most have answered for. A replica that was writing a checkpoint when it came to a mark has no digest of it, hence more
+/// marks. `None`: there is no primary that could set one.
+async fn gather(app: &Arc<App>, state: &ClusterState, id: VolumeId, name: &str, host: &Host) -> Option<(Position, Digests)> {
     let replicas = state.volumes.get(&id).map(|volume| volume.replicas.clone()).unwrap_or_default();
     let begun = Instant::now();
-    let mut digests = BTreeMap::new();
+    let mut marks: Vec<(Position, Digests)> = vec![(host.mark().await?, Digests::new())];
+    let mut marked = begun;
     while begun.elapsed() < VERIFY_TIME_MAX {
-        for node in &replicas {
-            if !digests.contains_key(node)
-                && let Some(digest) = ask(app, state, *node, id, name, position).await
-            {
-                digests.insert(*node, digest);
+        for (position, digests) in &mut marks {
+            for node in &replicas {
+                if !digests.contains_key(node)
+                    && let Some(digest) = ask(app, state, *node, id, name, *position).await
+                {
+                    digests.insert(*node, digest);
+                }
+            }
+            if digests.len() == replicas.len() {
+                return Some((*position, std::mem::take(digests)));
             }
         }
-        if digests.len() == replicas.len() {
-            break;
-        }
         tokio::time::sleep(ASK_PAUSE).await;
+        if marked.elapsed() >= MARK_PAUSE {
+            marked = Instant::now();
+            marks.extend(host.mark().await.map(|position| (position, Digests::new())));
+        }
     }
-    digests
+    marks.into_iter().max_by_key(|(position, digests)| (digests.len(), *position))
 }
 
 async fn ask(app: &App, state: &ClusterState, node: NodeId, id: VolumeId, name: &str, position: Position) -> Option<ViewDigest> {

@@ -96,7 +96,8 @@ fn demands(expect: &Expect) -> Option<String> {
     (!demands.is_empty()).then(|| format!("expect   {}", demands.join("; ")))
 }
 
-fn letter(node: NodeId) -> String {
+/// How scenario files call a node.
+pub fn letter(node: NodeId) -> String {
     match node {
         A => "a".into(),
         B => "b".into(),

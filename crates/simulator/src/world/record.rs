@@ -145,7 +145,7 @@ impl World {
                 self.mark_operators(MarkKind::Approval, || format!("{id}: promote {candidate}, signed by {}", approval.actor));
             }
             if let (ProposalState::Failed { reason }, true) = (&proposal.state, old.is_some_and(|old| old.state.open())) {
-                self.mark(proposal.candidate, MarkKind::Failure, || format!("promotion {id} of {reason}"));
+                self.mark(proposal.candidate, MarkKind::Failure, || format!("promotion {id} failed: {reason}"));
             }
             if let ProposalState::Denied { reason, .. } = &proposal.state
                 && old.is_none_or(|old| old.state != proposal.state)

@@ -1,7 +1,7 @@
 //! Resync by change, where it meets the log: the data of what changed, and a log that begins anew behind it.
 
 use super::reads::Purpose;
-use super::{Volume, VolumeEvent};
+use super::{Hold, Volume, VolumeEvent};
 use crate::error::VolumeError;
 use crate::place::{Place, SegmentId};
 use crate::segment::FragmentHeader;
@@ -119,13 +119,18 @@ impl Volume {
     /// After the last batch the view stands at the walk's base: the log begins anew there. Nothing behind it counts as durable
     /// until the view's file stands there, too.
     fn end_walk(&mut self) {
-        if self.walking() || self.hold.is_some() || self.view.point() == self.log.last() {
+        let held = match self.hold {
+            Some(hold) => hold.base == self.view.point(),
+            None => self.view.point() == self.log.last(),
+        };
+        if self.walking() || held {
             if self.upkeep.checkpoint_due(&self.options, self.view.overlay_rows()) {
                 self.freeze();
             }
             return;
         }
-        self.hold = Some(self.durable()).filter(|_| !planted(Bug::DurableDuringHold));
+        let hold = Hold { durable: self.durable(), base: self.view.point() };
+        self.hold = Some(hold).filter(|_| !planted(Bug::DurableDuringHold));
         self.log_continues();
     }
 
@@ -144,14 +149,21 @@ impl Volume {
     /// After a walk no record is taken before the overlay is set aside at the new base exactly. Set aside later it would hold records
     /// that may be committed only once this copy is durable, which it is only once the overlay is written: neither would move.
     pub(super) fn base_set_aside(&mut self) -> bool {
-        let set_aside = |volume: &Volume| volume.upkeep.set_aside_after_walk();
-        self.hold.is_none() || set_aside(self) || (self.freeze() && set_aside(self))
+        let Some(hold) = self.hold else { return true };
+        let set_aside = |volume: &Volume| volume.upkeep.set_aside_at(hold.base);
+        if set_aside(self) || (self.freeze() && set_aside(self)) {
+            return true;
+        }
+        // A walk that found nothing new: the file stands at its end already.
+        if self.view.frozen().is_none() {
+            self.release_hold(self.view.base().point);
+        }
+        self.hold.is_none()
     }
 
-    /// A checkpoint was written: if it stands behind the walk, records are durable as usual from here on.
+    /// A checkpoint was written: if it is the walk's end, records are durable as usual from here on.
     pub(super) fn release_hold(&mut self, point: LogPoint) {
-        if self.view.base().resync.as_ref().is_none_or(|resync| matches!(resync, ResyncState::Replaying { .. })) {
-            debug_assert!(point.position <= self.log.last().position);
+        if self.hold.is_some_and(|hold| hold.base == point) && !self.walking() {
             self.hold = None;
             self.report_durable();
         }

@@ -110,9 +110,9 @@ impl Upkeep {
         self.bytes_since += bytes;
     }
 
-    /// Whether the overlay that is set aside holds the end of the walk.
-    pub fn set_aside_after_walk(&self) -> bool {
-        self.frozen.as_ref().is_some_and(|frozen| !frozen.walking)
+    /// Whether the overlay that is set aside is the end of the walk: `base`, where the log begins anew.
+    pub fn set_aside_at(&self, base: LogPoint) -> bool {
+        self.frozen.as_ref().is_some_and(|frozen| !frozen.walking && frozen.point == base)
     }
 
     pub fn checkpoint_due(&self, options: &Options, rows: usize) -> bool {
@@ -199,7 +199,9 @@ impl Volume {
     /// Sets the overlay aside, when there is anything in it.
     pub(super) fn freeze(&mut self) -> bool {
         self.upkeep.checkpoint_at = self.upkeep.now;
-        let changed = self.view.overlay_rows() > 0 || self.view.point() != self.view.base().point || self.walking();
+        let base = self.view.base();
+        let stands = self.view.point() == base.point && self.view.resync() == base.resync.as_ref();
+        let changed = self.view.overlay_rows() > 0 || !stands || self.walking();
         if self.view.frozen().is_some() || !changed || !self.view.freeze(self.view.point()) {
             return false;
         }
@@ -274,8 +276,10 @@ impl Volume {
             self.upkeep.checkpointed_live = frozen.live;
         }
         self.upkeep.checkpoints += 1;
-        if self.hold.is_some() && !self.walking() {
-            self.release_hold(point);
+        self.release_hold(point);
+        // The one that was on its way when a walk ended kept the walk's end from being set aside.
+        if self.hold.is_some() && !self.walking() && self.log_continues() {
+            self.base_set_aside();
         }
         self.events.push_back(VolumeEvent::Checkpointed(point.position));
         if self.upkeep.digest_at.take_if(|at| *at == point.position).is_some() {

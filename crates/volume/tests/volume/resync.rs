@@ -63,7 +63,11 @@ fn stream(source: &mut Source, target: &mut Rig) -> bool {
         loop {
             match target.volume.append(record.clone()) {
                 Ok(()) => break,
-                Err(AppendError::Busy) => target.settle(),
+                Err(AppendError::Busy) => {
+                    // As every message of a primary tells: what is committed does not hang on this copy.
+                    target.volume.set_committed(source.rig.volume.durable().min(target.volume.last().position));
+                    target.settle();
+                }
                 Err(AppendError::Failed(_)) => return true,
                 Err(error) => panic!("{error}"),
             }
@@ -229,6 +233,39 @@ fn a_resync_survives_power_loss_at_any_point() {
         }
         compare(&mut source, &mut target);
     }
+}
+
+/// A secondary booted, and its first checkpoint waited to be committed; then it had to be resynced. When that old checkpoint came to
+/// the disk after the walk, records behind the walk were called durable, and a restart threw them away.
+#[test]
+fn a_checkpoint_from_before_the_walk_does_not_end_its_hold() {
+    let mut source = Source::new();
+    source.work(10);
+    let disk = Arc::new(MemDisk::new());
+    let mut target = target(disk.clone());
+    target.commits = false;
+    assert!(stream(&mut source, &mut target));
+    target.tick(3_600_000);
+    let set_aside = target.volume.last();
+    assert_eq!(target.volume.stats().checkpoints, 0, "it waits to be committed");
+    source.work(300);
+    assert!(!stream(&mut source, &mut target), "the log is gone");
+    let base = source.base();
+    target.volume.begin_resync(base, source.rig.volume.lineage().to_vec()).unwrap();
+    while walk(&mut source, &mut target).unwrap() {}
+    assert_eq!((target.volume.last(), target.volume.durable()), (base, set_aside.position), "nothing new is durable yet");
+    // What a primary that serves alone has committed.
+    target.volume.set_committed(base.position);
+    target.pump();
+    target.commits = true;
+    source.work(5);
+    assert!(stream(&mut source, &mut target));
+    let told = target.volume.durable();
+    assert_eq!(told, source.rig.volume.last().position, "it comes to be durable");
+    drop(target);
+    let mut target = Rig::open(disk, small_log()).unwrap();
+    assert!(target.volume.last().position >= told, "{} after {told} was durable", target.volume.last());
+    compare(&mut source, &mut target);
 }
 
 /// A copy whose disk is full while it is made whole was given up for good.

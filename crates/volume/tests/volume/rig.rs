@@ -71,6 +71,8 @@ pub struct Rig {
     pub peer: Option<Peer>,
     /// Effects that wait for their thread, by lane.
     queues: BTreeMap<Lane, VecDeque<DiskEffect>>,
+    /// Without, nothing becomes committed: the primary is silent.
+    pub commits: bool,
     /// With this, threads are slow: some effects are run, lanes in any order, and the flusher merges what waits.
     pub lazy: Option<Rng>,
 }
@@ -92,7 +94,18 @@ impl Rig {
         let epoch = volume.last().epoch;
         // Identities are not used again after a restart, as clients do not.
         let xid = volume.last().position.0 as u32 * 1000;
-        Ok(Rig { disk, volume, now, epoch, xid, events: VecDeque::new(), peer: None, queues: BTreeMap::new(), lazy: None })
+        Ok(Rig {
+            disk,
+            volume,
+            now,
+            epoch,
+            xid,
+            events: VecDeque::new(),
+            peer: None,
+            queues: BTreeMap::new(),
+            commits: true,
+            lazy: None,
+        })
     }
 
     /// Runs every effect that is asked for, and answers repairs.
@@ -143,7 +156,9 @@ impl Rig {
     pub fn settle(&mut self) {
         self.volume.want_sync(self.volume.last().position);
         self.pump();
-        self.volume.set_committed(self.volume.durable());
+        if self.commits {
+            self.volume.set_committed(self.volume.durable());
+        }
         self.tick(100);
     }
 

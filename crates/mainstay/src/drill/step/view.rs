@@ -4,7 +4,8 @@ use crate::cli::output::table;
 use mainstay_protocol::NodeId;
 use mainstay_simulator::World;
 use mainstay_simulator::network::End;
-use mainstay_simulator::scenario::{A, B, NODES, W};
+use mainstay_simulator::scenario::NODES;
+use mainstay_simulator::script::letter;
 use mainstay_simulator::world::{Event, Node, NodeEvent, NodeState, VOLUME};
 
 /// Messages shown before the rest is only counted.
@@ -31,15 +32,6 @@ const KEYS: &str = "space next   m message   f fault   d decision   s one second
 
 fn seconds(ns: u64) -> String {
     format!("{:>3}.{:06} s", ns / 1_000_000_000, ns % 1_000_000_000 / 1_000)
-}
-
-fn letter(node: NodeId) -> String {
-    match node {
-        A => "a".into(),
-        B => "b".into(),
-        W => "w".into(),
-        other => other.to_string(),
-    }
 }
 
 fn over(world: &World) -> String {
