@@ -145,9 +145,20 @@ impl Life {
             Command::Propose { candidate, .. } => {
                 let seen = (self.volume().in_sync.clone(), self.state.nodes[candidate].incarnation);
                 self.model.proposed.insert(self.state.last_proposal, seen);
+                self.watch_policy();
             }
             _ => {}
         }
+    }
+
+    /// What the policy approves without a person, judged by other means than the guards themselves.
+    fn watch_policy(&mut self) {
+        let (id, volume) = (self.state.last_proposal, self.volume());
+        let Some(approval) = self.state.proposals[&id].approval.clone() else { return };
+        assert!(volume.policy == Policy::Guarded && approval.allowed_by.is_some() && approval.actor == Actor::Cluster, "R7");
+        assert!(self.state.maintenance.is_empty() && !volume.breaker.open && self.state.control.hold.is_none(), "R7: unguarded");
+        self.model.approvals.insert(id, (approval.evidence_hash, approval.expires_at));
+        count(&mut self.model, "by policy");
     }
 
     fn random(&mut self) -> Command {
@@ -287,7 +298,8 @@ impl Life {
     fn upkeep(&mut self) -> Command {
         let (at, actor, reason) = (self.now, person(&mut self.rng), "because".to_string());
         let maintenance = self.state.maintenance.keys().next().copied().unwrap_or(MaintenanceId(1));
-        match self.rng.below(6) {
+        match self.rng.below(14) {
+            6..=13 => self.policies(),
             0 => {
                 let ends_at = Timestamp::from_millis(at.as_millis() + self.rng.below(9_000) as i64);
                 let (node, allow_primary) = (self.rng.node(), self.rng.once_in(2));
@@ -295,6 +307,25 @@ impl Life {
             }
             1..=3 => Command::EndMaintenance { maintenance, actor, at },
             _ => Command::ResetBreaker { volume: VOLUME, reason, actor, at },
+        }
+    }
+}
+
+impl Life {
+    fn policies(&mut self) -> Command {
+        let (at, actor, reason) = (self.now, person(&mut self.rng), "because".to_string());
+        let change = self.state.control.last_change;
+        let digest = self.state.control.changes.get(&change).map_or(Digest::default(), |known| known.digest);
+        match self.rng.below(8) {
+            0 => {
+                let policy = [Policy::Hold, Policy::Manual, Policy::Guarded, Policy::Guarded][self.rng.below(4) as usize];
+                let role_changes_max = self.rng.once_in(2).then_some(1 + self.rng.below(9) as u32);
+                let wish = VolumeWish { policy: Some(policy), role_changes_max, ..VolumeWish::default() };
+                Command::SetVolume { volume: VOLUME, wish, reason, actor, at }
+            }
+            1 => Command::SetHold { on: self.rng.once_in(4), reason, actor, at },
+            2 => Command::DenyChange { change, reason, actor, at },
+            _ => Command::ApproveChange { change, digest, actor: Actor::Person(format!("p{}", self.rng.below(3))), at },
         }
     }
 }
@@ -354,6 +385,10 @@ impl Model {
         assert!(before.maintenance_of(reign.node).is_none(), "R10: promoted during maintenance");
         assert!(old.last_primary.is_none_or(|node| before.maintenance_of(node).is_none()), "R10: because of maintenance");
         assert!(!old.breaker.open, "R8: promoted with an open breaker");
+        assert!(before.held(old).is_none(), "R7: promoted on hold");
+        if proposal.approval.as_ref().is_some_and(|approval| approval.allowed_by.is_some()) {
+            assert!(old.policy == Policy::Guarded && before.maintenance.is_empty(), "R7: the policy approved it, and a guard fell");
+        }
         assert_eq!(
             new.loss_epoch > old.loss_epoch,
             old.in_sync[&reign.node] != reign.incarnation,
@@ -387,7 +422,7 @@ fn random_lives_keep_the_rules() {
         life.model.reached.iter().for_each(|(what, times)| *reached.entry(what).or_default() += times);
     }
     println!("{reached:?}");
-    for outcome in ["granted", "serving", "failed", "denied", "expired", "void", "refused"] {
+    for outcome in ["granted", "serving", "failed", "denied", "expired", "void", "refused", "by policy"] {
         assert!(reached.get(outcome).is_some_and(|times| *times >= SEEDS / 4), "{outcome} is hardly reached: {reached:?}");
     }
 }
