@@ -166,6 +166,9 @@ impl Life {
         if self.rng.once_in(40) {
             self.now = Timestamp::from_millis(self.now.as_millis() + 1_000_000);
         }
+        if let Some(command) = self.unblock().filter(|_| self.rng.once_in(2)) {
+            return command;
+        }
         // Mostly what moves a promotion on, so that many come to their end; anything else now and then.
         if self.volume().open_proposal.is_some() && !self.rng.once_in(10) {
             return if self.rng.once_in(3) { self.reign_change() } else { self.decide() };
@@ -255,7 +258,7 @@ impl Life {
             evidence.basis.loss = Loss::Unknown;
         }
         let parent_epoch = if self.rng.once_in(15) { Epoch(self.rng.below(9)) } else { self.volume().epoch };
-        let proposer = Actor::Node(candidate);
+        let proposer = if self.rng.once_in(3) { Actor::Person("ann".into()) } else { Actor::Node(candidate) };
         Command::Propose { volume: VOLUME, candidate, parent_epoch, evidence: Box::new(evidence), proposer, at: self.now }
     }
 
@@ -312,6 +315,24 @@ impl Life {
 }
 
 impl Life {
+    /// What people do about what stands still, so that many promotions come to their end.
+    fn unblock(&self) -> Option<Command> {
+        let (at, actor, reason) = (self.now, Actor::Person("ann".into()), "enough of it".to_string());
+        let control = &self.state.control;
+        let pending = control.changes.iter().find(|(_, change)| change.state == ChangeState::Pending);
+        if let Some((id, change)) = pending {
+            return Some(Command::ApproveChange { change: *id, digest: change.digest, actor: Actor::Person("second".into()), at });
+        }
+        if self.volume().breaker.open {
+            return Some(Command::ResetBreaker { volume: VOLUME, reason, actor, at });
+        }
+        if control.hold.is_some() {
+            return Some(Command::SetHold { on: false, reason, actor, at });
+        }
+        let wish = VolumeWish { policy: Some(Policy::Guarded), ..VolumeWish::default() };
+        (self.volume().policy == Policy::Hold).then_some(Command::SetVolume { volume: VOLUME, wish, reason, actor, at })
+    }
+
     fn policies(&mut self) -> Command {
         let (at, actor, reason) = (self.now, person(&mut self.rng), "because".to_string());
         let change = self.state.control.last_change;
