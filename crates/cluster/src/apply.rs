@@ -74,6 +74,11 @@ impl ClusterState {
             Command::ApproveChange { change, digest, actor, at } => self.approve_change(*change, *digest, actor, *at),
             Command::DenyChange { change, reason, actor, at } => self.deny_change(*change, reason, actor, *at),
             Command::DrillPassed { .. } => self.drill_passed(command),
+            Command::Leaving { node, incarnation, cause, at } => self.leaving(*node, *incarnation, *cause, *at),
+            Command::ExtendMaintenance { maintenance, ends_at, actor, at } => {
+                self.extend_maintenance(*maintenance, *ends_at, actor, *at)
+            }
+            Command::MaintenanceOverdue { maintenance, by, at } => self.maintenance_overdue(*maintenance, *by, *at),
         }
     }
 
@@ -137,6 +142,9 @@ impl ClusterState {
             Command::ApproveChange { change, .. } => format!("approval of {change}"),
             Command::DenyChange { change, .. } => format!("denial of {change}"),
             Command::DrillPassed { scenario, .. } => format!("recording drill {scenario:?} of {}", volume()),
+            Command::Leaving { node, .. } => format!("leaving of {}", self.node_name(*node)),
+            Command::ExtendMaintenance { maintenance, .. } => format!("new end of maintenance {maintenance}"),
+            Command::MaintenanceOverdue { maintenance, .. } => format!("overrun of maintenance {maintenance}"),
         }
     }
 

@@ -6,7 +6,7 @@ use crate::evidence::EvidenceField;
 use crate::limits::AUDIT_EVENTS_MAX;
 use crate::policy::{ChangeId, VolumeSettings};
 use crate::refusal::Rule;
-use crate::state::MaintenanceId;
+use crate::state::{MaintenanceId, StopCause};
 use mainstay_protocol::{Epoch, Incarnation, NodeId, Position, ProposalId, Timestamp, VolumeId};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -135,6 +135,21 @@ pub enum Event {
         proposal: ProposalId,
     },
     DrillRecorded,
+    /// In order: it was asked to stop.
+    NodeLeft {
+        node: NodeId,
+        incarnation: Incarnation,
+        cause: StopCause,
+    },
+    MaintenanceExtended {
+        maintenance: MaintenanceId,
+        ends_at: Timestamp,
+    },
+    /// Pages a person; nothing else happens (R10).
+    MaintenanceOverdue {
+        maintenance: MaintenanceId,
+        node: NodeId,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -214,8 +229,10 @@ impl Audit {
     /// Follows the chain over what is kept.
     pub fn verify(&self) -> Result<(), AuditError> {
         let end = verify_chain(self.base, self.events.iter().map(AsRef::as_ref))?;
-        let first = self.events.front().map_or(self.count + 1, |event| event.number);
-        let expected = self.count + 1 - self.events.len() as u64;
+        // A damaged count must not take the reader down: snapshots come from peers and disks.
+        let forgotten = self.count.checked_sub(self.events.len() as u64).ok_or(AuditError::Head)?;
+        let expected = forgotten.saturating_add(1);
+        let first = self.events.front().map_or(expected, |event| event.number);
         if first != expected {
             return Err(AuditError::Gap { expected, found: first });
         }

@@ -346,15 +346,7 @@ fn not_diverged(plan: &Plan) -> Judgement {
 /// Also of the missing primary: it is missing on purpose (R10). Its end has no say in it, only its operator.
 fn no_maintenance(plan: &Plan) -> Judgement {
     for node in [Some(plan.candidate), plan.volume.last_primary].into_iter().flatten() {
-        if let Some((maintenance, m)) = plan.state.maintenance_of(node) {
-            return Err(RefusalKind::InMaintenance {
-                node: plan.state.node_name(node),
-                maintenance,
-                owner: m.owner.clone(),
-                reason: m.reason.clone(),
-                ends_at: m.ends_at,
-            });
-        }
+        plan.state.not_maintained(node)?;
     }
     Ok("none".into())
 }

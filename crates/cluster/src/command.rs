@@ -3,7 +3,7 @@
 use crate::digest::Digest;
 use crate::evidence::{Evidence, EvidenceField};
 use crate::policy::{ChangeId, VolumeWish};
-use crate::state::{ExportSettings, MaintenanceId, NodeKind, Policy, Settings, WithoutPrimary};
+use crate::state::{ExportSettings, MaintenanceId, NodeKind, Policy, Settings, StopCause, WithoutPrimary};
 use mainstay_protocol::{ClusterId, Epoch, Incarnation, LogPoint, NodeId, Position, ProposalId, Timestamp, VolumeId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -245,6 +245,26 @@ pub enum Command {
         actor: Actor,
         at: Timestamp,
     },
+    /// The node was asked to stop, and does so in order: its silence from here on is no failure. Said once per boot.
+    Leaving {
+        node: NodeId,
+        incarnation: Incarnation,
+        cause: StopCause,
+        at: Timestamp,
+    },
+    /// Another end of an active maintenance, later or earlier, but not in the past (R10).
+    ExtendMaintenance {
+        maintenance: MaintenanceId,
+        ends_at: Timestamp,
+        actor: Actor,
+        at: Timestamp,
+    },
+    /// A node's clock is past the end of an active maintenance: people are told, and nothing else happens (R10).
+    MaintenanceOverdue {
+        maintenance: MaintenanceId,
+        by: NodeId,
+        at: Timestamp,
+    },
 }
 
 impl Command {
@@ -259,6 +279,7 @@ impl Command {
             MintToken { at, .. } | UseToken { at, .. } | ResetBreaker { at, .. } | Note { at, .. } => *at,
             SetVolume { at, .. } | SetHold { at, .. } | ApproveChange { at, .. } | DenyChange { at, .. } => *at,
             DrillPassed { at, .. } => *at,
+            Leaving { at, .. } | ExtendMaintenance { at, .. } | MaintenanceOverdue { at, .. } => *at,
         }
     }
 
@@ -292,6 +313,9 @@ impl Command {
             ApproveChange { .. } => "ApproveChange",
             DenyChange { .. } => "DenyChange",
             DrillPassed { .. } => "DrillPassed",
+            Leaving { .. } => "Leaving",
+            ExtendMaintenance { .. } => "ExtendMaintenance",
+            MaintenanceOverdue { .. } => "MaintenanceOverdue",
         }
     }
 
@@ -304,7 +328,9 @@ impl Command {
             Propose { proposer, .. } => proposer.clone(),
             Booted { node, .. } | ShrinkInSync { node, .. } | GrowInSync { node, .. } | Serving { node, .. } => Actor::Node(*node),
             GrantFailed { node, .. } | StepDown { node, .. } | Lapsed { node, .. } => Actor::Node(*node),
-            Void { by, .. } => Actor::Node(*by),
+            Void { by, .. } | MaintenanceOverdue { by, .. } => Actor::Node(*by),
+            Leaving { node, .. } => Actor::Node(*node),
+            ExtendMaintenance { actor, .. } => actor.clone(),
             Expire { .. } | UseToken { .. } => Actor::Cluster,
             SetVolume { actor, .. } | SetHold { actor, .. } | DrillPassed { actor, .. } => actor.clone(),
             ApproveChange { actor, .. } | DenyChange { actor, .. } => actor.clone(),
@@ -339,6 +365,7 @@ impl Command {
     /// themselves when an answer was lost, and race each other to close a proposal; that is no event.
     pub(crate) fn recorded_when_refused(&self) -> bool {
         use Command::*;
-        !matches!(self, Void { .. } | Expire { .. } | Lapsed { .. } | Serving { .. } | StepDown { .. })
+        let races = matches!(self, Leaving { .. } | MaintenanceOverdue { .. });
+        !races && !matches!(self, Void { .. } | Expire { .. } | Lapsed { .. } | Serving { .. } | StepDown { .. })
     }
 }

@@ -10,6 +10,8 @@ pub const TOKENS_MAX: usize = 64;
 pub const TOKEN_LIFE_MS_MAX: i64 = 24 * 3600 * 1000;
 /// Open maintenance records.
 pub const MAINTENANCE_MAX: usize = 64;
+/// Longest maintenance from now, milliseconds: 30 days. It can be extended.
+pub const MAINTENANCE_LIFE_MS_MAX: i64 = 30 * 24 * 3600 * 1000;
 /// Closed proposals that are kept for people to look at; the oldest is forgotten first.
 pub const PROPOSALS_CLOSED_MAX: usize = 64;
 /// Failed plans remembered per volume (R8); the oldest is forgotten first, but the breaker stays open.

@@ -160,6 +160,12 @@ pub enum RefusalKind {
     InMaintenance { node: String, maintenance: MaintenanceId, owner: String, reason: String, ends_at: Timestamp },
     #[error("{node} is the primary of {volumes}")]
     MaintainsPrimary { node: String, volumes: String },
+    #[error("without {away} there is no majority: nodes that stay {left}, needed to decide anything and to hold a lease {needed}")]
+    MaintainsMajority { away: String, left: usize, needed: usize },
+    #[error("maintenance {0} was ended already, and closes when its node is in sync")]
+    MaintenanceEnded(MaintenanceId),
+    #[error("maintenance {maintenance} goes on until {}", instant(*.until))]
+    NotOverdue { maintenance: MaintenanceId, until: Timestamp },
     // R11: half a copy is no copy.
     #[error("{0} is in resync: its copy is no complete prefix of the volume's history")]
     InResync(String),
@@ -228,7 +234,8 @@ impl RefusalKind {
             NotAPerson(_) | GuardedPolicy => Rule::R7,
             ProposalOpen { .. } | PlanFailedBefore { .. } | BreakerOpen(_) | ProposalClosed { .. } => Rule::R8,
             Diverged(_) | ReturnedUnverified { .. } => Rule::R9,
-            InMaintenance { .. } | MaintainsPrimary { .. } => Rule::R10,
+            InMaintenance { .. } | MaintainsPrimary { .. } | MaintainsMajority { .. } => Rule::R10,
+            MaintenanceEnded(_) | NotOverdue { .. } => Rule::R10,
             InResync(_) => Rule::R11,
             Witness(_) | NotAReplica { .. } => Rule::R12,
             PrimaryHeard { .. } | NotFenced(_) => Rule::R13,
@@ -261,7 +268,7 @@ impl RefusalKind {
             IncarnationNotRisen { .. } | RemovesItself(_) | SetChanged { .. } | ReturnedUnverified { .. } | HasPrimary(_) => {
                 self.node_clears()
             }
-            ClosedWithoutPrimary | IncompletePrefix(_) | NotExpired { .. } => self.node_clears(),
+            ClosedWithoutPrimary | IncompletePrefix(_) | NotExpired { .. } | NotOverdue { .. } => self.node_clears(),
             ParentEpoch { .. } | EvidenceOutdated { .. } | NotFenced(_) => "Propose again from the present state",
             AlreadyPrimary(_) => "Nothing needs to be done",
             EpochBehindCopies { .. } => {
@@ -287,6 +294,8 @@ impl RefusalKind {
             PlanFailedBefore { .. } | BreakerOpen(_) => "Mend the cause, then reset the breaker with what was mended",
             Diverged(_) => "It follows the next primary by itself: the records go to quarantine first",
             InMaintenance { .. } => "End the maintenance first, if it is over",
+            MaintainsMajority { .. } => "Bring one of them back first, or say that the volumes may lose their primary",
+            MaintenanceEnded(_) => "Begin a new one if there is more to do",
             MaintainsPrimary { .. } => "Hand it over first, or say that the volumes may lose their primary",
             InResync(_) => "Wait for it to be in sync",
             Witness(_) | NotAReplica { .. } => "Choose a file server that is a replica",

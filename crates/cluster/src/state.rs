@@ -80,6 +80,34 @@ pub struct Node {
     pub joined_at: Timestamp,
     /// When the present boot was decided; zero before the first.
     pub booted_at: Timestamp,
+    /// The present boot was asked to stop, and said so before it went: its silence is no failure. None while it runs, and after a
+    /// crash.
+    pub left: Option<Left>,
+}
+
+/// Why a node stopped in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum StopCause {
+    /// Its service was stopped: by a person, a package upgrade, a service manager.
+    Asked,
+    /// The whole machine shuts down or restarts: a person's doing, or the provider's.
+    HostShutdown,
+}
+
+impl fmt::Display for StopCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            StopCause::Asked => "its service was stopped",
+            StopCause::HostShutdown => "its machine shut down",
+        })
+    }
+}
+
+/// A node that left in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    pub cause: StopCause,
+    pub at: Timestamp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -329,6 +357,8 @@ pub struct Maintenance {
     pub began_at: Timestamp,
     /// When a person is to be paged if it is still open. Nothing else happens then (R10).
     pub ends_at: Timestamp,
+    /// A node said that `ends_at` has passed, and it is on record.
+    pub overdue: bool,
     pub state: MaintenanceState,
 }
 

@@ -301,8 +301,14 @@ impl Life {
     fn upkeep(&mut self) -> Command {
         let (at, actor, reason) = (self.now, person(&mut self.rng), "because".to_string());
         let maintenance = self.state.maintenance.keys().next().copied().unwrap_or(MaintenanceId(1));
-        match self.rng.below(14) {
-            6..=13 => self.policies(),
+        match self.rng.below(17) {
+            6 => Command::ExtendMaintenance { maintenance, ends_at: Timestamp::from_millis(at.as_millis() + 5_000), actor, at },
+            7 => Command::MaintenanceOverdue { maintenance, by: self.rng.node(), at },
+            8 => {
+                let node = self.rng.node();
+                Command::Leaving { node, incarnation: self.boot_of(node), cause: StopCause::Asked, at }
+            }
+            9..=16 => self.policies(),
             0 => {
                 let ends_at = Timestamp::from_millis(at.as_millis() + self.rng.below(9_000) as i64);
                 let (node, allow_primary) = (self.rng.node(), self.rng.once_in(2));

@@ -296,11 +296,11 @@ async fn drills(cluster: &Cluster) {
     assert_eq!(code(&asked), 0, "{}{}", stderr(&asked), text(&asked));
     assert!(text(&asked).contains("cluster shop   volume files"), "{}", text(&asked));
 
-    let outage = cluster.run(&["maintenance", "begin", "a", "--allow-primary", "--minutes", "1", "--reason", "disks"]);
+    let outage = cluster.run(&["maintenance", "begin", "a", "--allow-primary", "--for", "1m", "--reason", "disks"]);
     assert_eq!(code(&outage), 2, "nobody said that it may be");
     assert!(stderr(&outage).contains("maintenance of a was not begun"), "{}", stderr(&outage));
     assert_eq!(cluster.client.maintenance().await.unwrap().len(), 0);
-    let begun = cluster.run(&["maintenance", "begin", "b", "--minutes", "1", "--reason", "disks"]);
+    let begun = cluster.run(&["maintenance", "begin", "b", "--for", "1m", "--reason", "disks"]);
     assert_eq!(code(&begun), 0, "{}", stderr(&begun));
     assert!(stderr(&begun).contains("rehearsed maintenance of b for 60.0 s"), "{}", stderr(&begun));
     let id = cluster.client.maintenance().await.unwrap()[0].id;

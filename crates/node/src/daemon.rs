@@ -15,7 +15,7 @@ use crate::serve::{Common, FrontKey};
 use crate::shell::{App, PeerTransport, Reception, Shell, write_promises};
 use crate::systemd;
 use crate::tls::{TlsError, TlsIdentity};
-use mainstay_cluster::{Actor, ClusterState, Command, Event, NodeKind, RefusalKind, Settings};
+use mainstay_cluster::{Actor, ClusterState, Command, Event, NodeKind, RefusalKind, Settings, StopCause};
 use mainstay_coordination::{Config, ProposeError, Raft, Role, StartError, Storage};
 use mainstay_nfs::HandleKey;
 use mainstay_protocol::{ClusterId, Incarnation, NodeId, VolumeId};
@@ -69,7 +69,8 @@ pub async fn run(config: NodeConfig, options: Options) -> Result<(), NodeError> 
         fatal = daemon.booted() => fatal,
     };
     systemd::notify(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={}", STOP_TIME_MAX.as_micros()));
-    daemon.stop().await;
+    let cause = tokio::task::spawn_blocking(systemd::stop_cause).await.unwrap_or(StopCause::Asked);
+    daemon.stop(cause).await;
     ended
 }
 
@@ -235,10 +236,10 @@ impl Daemon {
     }
 
     /// Volumes first, while decisions can still be made: a primary hands its epoch back.
-    pub async fn stop(self) {
-        tracing::info!("stopping");
+    pub async fn stop(self, cause: StopCause) {
+        tracing::info!("stopping: {cause}");
         let hosts = self.app.hosts.all();
-        hosts.iter().for_each(Host::stop);
+        hosts.iter().for_each(|host| host.stop(cause));
         let all = async {
             for host in &hosts {
                 host.shared.stopped.notified().await;

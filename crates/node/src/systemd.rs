@@ -1,8 +1,12 @@
 //! sd_notify(3) by hand: a datagram to the socket that systemd names. Silent outside of systemd.
 
+use mainstay_cluster::StopCause;
+use std::io::Read;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::time::Duration;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// Tells the service manager; failures are not worth stopping for.
 pub fn notify(message: &str) {
@@ -20,6 +24,40 @@ fn send(path: &[u8], message: &str) -> std::io::Result<()> {
     };
     UnixDatagram::unbound()?.send_to_addr(message.as_bytes(), &address).map(drop)
 }
+
+/// Why this process was asked to stop: whether the machine goes down with it. Asked of systemd where it runs, in at most
+/// [`ASK_TIME_MAX`]; what cannot be told is a plain request.
+pub fn stop_cause() -> StopCause {
+    match Path::new("/run/systemd/system").is_dir() && system_state().as_deref() == Some("stopping") {
+        true => StopCause::HostShutdown,
+        false => StopCause::Asked,
+    }
+}
+
+/// A machine that shuts down gives nobody much time.
+const ASK_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// One word, such as `running` or `stopping`.
+fn system_state() -> Option<String> {
+    let mut command = Command::new("systemctl");
+    command.arg("is-system-running").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().ok()?;
+    let begun = Instant::now();
+    while child.try_wait().ok()?.is_none() {
+        if begun.elapsed() >= ASK_TIME_MAX {
+            let _ = child.kill();
+            let _ = child.wait();
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let mut word = String::new();
+    child.stdout?.take(WORD_BYTES_MAX).read_to_string(&mut word).ok()?;
+    Some(word.trim().to_string())
+}
+
+/// Of what `systemctl` says.
+const WORD_BYTES_MAX: u64 = 64;
 
 /// How often `WATCHDOG=1` is due: half of what systemd waits, when it waits for this process.
 pub fn watchdog_period() -> Option<Duration> {

@@ -87,6 +87,8 @@ pub enum Bug {
     HoldKeepsApproved,
     /// A primary that is alone acknowledges changes although the volume wants two copies.
     AckAlone,
+    /// Nobody is told that a maintenance runs over its time (against R10).
+    SilentOverrun,
 }
 
 impl Bug {
@@ -125,6 +127,7 @@ impl Bug {
         Bug::GuardedInMaintenance,
         Bug::HoldKeepsApproved,
         Bug::AckAlone,
+        Bug::SilentOverrun,
     ];
 }
 

@@ -58,6 +58,8 @@ pub enum Purpose {
     Serving,
     StepDown,
     GrantFailed,
+    Leaving,
+    Overdue,
 }
 
 /// A proposed command whose result has not come.

@@ -1,6 +1,6 @@
 //! What goes into a replica and what comes out.
 
-use mainstay_cluster::{ClusterState, Command, Refusal};
+use mainstay_cluster::{ClusterState, Command, Refusal, StopCause};
 use mainstay_protocol::peer::Envelope;
 use mainstay_protocol::{ClientRequest, Epoch, FileResult, Incarnation, NodeId, Position, VolumeId};
 use mainstay_volume::{DiskEffect, DiskEvent, ViewDigest};
@@ -48,7 +48,7 @@ pub enum Event {
         ticket: u64,
     },
     /// Graceful stop: hand the epoch back, make everything durable, then [`Effect::Stopped`].
-    Stop,
+    Stop(StopCause),
     /// `next_timer` has come.
     Tick,
 }

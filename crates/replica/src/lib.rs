@@ -12,6 +12,7 @@ mod core;
 mod event;
 mod gate;
 mod lease;
+mod presence;
 mod primary;
 mod repair;
 mod replica;

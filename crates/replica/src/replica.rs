@@ -4,11 +4,12 @@ use crate::contacts::Said;
 use crate::core::{Core, Purpose};
 use crate::event::{Effect, Event, Note, ProposeResult, ServeMode, Settings, Status, StoredPromise};
 use crate::gate::{Gate, observe};
+use crate::presence::Presence;
 use crate::primary::{Primary, waits_for_second_copy};
 use crate::repair::Repairs;
 use crate::secondary::{Append, Secondary, no_primary_can_serve};
 use bytes::Bytes;
-use mainstay_cluster::{ClusterState, Command, Observed};
+use mainstay_cluster::{ClusterState, Command, Observed, StopCause};
 use mainstay_protocol::marks::mark;
 use mainstay_protocol::peer::Envelope;
 use mainstay_protocol::planted::{Bug, planted};
@@ -38,6 +39,7 @@ pub struct Replica {
     /// A reign that this incarnation gave up or could not take is never taken up again.
     done_with: Epoch,
     stopping: bool,
+    presence: Presence,
     stop_said: bool,
 }
 
@@ -51,8 +53,16 @@ impl Replica {
         };
         let core = Core::new(settings, volume, promised, view, now);
         let gate = Gate::default();
-        let mut replica =
-            Replica { core, role, gate, repairs: Repairs::default(), done_with: Epoch(0), stopping: false, stop_said: false };
+        let mut replica = Replica {
+            core,
+            role,
+            gate,
+            repairs: Repairs::default(),
+            done_with: Epoch(0),
+            stopping: false,
+            presence: Presence::default(),
+            stop_said: false,
+        };
         replica.follow_view(now);
         replica
     }
@@ -81,7 +91,7 @@ impl Replica {
                 };
                 self.core.out.push(Effect::Marked { ticket, position });
             }
-            Event::Stop => self.on_stop(now),
+            Event::Stop(cause) => self.on_stop(cause, now),
             Event::Tick => {}
         }
         self.on_volume_events(now);
@@ -109,9 +119,10 @@ impl Replica {
         }
         let able = matches!(self.role, Role::Secondary(_)) && !self.stopping;
         self.gate.poll(&mut self.core, able, now);
+        self.presence.poll(&mut self.core, now);
         self.repairs.tick(&mut self.core, now);
         self.give_up_when_failed(now);
-        self.say_stopped();
+        self.say_stopped(now);
         effects.append(&mut self.core.out);
         if let Some(volume) = self.core.volume.as_mut() {
             effects.extend(std::iter::from_fn(|| volume.poll_effect()).map(Effect::Disk));
@@ -461,8 +472,11 @@ impl Replica {
         }
     }
 
-    fn on_stop(&mut self, now: Now) {
+    fn on_stop(&mut self, cause: StopCause, now: Now) {
         self.stopping = true;
+        // Before a primary's step-down: whoever reads that it stepped down can read why.
+        self.presence.stop(cause, now.mono);
+        self.presence.poll(&mut self.core, now);
         match &mut self.role {
             Role::Primary(primary) => primary.stop(&mut self.core, now),
             Role::Secondary(secondary) => {
@@ -478,7 +492,7 @@ impl Replica {
         self.say_contact(now);
     }
 
-    fn say_stopped(&mut self) {
+    fn say_stopped(&mut self, now: Now) {
         let settled = match &self.role {
             Role::Primary(primary) => primary.stopped(&self.core),
             Role::Secondary(_) if self.core.failed.is_none() => {
@@ -486,7 +500,7 @@ impl Replica {
             }
             _ => true,
         };
-        if self.stopping && settled && !self.stop_said {
+        if self.stopping && settled && self.presence.told(&self.core, now.mono) && !self.stop_said {
             self.stop_said = true;
             self.core.out.push(Effect::Stopped);
         }

@@ -63,6 +63,8 @@ pub struct Inherited {
 struct Resync {
     from: NodeId,
     lists: VecDeque<ListQuery>,
+    /// A batch that came, for which the volume has no room yet: a hanging disk must not have it sent again and again (R11).
+    waiting: Option<(ResyncCursor, ChangeBatch, Bytes)>,
     asked_at: Option<Mono>,
     /// Bytes of the next batch.
     batch_bytes: u32,
@@ -347,6 +349,7 @@ impl Secondary {
         self.resync = Some(Resync {
             from,
             lists: VecDeque::new(),
+            waiting: None,
             asked_at: None,
             batch_bytes: BATCH_BYTES_START,
             patience_ms: 0,
@@ -358,7 +361,10 @@ impl Secondary {
 
     /// One question is under way at a time; an unanswered one is asked again. There is no deadline (R11).
     fn drive_resync(&mut self, core: &mut Core, now: Now) {
-        let Some(resync) = self.resync.as_mut() else { return };
+        if let Some((cursor, batch, payload)) = self.resync.as_mut().and_then(|resync| resync.waiting.take()) {
+            self.take_batch(core, cursor, batch, payload);
+        }
+        let Some(resync) = self.resync.as_mut().filter(|resync| resync.waiting.is_none()) else { return };
         if core.contacts.silent_ms(resync.from, now.mono).is_none_or(|ms| ms >= core.timing.shrink_ms) {
             // What was asked is lost, and nothing is on its way.
             resync.patience_ms = 0;
@@ -387,16 +393,26 @@ impl Secondary {
             return;
         }
         let (Some(resync), Some(volume)) = (self.resync.as_mut(), core.volume.as_mut()) else { return };
-        let Some(cursor) = volume.resync_cursor().filter(|_| resync.from == from && resync.lists.is_empty()) else { return };
+        let expected = resync.from == from && resync.lists.is_empty() && resync.waiting.is_none();
+        let Some(cursor) = volume.resync_cursor().filter(|_| expected) else { return };
         resync.measure(now, core.timing.retry_ms);
         resync.bytes += payload.len() as u64;
         resync.inodes_total = batch.inodes_total;
         core.counters.bytes_received += payload.len() as u64;
-        match volume.install(cursor, batch, payload) {
+        self.take_batch(core, cursor, batch, payload);
+    }
+
+    fn take_batch(&mut self, core: &mut Core, cursor: ResyncCursor, batch: ChangeBatch, payload: Bytes) {
+        let (Some(resync), Some(volume)) = (self.resync.as_mut(), core.volume.as_mut()) else { return };
+        let from = resync.from;
+        match volume.install(cursor, batch.clone(), payload.clone()) {
             Ok(lists) => self.installed(core, lists),
             Err(error) if matches!(error, VolumeError::Resync(_)) => core.note(Note::BadPeer { from, reason: error.to_string() }),
-            // No room or a segment in preparation: the same is asked again.
-            Err(VolumeError::Busy(_) | VolumeError::NoSpace(_)) => {}
+            // No room, or a segment in preparation.
+            Err(VolumeError::Busy(_) | VolumeError::NoSpace(_)) => {
+                mark("secondary: a batch waits for room");
+                resync.waiting = Some((cursor, batch, payload));
+            }
             Err(error) => core.fail(error.to_string()),
         }
     }

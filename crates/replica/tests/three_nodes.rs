@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use mainstay_cluster::{
     Actor, ClusterState, Command, ExportSettings, NodeKind, Policy, ProposalState, ReignState, Settings as ClusterSettings,
-    WithoutPrimary,
+    StopCause, WithoutPrimary,
 };
 use mainstay_protocol::file::{CreateHow, SetAttributes};
 use mainstay_protocol::{
@@ -449,7 +449,7 @@ fn a_secondary_that_is_asked_to_stop_leaves_the_set_at_once() {
     let mut world = World::new();
     world.run(100);
     world.create(A, "one");
-    world.nodes.get_mut(&B).expect("b").inbox.push_back(Event::Stop);
+    world.nodes.get_mut(&B).expect("b").inbox.push_back(Event::Stop(StopCause::Asked));
     world.run(20);
     let ticket = world.ask(A, create("two"));
     world.run(80);
@@ -488,7 +488,7 @@ fn a_clean_stop_hands_the_epoch_back() {
     let mut world = World::new();
     world.run(100);
     world.create(A, "one");
-    world.nodes.get_mut(&A).expect("a").inbox.push_back(Event::Stop);
+    world.nodes.get_mut(&A).expect("a").inbox.push_back(Event::Stop(StopCause::Asked));
     world.run(300);
     assert!(world.nodes[&A].stopped);
     assert!(world.state.volumes[&VOLUME].reign.is_none());

@@ -17,6 +17,7 @@ pub mod p4_live_primary;
 pub mod p5_breaker;
 pub mod p6_no_deadline;
 pub mod p6_resync;
+pub mod p8_overdue;
 pub mod registers;
 
 use crate::queue::Time;
@@ -46,6 +47,7 @@ pub struct Checkers {
     pub live: p4_live_primary::LivePrimary,
     pub p5: p5_breaker::Breaker,
     pub p6: p6_resync::Resync,
+    pub p8: p8_overdue::Overdue,
     pub registers: [registers::History; 3],
     /// When the loss epoch rose.
     pub losses: Vec<Time>,
@@ -89,6 +91,7 @@ impl Checkers {
             self.granted(now, &grant, (before, after), nodes, &mut found);
         }
         self.p5.decided(before, after);
+        found.extend(self.p8.decided(before, after).map(of("P8")));
         found
     }
 

@@ -166,4 +166,5 @@ pub const SHOWN: &[Shown] = &[
         "two-copies",
         ("P2", 12),
     ),
+    shown(Bug::SilentOverrun, ("tells nobody that a maintenance runs over its time", "R10"), "S33", ("P8", 4)),
 ];

@@ -75,6 +75,11 @@ pub enum Action {
         confirmed: bool,
     },
     EndMaintenance(NodeId),
+    /// Another end of a node's maintenance, so long from now.
+    ExtendMaintenance {
+        node: NodeId,
+        lasts: Time,
+    },
     /// A person, or a tool on a person's behalf, asks for this node to become the primary.
     Promote(NodeId),
     ResetBreaker,
@@ -194,6 +199,8 @@ pub struct Expect {
     pub moves_only_changes: Option<NodeId>,
     /// A node may refuse to open a copy that was damaged on purpose.
     pub damage: bool,
+    /// P8: people are told, while the faults last, that a maintenance runs over.
+    pub overrun: bool,
 }
 
 impl Plan {

@@ -44,6 +44,7 @@ const NOBODY_SAYS: &[&str] = &[
     "NotAReplica",
     "NotExpired",
     "NotFenced",
+    "NotOverdue",
     "NotThePrimary",
     "PromiseTooLow",
     "RemovesItself",
@@ -67,6 +68,7 @@ const PATHS: &[(&str, u64)] = &[
     ("S24", 2),
     ("backlog", 8),
     ("moving-base", 2),
+    ("S17", 3),
 ];
 /// Every change of the core draws new schedules: what one round misses, the next ones find.
 const ROUNDS: u64 = 8;

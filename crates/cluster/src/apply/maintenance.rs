@@ -4,10 +4,20 @@ use super::Applied;
 use crate::audit::Event;
 use crate::command::{Actor, Command};
 use crate::input;
-use crate::limits::MAINTENANCE_MAX;
+use crate::limits::{MAINTENANCE_LIFE_MS_MAX, MAINTENANCE_MAX};
 use crate::refusal::{RefusalKind, instant};
 use crate::state::{Breaker, ClusterState, Maintenance, MaintenanceId, MaintenanceState};
 use mainstay_protocol::{NodeId, Timestamp, VolumeId};
+
+/// In the future, and not so far that nobody would notice that it was forgotten.
+fn check_end(ends_at: Timestamp, at: Timestamp) -> Applied {
+    let lasts_ms = input::millis(ends_at).saturating_sub(input::millis(at));
+    match lasts_ms {
+        ..=0 => Err(input::bad("end of the maintenance", &instant(ends_at), "has passed")),
+        1..=MAINTENANCE_LIFE_MS_MAX => Ok(()),
+        _ => Err(input::bad("end of the maintenance", &instant(ends_at), "is more than 30 days away")),
+    }
+}
 
 impl ClusterState {
     /// One at a time per node. The primary's own maintenance takes a volume's primary away sooner or later, so the operator must
@@ -18,16 +28,11 @@ impl ClusterState {
         input::text("owner", owner)?;
         input::text("reason", reason)?;
         let name = self.known_node(*node)?.name.clone();
-        if ends_at <= at {
-            return Err(input::bad("end of the maintenance", &instant(*ends_at), "has passed"));
-        }
-        if let Some((maintenance, m)) = self.maintenance_of(*node) {
-            let (owner, reason) = (m.owner.clone(), m.reason.clone());
-            return Err(RefusalKind::InMaintenance { node: name, maintenance, owner, reason, ends_at: m.ends_at });
-        }
-        let reigned: Vec<&str> = self.volumes.values().filter(|v| v.primary() == Some(*node)).map(|v| v.name.as_str()).collect();
-        if !reigned.is_empty() && !allow_primary {
-            return Err(RefusalKind::MaintainsPrimary { node: name, volumes: reigned.join(", ") });
+        check_end(*ends_at, *at)?;
+        self.not_maintained(*node)?;
+        if !allow_primary {
+            self.reigns_nowhere(*node)?;
+            self.keeps_majority(*node)?;
         }
         if self.maintenance.len() >= MAINTENANCE_MAX {
             return Err(RefusalKind::LimitReached { what: "open maintenance records".into(), max: MAINTENANCE_MAX });
@@ -40,6 +45,7 @@ impl ClusterState {
             reason: reason.clone(),
             began_at: *at,
             ends_at: *ends_at,
+            overdue: false,
             state: MaintenanceState::Active,
         };
         self.maintenance.insert(maintenance, begun);
@@ -62,6 +68,75 @@ impl ClusterState {
         Ok(())
     }
 
+    /// Only an active one: what was ended is begun anew, with a reason.
+    pub(super) fn extend_maintenance(&mut self, id: MaintenanceId, ends_at: Timestamp, actor: &Actor, at: Timestamp) -> Applied {
+        input::person(actor)?;
+        check_end(ends_at, at)?;
+        let known = self.maintenance.get_mut(&id).ok_or(RefusalKind::UnknownMaintenance(id))?;
+        if known.state == MaintenanceState::Returning {
+            return Err(RefusalKind::MaintenanceEnded(id));
+        }
+        let (node, was) = (known.node, known.ends_at);
+        known.ends_at = ends_at;
+        known.overdue = false;
+        let (name, was, until) = (self.node_name(node), instant(was), instant(ends_at));
+        let text = format!("{actor} moved the end of maintenance {id} of {name} from {was} to {until}");
+        self.record(at, actor, None, Event::MaintenanceExtended { maintenance: id, ends_at }, text);
+        Ok(())
+    }
+
+    /// Said by nodes, whichever clock gets there first; on record once for each end.
+    pub(super) fn maintenance_overdue(&mut self, id: MaintenanceId, by: NodeId, at: Timestamp) -> Applied {
+        self.known_node(by)?;
+        let known = self.maintenance.get_mut(&id).ok_or(RefusalKind::UnknownMaintenance(id))?;
+        if known.overdue || known.state == MaintenanceState::Returning {
+            return Ok(());
+        }
+        if at < known.ends_at {
+            return Err(RefusalKind::NotOverdue { maintenance: id, until: known.ends_at });
+        }
+        known.overdue = true;
+        let (node, owner) = (known.node, known.owner.clone());
+        let name = self.node_name(node);
+        let text = format!(
+            "maintenance {id} of {name} is over its time and still open: {owner} ends or extends it; nothing resumes by itself"
+        );
+        self.record(at, &Actor::Node(by), None, Event::MaintenanceOverdue { maintenance: id, node }, text);
+        Ok(())
+    }
+
+    pub(crate) fn not_maintained(&self, node: NodeId) -> Result<String, RefusalKind> {
+        match self.maintenance_of(node) {
+            None => Ok("it is not".into()),
+            Some((maintenance, m)) => Err(RefusalKind::InMaintenance {
+                node: self.node_name(node),
+                maintenance,
+                owner: m.owner.clone(),
+                reason: m.reason.clone(),
+                ends_at: m.ends_at,
+            }),
+        }
+    }
+
+    pub(crate) fn reigns_nowhere(&self, node: NodeId) -> Result<String, RefusalKind> {
+        let reigned = self.volumes.values().filter(|volume| volume.primary() == Some(node)).map(|volume| volume.name.as_str());
+        match reigned.collect::<Vec<_>>().as_slice() {
+            [] => Ok("it is the primary of none".into()),
+            volumes => Err(RefusalKind::MaintainsPrimary { node: self.node_name(node), volumes: volumes.join(", ") }),
+        }
+    }
+
+    /// What is maintained may go down at any moment: those that are not must be able to decide, and to hold a lease, alone.
+    pub(crate) fn keeps_majority(&self, node: NodeId) -> Result<String, RefusalKind> {
+        let away = |other: &&NodeId| **other == node || self.maintenance_of(**other).is_some();
+        let away: Vec<NodeId> = self.nodes.keys().filter(away).copied().collect();
+        let (left, needed) = (self.nodes.len() - away.len(), self.majority());
+        match left >= needed {
+            true => Ok(format!("{left} of {} nodes stay, {needed} are needed", self.nodes.len())),
+            false => Err(RefusalKind::MaintainsMajority { away: self.names(away.iter()), left, needed }),
+        }
+    }
+
     /// R10: closed when the node is verified in sync, in its present boot, for every volume that it holds.
     pub(super) fn close_maintenance(&mut self, at: Timestamp) {
         let returned = |m: &Maintenance| m.state == MaintenanceState::Returning && self.verified(m.node);
@@ -74,8 +149,10 @@ impl ClusterState {
     }
 
     fn verified(&self, node: NodeId) -> bool {
-        let boot = self.nodes.get(&node).map(|known| known.incarnation);
-        self.volumes.values().filter(|v| v.replicas.contains(&node)).all(|v| v.in_sync.get(&node).copied() == boot)
+        // One that left in order is not back, whatever the sets say still.
+        let boot = self.nodes.get(&node).filter(|known| known.left.is_none()).map(|known| known.incarnation);
+        let holds = self.volumes.values().filter(|v| v.replicas.contains(&node));
+        boot.is_some() && holds.into_iter().all(|v| v.in_sync.get(&node).copied() == boot)
     }
 
     /// R8: a person says what was mended; the failed plans may then be tried again.

@@ -7,7 +7,7 @@ use crate::digest::Digest;
 use crate::input;
 use crate::limits::{NODES_MAX, TOKEN_LIFE_MS_MAX, TOKENS_MAX};
 use crate::refusal::{RefusalKind, instant};
-use crate::state::{ClusterState, Node, NodeKind, Token};
+use crate::state::{ClusterState, Left, Node, NodeKind, StopCause, Token};
 use mainstay_protocol::{ClusterId, Incarnation, NodeId, Timestamp, VolumeId};
 
 impl ClusterState {
@@ -68,6 +68,7 @@ impl ClusterState {
             incarnation: Incarnation(0),
             joined_at: at,
             booted_at: Timestamp::default(),
+            left: None,
         };
         let kind = if kind == NodeKind::Witness { "witness" } else { "file server" };
         assert!(self.nodes.insert(node, added).is_none(), "a node's id is never reused");
@@ -116,7 +117,27 @@ impl ClusterState {
         if let Some(known) = self.nodes.get_mut(&node) {
             known.incarnation = incarnation;
             known.booted_at = at;
+            known.left = None;
         }
+        Ok(())
+    }
+
+    /// The boot's last word. It is no proof of anything: a lease still runs out, and a primary gives its epoch back besides (R13).
+    pub(super) fn leaving(&mut self, node: NodeId, incarnation: Incarnation, cause: StopCause, at: Timestamp) -> Applied {
+        let known = self.known_node(node)?;
+        let (name, current) = (known.name.clone(), known.incarnation);
+        if incarnation != current {
+            return Err(RefusalKind::OldBoot { node: name, given: incarnation, current });
+        }
+        if known.left.is_some() {
+            return Ok(());
+        }
+        let planned = self.maintenance_of(node).map_or(String::new(), |(id, _)| format!(", in maintenance {id}"));
+        if let Some(known) = self.nodes.get_mut(&node) {
+            known.left = Some(Left { cause, at });
+        }
+        let text = format!("{name} stops in order: {cause}{planned}");
+        self.record(at, &Actor::Node(node), None, Event::NodeLeft { node, incarnation, cause }, text);
         Ok(())
     }
 

@@ -87,6 +87,9 @@ impl Runner {
             "see" => self.see(&arguments),
             "show" => self.show(),
             "explain" => self.explain(&arguments).trim_end().to_string(),
+            "explain-maintenance" => {
+                self.state.explain_maintenance(self.node(arguments.word(0))).to_string().trim_end().to_string()
+            }
             "evidence" => self.evidence(&arguments),
             "reads" => self.reads(&arguments),
             "three" => self.three(),
@@ -395,6 +398,20 @@ impl Runner {
                 let reason = arguments.text("reason", "the address is free again").into();
                 Command::ResetBreaker { volume: self.volume(arguments), reason, actor, at }
             }
+            "leave" => {
+                let node = self.node(arguments.word(0));
+                let cause = if arguments.text("cause", "asked") == "host" { StopCause::HostShutdown } else { StopCause::Asked };
+                Command::Leaving { node, incarnation: self.boot(node, arguments), cause, at }
+            }
+            "extend" => {
+                let maintenance = MaintenanceId(arguments.word(0).trim_start_matches('m').parse().expect("mN"));
+                let seconds = arguments.text("seconds", "3600").parse::<i64>().expect("seconds");
+                Command::ExtendMaintenance { maintenance, ends_at: Timestamp::new(at.seconds + seconds, 0), actor, at }
+            }
+            "overdue" => {
+                let maintenance = MaintenanceId(arguments.word(0).trim_start_matches('m').parse().expect("mN"));
+                Command::MaintenanceOverdue { maintenance, by: self.node(arguments.text("by", "w")), at }
+            }
             "note" => Command::Note { volume: None, text: arguments.text("text", "").into(), actor, at },
             other => panic!("unknown verb {other}"),
         }
@@ -437,9 +454,10 @@ impl Runner {
             state.proposals.iter().map(|(id, p)| format!("proposal {id}: {} {}", state.node_name(p.candidate), p.state));
         let maintenance =
             state.maintenance.iter().map(|(id, m)| format!("maintenance {id}: {} {:?}", state.node_name(m.node), m.state));
+        let left = state.nodes.values().filter_map(|node| Some(format!("node {}: left, {}", node.name, node.left?.cause)));
         let changes = state.control.changes.iter();
         let changes = changes.map(|(id, c)| format!("change {id}: {}: {}", state.wish_text(&c.wish), c.state));
-        volumes.chain(proposals).chain(maintenance).chain(changes).collect::<Vec<_>>().join("\n")
+        volumes.chain(proposals).chain(maintenance).chain(left).chain(changes).collect::<Vec<_>>().join("\n")
     }
 }
 

@@ -334,6 +334,8 @@ pub enum Proposals {
 pub enum Explain {
     /// Every check for making NODE the primary of VOLUME, with its value
     Promote { node: String, volume: String },
+    /// Every check for taking NODE out of service now, and what its volumes live on meanwhile
+    Maintenance { node: String },
 }
 
 #[derive(Debug, Args)]
@@ -341,9 +343,12 @@ pub struct BeginMaintenance {
     pub node: String,
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
-    /// After this, a person is to be paged if it is still open
-    #[arg(long, default_value_t = 60, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub minutes: u32,
+    /// How long, such as 90m or 2h; after this, people are told that it is still open, and nothing else happens
+    #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = crate::drill::units::time)]
+    pub lasts: u64,
+    /// Who answers for it [default: you]
+    #[arg(long, value_name = "NAME", default_value = "")]
+    pub owner: String,
     /// Also when volumes lose their primary by it
     #[arg(long)]
     pub allow_primary: bool,
@@ -359,9 +364,19 @@ pub struct BeginMaintenance {
 pub enum Maintenance {
     /// Record that a node is worked on: nothing is promoted to it or because of it
     Begin(BeginMaintenance),
+    /// Another end, so long from now: the work takes longer, or less
+    Extend {
+        /// Its number, or the node's name
+        #[arg(value_name = "ID|NODE")]
+        which: String,
+        #[arg(long = "for", value_name = "TIME", value_parser = crate::drill::units::time)]
+        lasts: u64,
+    },
     /// The work is done; the record closes when the node is in sync again
     End {
-        id: u64,
+        /// Its number, or the node's name
+        #[arg(value_name = "ID|NODE")]
+        which: String,
     },
     List,
 }

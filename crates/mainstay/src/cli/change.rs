@@ -4,7 +4,7 @@ use super::args::{BeginMaintenance, CreateVolume, Format, SquashName};
 use super::output::{print, show};
 use super::show::{proposal_text, volume_text};
 use super::{CliError, exit};
-use crate::drill::preflight;
+use crate::drill::{preflight, units};
 use mainstay_cluster::{Access, ExportClient, ExportSettings, Squash};
 use mainstay_node::admin::api::{NewMaintenance, NewVolume, ProposalStatus};
 use mainstay_node::admin::client::AdminClient;
@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// How long `volume create` waits until the volume is served.
 const SERVE_TIME_MAX: Duration = Duration::from_secs(30);
+/// Nanoseconds.
+const SECOND: u64 = 1_000_000_000;
 const POLL_PAUSE: Duration = Duration::from_millis(50);
 
 pub async fn token(client: &AdminClient, minutes: u32, format: Format) -> Result<u8, CliError> {
@@ -117,21 +119,46 @@ fn report(status: &ProposalStatus, format: Format) {
 }
 
 pub async fn begin_maintenance(client: &AdminClient, begin: BeginMaintenance, format: Format) -> Result<u8, CliError> {
-    let BeginMaintenance { node, reason, minutes, allow_primary, no_preflight, yes } = begin;
+    let BeginMaintenance { node, reason, lasts, owner, allow_primary, no_preflight, yes } = begin;
     if !no_preflight {
-        preflight::maintenance(client, preflight::Wish { node: &node, minutes, allow_primary, yes }).await?;
+        preflight::maintenance(client, preflight::Wish { node: &node, lasts, allow_primary, yes }).await?;
     }
-    let status = client.begin_maintenance(&NewMaintenance { node, reason, minutes, allow_primary }).await?;
+    let status =
+        client.begin_maintenance(&NewMaintenance { node, reason, owner, seconds: lasts.div_ceil(SECOND), allow_primary }).await?;
     show(format, &status, |status| {
-        format!("maintenance {} of {} has begun; end it with `mainstay maintenance end {0}`\n", status.id, status.node)
+        format!("maintenance m{} of {} has begun; end it with `mainstay maintenance end {1}`\n", status.id, status.node)
     });
     Ok(exit::OK)
 }
 
-pub async fn end_maintenance(client: &AdminClient, id: u64) -> Result<u8, CliError> {
+/// By its number, `m3` or `3`, or by the name of its node.
+async fn find_maintenance(client: &AdminClient, which: &str) -> Result<u64, CliError> {
+    let list = client.maintenance().await?;
+    if let Some(one) = list.iter().find(|one| one.node == which) {
+        return Ok(one.id);
+    }
+    let number = which.strip_prefix('m').unwrap_or(which).parse();
+    number.map_err(|_| match list.as_slice() {
+        [] => CliError::Usage(format!("{which}: no maintenance is open")),
+        list => {
+            let known: Vec<String> = list.iter().map(|one| format!("m{} of {}", one.id, one.node)).collect();
+            CliError::Usage(format!("{which} is neither a maintenance nor a node in maintenance; open are {}", known.join(", ")))
+        }
+    })
+}
+
+pub async fn extend_maintenance(client: &AdminClient, which: &str, lasts: u64) -> Result<u8, CliError> {
+    let id = find_maintenance(client, which).await?;
+    client.extend_maintenance(id, lasts.div_ceil(SECOND)).await?;
+    eprintln!("maintenance m{id} now ends in {}", units::show_time(lasts));
+    Ok(exit::OK)
+}
+
+pub async fn end_maintenance(client: &AdminClient, which: &str) -> Result<u8, CliError> {
+    let id = find_maintenance(client, which).await?;
     client.end_maintenance(id).await?;
     print("");
-    eprintln!("maintenance {id} has ended; its record closes when the node is in sync");
+    eprintln!("maintenance m{id} has ended; its record closes when the node is in sync");
     Ok(exit::OK)
 }
 

@@ -121,6 +121,7 @@ async fn ask(client: &AdminClient, command: Command, format: args::Format) -> Re
         Command::Proposals { command: None } => show::proposals(client, format).await,
         Command::Proposals { command: Some(Proposals::Show { id }) } => show::proposal(client, id, format).await,
         Command::Explain(Explain::Promote { node, volume }) => show::explain(client, &node, &volume, format).await,
+        Command::Explain(Explain::Maintenance { node }) => show::explain_maintenance(client, &node, format).await,
         Command::Maintenance(Maintenance::List) => show::maintenance(client, format).await,
         Command::Events { follow, after } => show::events(client, after, follow, format).await,
         Command::Verify { volume } => show::verify(client, &volume, format).await,
@@ -136,7 +137,8 @@ async fn ask(client: &AdminClient, command: Command, format: args::Format) -> Re
         Command::Changes => policy::changes(client, format).await,
         Command::Propose { volume, candidate } => policy::propose(client, &volume, &candidate, format).await,
         Command::Maintenance(Maintenance::Begin(begin)) => change::begin_maintenance(client, begin, format).await,
-        Command::Maintenance(Maintenance::End { id }) => change::end_maintenance(client, id).await,
+        Command::Maintenance(Maintenance::Extend { which, lasts }) => change::extend_maintenance(client, &which, lasts).await,
+        Command::Maintenance(Maintenance::End { which }) => change::end_maintenance(client, &which).await,
         Command::Init(_)
         | Command::Join(_)
         | Command::Node(_)

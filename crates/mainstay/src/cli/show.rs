@@ -147,7 +147,25 @@ fn explain_text(explained: &Explained) -> String {
         row
     });
     let rows: Vec<Vec<String>> = rows.into_iter().chain(guards).collect();
-    title + &table(&["RULE", "VERDICT", "MUST HOLD", "SEEN", "WHAT CLEARS IT"], &rows, "")
+    title + &row_table(&rows)
+}
+
+fn row_table(rows: &[Vec<String>]) -> String {
+    table(&["RULE", "VERDICT", "MUST HOLD", "SEEN", "WHAT CLEARS IT"], rows, "")
+}
+
+fn check_table(checks: &[Check]) -> String {
+    row_table(&checks.iter().map(check_row).collect::<Vec<_>>())
+}
+
+/// As for a promotion.
+pub async fn explain_maintenance(client: &AdminClient, node: &str, format: Format) -> Result<u8, CliError> {
+    let explained = client.explain_maintenance(node).await?;
+    show(format, &explained, |explained| {
+        let answer = if explained.allowed { "could begin now" } else { "would be refused now" };
+        format!("{}: {answer}\n\n{}", explained.outlook.what, check_table(&explained.outlook.checks))
+    });
+    Ok(if explained.allowed { exit::OK } else { exit::REFUSED })
 }
 
 pub async fn maintenance(client: &AdminClient, format: Format) -> Result<u8, CliError> {

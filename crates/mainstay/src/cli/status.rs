@@ -16,7 +16,16 @@ pub fn concerns(status: &ClusterStatus) -> Vec<String> {
     list.extend(status.proposals.iter().map(|proposal| format!("{}: {}", proposal_title(proposal), proposal.next)));
     list.extend(status.changes.iter().map(|change| format!("change c{} ({}): {}", change.id, change.what, change.next)));
     let away = status.nodes.iter().filter(|node| node.state != "up");
-    list.extend(away.map(|node| format!("node {} is {}{}", node.name, node.state, maintained(status, node))));
+    list.extend(away.map(|node| {
+        let why = node.left.as_ref().map_or(String::new(), |left| format!(": {left}"));
+        format!("node {} is {}{why}{}", node.name, node.state, maintained(status, node))
+    }));
+    list.extend(status.maintenance.iter().filter(|one| one.overdue && one.state == "active").map(|one| {
+        format!(
+            "maintenance m{} of {} is over its time: {} ends it (`mainstay maintenance end {1}`) or extends it (`mainstay maintenance extend {1} --for …`)",
+            one.id, one.node, one.owner
+        )
+    }));
     list
 }
 
@@ -164,7 +173,8 @@ pub fn proposals(proposals: &[ProposalStatus]) -> String {
 pub fn maintenance(list: &[MaintenanceStatus]) -> String {
     let row = |one: &MaintenanceStatus| {
         let until = mainstay_cluster::refusal::instant(mainstay_protocol::Timestamp::new(one.ends_at, 0));
-        vec![one.id.to_string(), one.node.clone(), one.state.clone(), one.owner.clone(), until, one.reason.clone()]
+        let state = if one.overdue { format!("{}, OVERDUE", one.state) } else { one.state.clone() };
+        vec![format!("m{}", one.id), one.node.clone(), state, one.owner.clone(), until, one.reason.clone()]
     };
     let rows: Vec<Vec<String>> = list.iter().map(row).collect();
     table(&["MAINTENANCE", "NODE", "STATE", "OWNER", "UNTIL", "REASON"], &rows, "")
@@ -187,6 +197,7 @@ mod tests {
             peer_address: "127.0.0.1:1".into(),
             admin_address: "127.0.0.1:2".into(),
             coordination: Some("leader".into()),
+            left: None,
         };
         let volume = VolumeStatus {
             name: "files".into(),

@@ -230,8 +230,13 @@ async fn failover(stage: &mut Stage) -> Result<(), DemoError> {
 /// The outage of the story in docs/SAFETY.md, as it reads with Mainstay: nothing happens.
 async fn incident(stage: &mut Stage) -> Result<(), DemoError> {
     stage.act().await;
-    let maintenance =
-        NewMaintenance { node: "b".into(), reason: "planned work by the provider".into(), minutes: 60, allow_primary: false };
+    let maintenance = NewMaintenance {
+        node: "b".into(),
+        reason: "planned work by the provider".into(),
+        owner: String::new(),
+        seconds: 3_600,
+        allow_primary: false,
+    };
     let begun = stage.cluster.admin.begin_maintenance(&maintenance).await.map_err(setup)?;
     stage.note("maintenance of b begins; b is shut down by its provider");
     stage.cluster.terminate("b").await;

@@ -75,11 +75,13 @@ fn hunt(
 /// Writes the violated run, made as small as it can be; gives the command that replays it.
 fn keep_smaller(directory: &Path, card: &Card, drill: &Drill, setting: Setting) -> Result<String, CliError> {
     let path = directory.join(format!("{}-{}.scenario", card.handle(), drill.shown_seed));
-    eprintln!("mainstay: seed {} violates a property; making its schedule smaller", drill.shown_seed);
+    // Kept first, so that whoever does not wait has it.
+    out::keep(&path, &one::whole(drill.shown_seed, &card.scenario, setting))?;
+    let (seed, shown) = (drill.shown_seed, path.display());
+    eprintln!("mainstay: seed {seed} violates a property; kept in {shown}, which is made smaller now, for a minute or two");
     let smaller = one::smaller(drill.shown_seed, &card.scenario, setting)
         .ok_or_else(|| CliError::Failed(format!("seed {} does not fail again: please report this", drill.shown_seed)))?;
     out::keep(&path, &smaller)?;
-    eprintln!("mainstay: kept in {}", path.display());
     let plant = drill.replay.find(" --plant").map_or("", |at| &drill.replay[at..]);
     Ok(format!("mainstay drill replay {}{plant}", path.display()))
 }

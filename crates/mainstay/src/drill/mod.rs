@@ -21,7 +21,7 @@ mod run;
 mod spec;
 mod step;
 mod table;
-mod units;
+pub mod units;
 mod what_if;
 
 #[cfg(test)]

@@ -5,10 +5,11 @@ use super::report::Setting;
 use super::units;
 use crate::cli::CliError;
 use crate::cli::output::bytes;
-use mainstay_simulator::minimise::{minimise, same_property};
+use mainstay_simulator::minimise::{self, minimise_within, same_property};
 use mainstay_simulator::{Minimised, Outcome, Plan, Scenario, script};
 pub use mainstay_simulator::{Numbers, Options, Timeline};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// As flags and a spec give it: bytes, bytes per second and nanoseconds; `None`: not said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,10 +89,26 @@ pub fn smaller(seed: u64, scenario: &Scenario, setting: Setting) -> Option<Strin
     let options = Options { bugs: setting.bugs, ..Options::default() };
     let mut plan = plan(seed, scenario, &setting.rules);
     plan.sizing = setting.sizing.or(plan.sizing);
+    let begun = Instant::now();
     let first = mainstay_simulator::run_plan(seed, &scenario.name, plan.clone(), options);
-    let found = minimise(seed, &scenario.name, plan, options, same_property(&first))?;
+    // A run may take seconds, and somebody waits for this.
+    let runs_max = SMALLER_TIME.as_secs_f64() / begun.elapsed().as_secs_f64().max(1e-3);
+    let runs_max = (runs_max as u32).clamp(RUNS_MIN, minimise::RUNS_MAX);
+    let found = minimise_within(runs_max, seed, &scenario.name, plan, options, same_property(&first))?;
     Some(file(&found, &first))
 }
+
+/// The whole schedule of a seed, as a scenario file.
+pub fn whole(seed: u64, scenario: &Scenario, setting: Setting) -> String {
+    let mut plan = plan(seed, scenario, &setting.rules);
+    plan.sizing = setting.sizing.or(plan.sizing);
+    format!("# mainstay drill replay FILE\n{SEED} {seed}\n{}", script::print(&plan))
+}
+
+/// About how long making a schedule smaller may take.
+const SMALLER_TIME: Duration = Duration::from_secs(90);
+/// And how many runs it gets, however long one takes.
+const RUNS_MIN: u32 = 40;
 
 /// The seed stands in a comment: it decides what a schedule leaves open.
 fn file(found: &Minimised, first: &Outcome) -> String {

@@ -19,13 +19,14 @@ const SEEDS: u64 = 3;
 const PATIENCE: Duration = Duration::from_millis(1_500);
 /// A longer window is rehearsed this long, with all that changes in it: its middle is quiet.
 const WINDOW_MAX: u64 = 3_600_000_000_000;
-const MINUTE: u64 = 60_000_000_000;
+const SECOND: u64 = 1_000_000_000;
 
 /// What is to be begun.
 #[derive(Clone, Copy, Debug)]
 pub struct Wish<'a> {
     pub node: &'a str,
-    pub minutes: u32,
+    /// Nanoseconds.
+    pub lasts: u64,
     /// The operator knows that volumes lose their primary.
     pub allow_primary: bool,
     /// Whatever the rehearsal shows.
@@ -66,7 +67,7 @@ fn refused_anyway(status: &ClusterStatus, wish: Wish<'_>) -> bool {
 fn rehearse(status: &ClusterStatus, wish: Wish<'_>) -> Result<Option<Answer>, CliError> {
     let fork = Fork::of(status, None, Some(wish.node), out::unix_now())?;
     let Some(node) = fork.names.find(wish.node) else { return Ok(None) };
-    let window = wish.minutes as u64 * MINUTE;
+    let window = wish.lasts;
     if window > WINDOW_MAX {
         let (short, long) = (units::show_time(WINDOW_MAX), units::show_time(window));
         eprintln!("mainstay: rehearsed as {short} with what changes in {long}: its middle is quiet");
@@ -83,11 +84,11 @@ fn judge(answer: &Answer, wish: Wish<'_>, can_ask: bool) -> Result<(), CliError>
     }
     if !can_ask {
         return Err(CliError::Preflight(format!(
-            "maintenance of {} was not begun: {}. --yes begins it all the same, `mainstay drill what-if \"maintenance {} {}m\"` shows more",
+            "maintenance of {} was not begun: {}. --yes begins it all the same, `mainstay drill what-if \"maintenance {} {}s\"` shows more",
             wish.node,
             answer.reasons().join("; "),
             wish.node,
-            wish.minutes
+            wish.lasts.div_ceil(SECOND)
         )));
     }
     eprint!("Begin it all the same? Type yes: ");
@@ -108,7 +109,7 @@ mod tests {
     }
 
     fn wish(node: &str) -> Wish<'_> {
-        Wish { node, minutes: 2, allow_primary: true, yes: false }
+        Wish { node, lasts: 120 * SECOND, allow_primary: true, yes: false }
     }
 
     #[test]
@@ -118,7 +119,7 @@ mod tests {
         let bad = rehearse(&status(), wish("a")).unwrap().unwrap();
         let error = judge(&bad, wish("a"), false).unwrap_err();
         assert!(matches!(error, CliError::Preflight(_)));
-        for part in ["maintenance of a was not begun: for ", "nothing could be written", "--yes", "maintenance a 2m"] {
+        for part in ["maintenance of a was not begun: for ", "nothing could be written", "--yes", "maintenance a 120s"] {
             assert!(error.to_string().contains(part), "{part}: {error}");
         }
         judge(&bad, Wish { yes: true, ..wish("a") }, false).unwrap();

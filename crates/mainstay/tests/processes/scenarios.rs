@@ -433,7 +433,13 @@ fn s24_primary_disk_full() {
 fn s32_wrong_node() {
     play(with(32, Crowd::default()), |cluster| {
         cluster.answered(100);
-        let new = NewMaintenance { node: "a".into(), reason: "a slip".into(), minutes: 30, allow_primary: false };
+        let new = NewMaintenance {
+            node: "a".into(),
+            reason: "a slip".into(),
+            owner: String::new(),
+            seconds: 1_800,
+            allow_primary: false,
+        };
         match cluster.try_once(|admin| async move { admin.begin_maintenance(&new).await }) {
             Err(ClientError::Answer(answer)) => {
                 assert_eq!((answer.error, answer.rule.as_deref()), (ErrorKind::Refused, Some("R10")), "{answer}");

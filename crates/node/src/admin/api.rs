@@ -15,8 +15,10 @@
 //! | POST /v1/proposals/ID/approve | approver | [`Approve`] |
 //! | POST /v1/proposals/ID/deny | approver | [`Reason`] |
 //! | GET /v1/explain/promote?node=N&volume=V | viewer | [`Explained`] |
+//! | GET /v1/explain/maintenance?node=N | viewer | [`ExplainedOutlook`] |
 //! | GET /v1/maintenance | viewer | [`MaintenanceStatus`] |
 //! | POST /v1/maintenance | operator | [`NewMaintenance`] → [`MaintenanceStatus`] |
+//! | POST /v1/maintenance/ID/extend | operator | [`Extension`] |
 //! | POST /v1/maintenance/ID/end | operator | |
 //! | GET /v1/events?after=N&wait_ms=T | viewer | [`Events`] |
 //! | POST /v1/tokens | admin | [`NewToken`] → [`TokenReply`] |
@@ -28,7 +30,7 @@
 //! | POST /v1/changes/ID/approve | approver | [`ApproveChange`] → [`ChangeStatus`] |
 //! | POST /v1/changes/ID/deny | approver | [`Reason`] → [`ChangeStatus`] |
 
-use mainstay_cluster::{AuditEvent, Explanation, ExportSettings, Policy, Proposal, Settings, VolumeSettings, VolumeWish};
+use mainstay_cluster::{AuditEvent, Explanation, ExportSettings, Outlook, Policy, Proposal, Settings, VolumeSettings, VolumeWish};
 use mainstay_volume::ViewDigest;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -110,13 +112,16 @@ pub struct NodeStatus {
     /// `file-server` or `witness`
     pub kind: String,
     /// `up`, `starting` (it answers, the cluster has not recorded this boot yet), `unreachable` (it does not answer the node that
-    /// was asked), `never-started`
+    /// was asked), `stopped` (it does not answer, and said before that it stops in order), `never-started`
     pub state: String,
     pub incarnation: u64,
     pub peer_address: String,
     pub admin_address: String,
     /// `leader`, `follower`, … in the consensus group; says nothing about volumes.
     pub coordination: Option<String>,
+    /// Why and when it stopped in order, for people.
+    #[serde(default)]
+    pub left: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -243,6 +248,9 @@ pub struct MaintenanceStatus {
     /// Unix time, seconds.
     pub began_at: i64,
     pub ends_at: i64,
+    /// Its end has passed, and people were told.
+    #[serde(default)]
+    pub overdue: bool,
 }
 
 /// One node's own account; others put the whole together from these.
@@ -358,10 +366,27 @@ pub struct Reason {
 pub struct NewMaintenance {
     pub node: String,
     pub reason: String,
-    pub minutes: u32,
+    /// Who answers for it; empty: who asks.
+    #[serde(default)]
+    pub owner: String,
+    /// From now.
+    pub seconds: u64,
     /// The operator knows that volumes lose their primary by it.
     #[serde(default)]
     pub allow_primary: bool,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Extension {
+    /// From now.
+    pub seconds: u64,
+}
+
+/// Whether something other than a promotion would be allowed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ExplainedOutlook {
+    pub allowed: bool,
+    pub outlook: Outlook,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -120,9 +120,9 @@ pub async fn begin_maintenance(app: &App, who: &str, new: &NewMaintenance) -> Re
     let at = clock::wall();
     let command = Command::BeginMaintenance {
         node,
-        owner: who.into(),
+        owner: if new.owner.is_empty() { who.into() } else { new.owner.clone() },
         reason: new.reason.clone(),
-        ends_at: Timestamp::new(at.seconds + 60 * i64::from(new.minutes), 0),
+        ends_at: later(at, new.seconds),
         allow_primary: new.allow_primary,
         actor: person(who),
         at,
@@ -130,6 +130,17 @@ pub async fn begin_maintenance(app: &App, who: &str, new: &NewMaintenance) -> Re
     decide(app, command).await?;
     let newest = view::maintenance(&app.state()).into_iter().rfind(|status| status.node == new.node);
     newest.ok_or_else(|| ApiError::new(ErrorKind::Unknown, "the maintenance is decided, but not seen on this node yet"))
+}
+
+/// Saturates: what is too far away is refused by the cluster, which says how far is allowed.
+fn later(at: Timestamp, seconds: u64) -> Timestamp {
+    Timestamp::new(at.seconds.saturating_add(i64::try_from(seconds).unwrap_or(i64::MAX)), at.nanos)
+}
+
+pub async fn extend_maintenance(app: &App, who: &str, id: u64, by: Extension) -> Result<(), ApiError> {
+    let at = clock::wall();
+    let (maintenance, ends_at) = (MaintenanceId(id), later(at, by.seconds));
+    decide(app, Command::ExtendMaintenance { maintenance, ends_at, actor: person(who), at }).await
 }
 
 pub async fn end_maintenance(app: &App, who: &str, id: u64) -> Result<(), ApiError> {

@@ -218,6 +218,14 @@ impl AdminClient {
         self.post("/v1/maintenance", maintenance).await
     }
 
+    pub async fn explain_maintenance(&self, node: &str) -> Result<ExplainedOutlook, ClientError> {
+        self.get(&format!("/v1/explain/maintenance?node={}", escape(node))).await
+    }
+
+    pub async fn extend_maintenance(&self, id: u64, seconds: u64) -> Result<Done, ClientError> {
+        self.post(&format!("/v1/maintenance/{id}/extend"), &Extension { seconds }).await
+    }
+
     pub async fn end_maintenance(&self, id: u64) -> Result<Done, ClientError> {
         self.post(&format!("/v1/maintenance/{id}/end"), &Done {}).await
     }

@@ -1,6 +1,8 @@
 //! From a request to its handler: path, role, body.
 
-use super::api::{ApiError, Approve, DigestReply, Done, ErrorKind, JoinRequest, NewMaintenance, NewToken, NewVolume, Reason};
+use super::api::{
+    ApiError, Approve, DigestReply, Done, ErrorKind, Extension, JoinRequest, NewMaintenance, NewToken, NewVolume, Reason,
+};
 use super::api::{ApproveChange, NewProposal, PassedDrill, SetHold, SetVolume};
 use super::{change, http, join, policy, scrape, verify, view};
 use crate::pki::{Identity, Role};
@@ -92,6 +94,7 @@ impl Ask<'_> {
             ["v1", "proposals"] => json(&view::proposals(&state)),
             ["v1", "proposals", id] => json(&view::proposal(&state, number(id)?)?),
             ["v1", "explain", "promote"] => json(&view::explain(self.app, self.text("node")?, self.text("volume")?).await?),
+            ["v1", "explain", "maintenance"] => json(&view::explain_maintenance(&state, self.text("node")?)?),
             ["v1", "maintenance"] => json(&view::maintenance(&state)),
             ["v1", "changes"] => json(&policy::changes(&state)),
             ["v1", "events"] => {
@@ -132,6 +135,11 @@ impl Ask<'_> {
             ["v1", "maintenance"] => {
                 let who = self.person(Role::Operator)?;
                 json(&change::begin_maintenance(self.app, who, &self.parse::<NewMaintenance>()?).await?)
+            }
+            ["v1", "maintenance", id, "extend"] => {
+                let who = self.person(Role::Operator)?;
+                change::extend_maintenance(self.app, who, number(id)?, self.parse::<Extension>()?).await?;
+                json(&Done {})
             }
             ["v1", "maintenance", id, "end"] => {
                 change::end_maintenance(self.app, self.person(Role::Operator)?, number(id)?).await?;

@@ -4,6 +4,7 @@ use super::api::*;
 use super::client::AdminClient;
 use crate::serve::service_address;
 use crate::shell::App;
+use mainstay_cluster::refusal::instant;
 use mainstay_cluster::{
     ClusterState, MaintenanceId, MaintenanceState, Node, NodeKind, Observed, Proposal, ProposalState, ReignState, VolumeState,
 };
@@ -171,6 +172,7 @@ fn node_status(id: NodeId, node: &Node, local: Option<&LocalStatus>) -> NodeStat
         Some(local) if local.incarnation == node.incarnation.0 => "up",
         Some(_) => "starting",
         None if node.incarnation.0 == 0 => "never-started",
+        None if node.left.is_some() => "stopped",
         None => "unreachable",
     };
     NodeStatus {
@@ -182,6 +184,7 @@ fn node_status(id: NodeId, node: &Node, local: Option<&LocalStatus>) -> NodeStat
         peer_address: node.peer_address.clone(),
         admin_address: node.admin_address.clone(),
         coordination: local.map(|local| local.coordination.clone()),
+        left: node.left.filter(|_| local.is_none()).map(|left| format!("{} at {}", left.cause, instant(left.at))),
     }
 }
 
@@ -399,6 +402,7 @@ pub fn maintenance(state: &ClusterState) -> Vec<MaintenanceStatus> {
         },
         began_at: maintenance.began_at.seconds,
         ends_at: maintenance.ends_at.seconds,
+        overdue: maintenance.overdue,
     };
     state.maintenance.iter().map(one).collect()
 }
@@ -415,6 +419,11 @@ pub async fn explain(app: &App, node: &str, volume: &str) -> Result<Explained, A
     };
     let explanation = state.explain_promote(candidate, id, &observed);
     Ok(Explained { node: node.into(), volume: volume.into(), promotable: explanation.promotable(), explanation })
+}
+
+pub fn explain_maintenance(state: &ClusterState, node: &str) -> Result<ExplainedOutlook, ApiError> {
+    let outlook = state.explain_maintenance(find_node(state, node)?);
+    Ok(ExplainedOutlook { allowed: outlook.allowed(), outlook })
 }
 
 pub async fn events(app: &App, after: u64, wait: Duration) -> Events {

@@ -10,7 +10,7 @@ mod notes;
 
 use crate::metrics::Histogram;
 use crate::serve::Slot;
-use mainstay_cluster::{ClusterState, Command};
+use mainstay_cluster::{ClusterState, Command, StopCause};
 use mainstay_protocol::peer::Envelope;
 use mainstay_protocol::{ClientRequest, ClusterId, FileError, Incarnation, NodeId, Now, Position, VolumeId};
 use mainstay_replica::{Event, ProposeResult, Replica, ServeMode, StoredPromise};
@@ -123,8 +123,8 @@ impl Host {
         let _ = self.queue.send(Input::Event(Event::Decided(view)));
     }
 
-    pub fn stop(&self) {
-        let _ = self.queue.send(Input::Event(Event::Stop));
+    pub fn stop(&self, cause: StopCause) {
+        let _ = self.queue.send(Input::Event(Event::Stop(cause)));
     }
 
     /// Appends a mark. `None` when this node is not the primary or the thread hangs.

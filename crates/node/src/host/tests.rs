@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::test_dir::TestDir;
-use mainstay_cluster::{Actor, ExportSettings, NodeKind, Policy, WithoutPrimary};
+use mainstay_cluster::{Actor, ExportSettings, NodeKind, Policy, StopCause, WithoutPrimary};
 use mainstay_protocol::{Epoch, Timestamp};
 use std::sync::mpsc;
 
@@ -123,7 +123,7 @@ async fn a_volume_is_made_served_marked_and_stopped() {
     tokio::time::timeout(PATIENCE, digest).await.expect("the digest is computed");
     assert_eq!(host.digest(Position(position.0 + 1)), None);
     assert!(host.shared.syncs.count() > 0, "the epoch's first record was synced");
-    host.stop();
+    host.stop(StopCause::Asked);
     tokio::time::timeout(PATIENCE, host.shared.stopped.notified()).await.expect("it stops");
     wait_for(&modes, ServeMode::Closed);
 }

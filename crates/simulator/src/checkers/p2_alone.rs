@@ -10,6 +10,8 @@ pub struct Alone;
 impl Alone {
     /// `acknowledges`: a change, or a COMMIT of some, with success.
     pub fn replied(&self, node: &Node, acknowledges: bool) -> Option<String> {
+        // An answer that was given before the node heard of it, and goes out with the same turn, was given on two copies.
+        node.process.as_ref().filter(|process| process.began_alone)?;
         let state = node.process.as_ref()?.replica.view().volumes.get(&VOLUME)?;
         let alone = state.rules.alone == Setting::ReadOnly && state.in_sync.len() < 2;
         (acknowledges && alone).then(|| {

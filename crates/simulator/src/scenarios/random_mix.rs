@@ -193,8 +193,11 @@ fn operators(rng: &mut Rng, plan: &mut Plan, node: NodeId, at: Time) {
     match rng.below(9) {
         5..=8 => policies(rng, plan, at),
         0 => {
-            plan.at(at, Action::BeginMaintenance(node));
-            let end = at + length(rng);
+            let (end, lasts, confirmed) = (at + length(rng), length(rng), rng.one_in(2));
+            plan.at(at, Action::PlanMaintenance { node, lasts, confirmed });
+            if rng.one_in(3) {
+                plan.at(rng.range(at, end), Action::ExtendMaintenance { node, lasts });
+            }
             plan.at(end, Action::EndMaintenance(node));
         }
         1 => {

@@ -62,6 +62,7 @@ pub const ACTIONS: &[ActionForm] = &[
         lasts: v.number(1),
         confirmed: false,
     }),
+    form("maintenance extend NODE to TIME", |v| Action::ExtendMaintenance { node: v.node(0), lasts: v.number(1) }),
     form("maintenance end NODE", |v| Action::EndMaintenance(v.node(0))),
     form("promote NODE", |v| Action::Promote(v.node(0))),
     form("echo", |_| Action::Echo),

@@ -84,13 +84,14 @@ fn sizing(sizing: &Sizing) -> String {
 }
 
 fn demands(expect: &Expect) -> Option<String> {
-    let Expect { no_role_change, role_changes_max, answered_within, moves_only_changes, damage } = *expect;
+    let Expect { no_role_change, role_changes_max, answered_within, moves_only_changes, damage, overrun } = *expect;
     let demands = [
         no_role_change.then(|| "no role change".to_string()),
         role_changes_max.map(|most| format!("at most {most} role changes")),
         answered_within.map(|limit| format!("answered within {}", time(limit))),
         moves_only_changes.map(|node| format!("{} moves only changes", letter(node))),
         damage.then(|| "damage".to_string()),
+        overrun.then(|| "overrun".to_string()),
     ];
     let demands: Vec<String> = demands.into_iter().flatten().collect();
     (!demands.is_empty()).then(|| format!("expect   {}", demands.join("; ")))
@@ -191,6 +192,7 @@ pub fn action_text(action: &Action) -> String {
         Action::BeginMaintenance(_)
         | Action::PlanMaintenance { .. }
         | Action::EndMaintenance(_)
+        | Action::ExtendMaintenance { .. }
         | Action::Promote(_)
         | Action::ResetBreaker
         | Action::SetPolicy(_)
@@ -240,6 +242,7 @@ fn people_text(action: &Action) -> String {
             format!("maintenance begin {}{confirmed} for {}", letter(*node), time(*lasts))
         }
         Action::EndMaintenance(node) => format!("maintenance end {}", letter(*node)),
+        Action::ExtendMaintenance { node, lasts } => format!("maintenance extend {} to {}", letter(*node), time(*lasts)),
         Action::Promote(node) => format!("promote {}", letter(*node)),
         Action::ResetBreaker => "reset breaker".into(),
         Action::SetPolicy(policy) => format!("set policy {policy}"),

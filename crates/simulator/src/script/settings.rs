@@ -74,4 +74,5 @@ pub const DEMANDS: &[SettingForm] = &[
     form("answered within TIME", |plan, v| plan.expect.answered_within = Some(v.number(0))),
     form("SERVER moves only changes", |plan, v| plan.expect.moves_only_changes = Some(v.node(0))),
     form("damage", |plan, _| plan.expect.damage = true),
+    form("overrun", |plan, _| plan.expect.overrun = true),
 ];

@@ -8,7 +8,7 @@ use crate::queue::{MILLISECOND, SECOND, Time};
 use crate::scenario::{A, Action, B, NODES};
 use crate::timeline::MarkKind;
 use crate::trace::Trace;
-use mainstay_cluster::VolumeWish;
+use mainstay_cluster::{StopCause, VolumeWish};
 use mainstay_protocol::{Mono, NodeId};
 use mainstay_replica::{Event as ReplicaEvent, ServeMode};
 
@@ -77,6 +77,7 @@ impl World {
             Action::BeginMaintenance(node) => self.begin_maintenance(node, HOUR, true),
             Action::PlanMaintenance { node, lasts, confirmed } => self.begin_maintenance(node, lasts, confirmed),
             Action::EndMaintenance(node) => self.end_maintenance(node),
+            Action::ExtendMaintenance { node, lasts } => self.extend_maintenance(node, lasts),
             Action::Promote(node) => self.ask_to_promote(node),
             Action::Echo => self.echo(),
             Action::ResetBreaker => self.reset_breaker("somebody has looked at it"),
@@ -154,7 +155,7 @@ impl World {
 
     fn stop(&mut self, id: NodeId) {
         if self.nodes[&id].state == NodeState::Running {
-            self.step(id, ReplicaEvent::Stop);
+            self.step(id, ReplicaEvent::Stop(StopCause::Asked));
         }
     }
 

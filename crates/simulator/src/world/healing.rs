@@ -10,7 +10,7 @@ use crate::queue::{SECOND, Time};
 use crate::scenario::{A, B};
 use crate::trace::Trace;
 use crate::workload::{BulkWorker, RegisterWorker};
-use mainstay_cluster::{ReignState, Rule};
+use mainstay_cluster::{ReignState, Rule, StopCause};
 use mainstay_protocol::{FileOk, FileRequest, Incarnation, NodeId, Position};
 use mainstay_replica::{Event as ReplicaEvent, ServeMode};
 use mainstay_volume::ViewDigest;
@@ -43,6 +43,9 @@ impl World {
         self.healing = true;
         // Of a cluster that does not heal there is nothing more to see.
         self.keep_going = false;
+        if self.plan.expect.overrun && !self.checkers.p8.seen() {
+            self.violate("P8", Some(Rule::R10), "nobody was told that a maintenance runs over".into());
+        }
         self.trace(Trace::Brief, || "-- the faults end".into());
         self.end_faults();
         let until = self.now() + self.plan.heal_within;
@@ -177,7 +180,7 @@ impl World {
         self.trace(Trace::Brief, || format!("-- the other copy must hold the same: {primary} stops"));
         let other = if primary == A { B } else { A };
         match self.rng.below(3) {
-            0 => self.step(primary, ReplicaEvent::Stop),
+            0 => self.step(primary, ReplicaEvent::Stop(StopCause::Asked)),
             1 => self.crash(primary, Crash::Process),
             _ => self.crash(primary, Crash::Power),
         }

@@ -187,10 +187,8 @@ impl World {
         let Some(through) = self.anybody() else { return };
         let meant = |command: &Command| {
             use Command::*;
-            matches!(
-                command,
-                ResetBreaker { .. } | BeginMaintenance { .. } | EndMaintenance { .. } | SetVolume { .. } | SetHold { .. }
-            )
+            let upkeep = matches!(command, BeginMaintenance { .. } | EndMaintenance { .. } | ExtendMaintenance { .. });
+            upkeep || matches!(command, ResetBreaker { .. } | SetVolume { .. } | SetHold { .. })
         };
         let again = |command: &&Command| !meant(command);
         let heard: Vec<Command> = self.said.iter().filter(again).cloned().collect();
@@ -226,6 +224,18 @@ impl World {
             at,
         };
         self.propose(through, OPERATOR_TICKET, command);
+    }
+
+    pub(super) fn extend_maintenance(&mut self, node: NodeId, lasts: Time) {
+        let Some(through) = self.anybody() else { return };
+        let at = self.wall_of(through);
+        let ends_at = Timestamp::from_millis(at.as_millis() + (lasts / MILLISECOND) as i64);
+        // Also one that was ended: people do not always know.
+        let open = self.decided().maintenance.iter().find(|(_, maintenance)| maintenance.node == node).map(|(id, _)| *id);
+        if let Some(maintenance) = open {
+            let command = Command::ExtendMaintenance { maintenance, ends_at, actor: person("olga"), at };
+            self.propose(through, OPERATOR_TICKET, command);
+        }
     }
 
     pub(super) fn end_maintenance(&mut self, node: NodeId) {

@@ -115,9 +115,11 @@ impl World {
         let node = self.nodes.get_mut(&id).expect("nodes never vanish");
         let at = node.clock.now(now);
         let process = node.process.as_mut().expect("a running node has a process");
+        let alone = process.replica.view().volumes.get(&VOLUME).is_some_and(|volume| volume.waits_for_second_copy());
         process.replica.step(at, event);
         if !process.polling {
             process.polling = true;
+            process.began_alone = alone;
             let delay = node.rng.below(30 * MICROSECOND);
             self.later(id, delay, NodeEvent::Poll);
         }

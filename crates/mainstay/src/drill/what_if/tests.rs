@@ -40,6 +40,7 @@ fn maintained(status: &mut ClusterStatus, node: &str, seconds: i64) {
         state: "active".into(),
         began_at: NOW - 60,
         ends_at: NOW + seconds,
+        overdue: false,
     };
     status.maintenance.push(one);
 }
