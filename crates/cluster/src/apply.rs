@@ -4,6 +4,7 @@
 
 mod maintenance;
 mod nodes;
+mod policy;
 mod promotion;
 mod switchover;
 mod volumes;
@@ -31,6 +32,7 @@ impl ClusterState {
             self.record_refusal(command, &refusal);
             return Err(refusal);
         }
+        self.tidy_changes(command.at());
         self.void_what_changed(command.at());
         self.close_maintenance(command.at());
         assert!(epochs.iter().all(|(id, epoch)| self.volumes[id].epoch >= *epoch), "R1: an epoch never falls");
@@ -68,6 +70,11 @@ impl ClusterState {
             Command::EndMaintenance { maintenance, actor, at } => self.end_maintenance(*maintenance, actor, *at),
             Command::ResetBreaker { volume, reason, actor, at } => self.reset_breaker(*volume, reason, actor, *at),
             Command::Note { volume, text, actor, at } => self.note(*volume, text, actor, *at),
+            Command::SetVolume { .. } => self.set_volume(command),
+            Command::SetHold { on, reason, actor, at } => self.set_hold(*on, reason, actor, *at),
+            Command::ApproveChange { change, digest, actor, at } => self.approve_change(*change, *digest, actor, *at),
+            Command::DenyChange { change, reason, actor, at } => self.deny_change(*change, reason, actor, *at),
+            Command::DrillPassed { .. } => self.drill_passed(command),
             Command::Leaving { node, incarnation, cause, at } => self.leaving(*node, *incarnation, *cause, *at),
             Command::ExtendMaintenance { maintenance, ends_at, actor, at } => {
                 self.extend_maintenance(*maintenance, *ends_at, actor, *at)
@@ -135,6 +142,11 @@ impl ClusterState {
             Command::UseToken { name, .. } => format!("join token for node {name:?}"),
             Command::ResetBreaker { .. } => format!("resetting the breaker of {}", volume()),
             Command::Note { .. } => "note".into(),
+            Command::SetVolume { .. } => format!("setting {}", volume()),
+            Command::SetHold { on, .. } => format!("hold {}", if *on { "on" } else { "off" }),
+            Command::ApproveChange { change, .. } => format!("approval of {change}"),
+            Command::DenyChange { change, .. } => format!("denial of {change}"),
+            Command::DrillPassed { scenario, .. } => format!("recording drill {scenario:?} of {}", volume()),
             Command::Leaving { node, .. } => format!("leaving of {}", self.node_name(*node)),
             Command::ExtendMaintenance { maintenance, .. } => format!("new end of maintenance {maintenance}"),
             Command::MaintenanceOverdue { maintenance, .. } => format!("overrun of maintenance {maintenance}"),

@@ -8,6 +8,7 @@ use crate::command::Actor;
 use crate::digest::Digest;
 use crate::evidence::EvidenceField;
 use crate::limits::AUDIT_EVENTS_MAX;
+use crate::policy::{ChangeId, VolumeSettings};
 use crate::refusal::Rule;
 use crate::state::{MaintenanceId, StopCause};
 use mainstay_protocol::{Epoch, Incarnation, NodeId, Position, ProposalId, Timestamp, VolumeId};
@@ -112,6 +113,32 @@ pub enum Event {
         command: String,
     },
     Note,
+    VolumeSet {
+        to: VolumeSettings,
+    },
+    HoldBegan,
+    HoldLifted,
+    /// Somebody asks for something laxer; another person decides (R7).
+    ChangeAsked {
+        change: ChangeId,
+        digest: Digest,
+    },
+    ChangeApproved {
+        change: ChangeId,
+        digest: Digest,
+    },
+    ChangeDenied {
+        change: ChangeId,
+    },
+    /// Expired or void.
+    ChangeOver {
+        change: ChangeId,
+    },
+    /// A promotion waits for a person in spite of policy `guarded`.
+    GuardFailed {
+        proposal: ProposalId,
+    },
+    DrillRecorded,
     /// In order: it was asked to stop.
     NodeLeft {
         node: NodeId,

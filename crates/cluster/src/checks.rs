@@ -5,6 +5,7 @@ mod hand_over;
 
 use crate::digest::Digest;
 use crate::evidence::{Basis, Contact, CopyReport, CopyState, Evidence, EvidenceField, FencingProof, Known, Loss, Observed};
+use crate::policy::{TooMany, VolumeSettings, not_held};
 use crate::refusal::{RefusalKind, Rule};
 use crate::state::{ClusterState, MaintenanceState, Node, Policy, ProposalState, ReignState, VolumeState, WithoutPrimary};
 use mainstay_protocol::marks::mark_variant;
@@ -63,6 +64,7 @@ const CHECKS: &[(Rule, &str, CheckFunction)] = &[
     (Rule::R5, "the candidate is in the in-sync set", in_sync),
     (Rule::R5, "the candidate's copy still holds what made it a member", copy_reaches),
     (Rule::R5, "no member that is heard holds more than a candidate that restarted", longest),
+    (Rule::R7, "nothing is on hold", not_held),
     (Rule::R10, "neither the candidate nor the missing primary is in maintenance", no_maintenance),
     (Rule::R8, "no other promotion of the volume is under way", single),
     (Rule::R8, "this very plan did not fail before", not_failed_before),
@@ -73,7 +75,7 @@ const CHECKS: &[(Rule, &str, CheckFunction)] = &[
     (Rule::R14, "the evidence is of the present state", up_to_date),
     (Rule::R2, "the nodes promise the new epoch durably before it is granted", promise_comes),
     (Rule::R4, "the in-sync set is the one that the primary last waited for", set_recorded),
-    (Rule::R7, "a person decides", policy),
+    (Rule::R7, "who decides is known", policy),
     (Rule::R15, "what replicas do meanwhile", meanwhile),
 ];
 
@@ -292,12 +294,13 @@ fn copy_trusted(plan: &Plan) -> Judgement {
     }
 }
 
-/// `guarded` cannot be set yet; should it ever be, it is refused here rather than taken for `manual` (R7).
+/// Blocks nothing ([`not_held`] does); the guards are judged when it is proposed.
 fn policy(plan: &Plan) -> Judgement {
-    match plan.volume.policy {
-        Policy::Manual => Ok("policy manual: nothing happens before an approval".into()),
-        Policy::Guarded => Err(RefusalKind::GuardedPolicy),
-    }
+    Ok(match plan.volume.policy {
+        Policy::Manual => "policy manual: nothing happens before an approval".into(),
+        Policy::Guarded => format!("{}: approved at once when every guard holds, by a person otherwise", plan.volume.allowed_by()),
+        Policy::Hold => "policy hold: nobody".into(),
+    })
 }
 
 /// A granted promotion whose candidate went missing before it served is closed by the next proposal: that is its outcome.
@@ -321,7 +324,10 @@ fn breaker(plan: &Plan) -> Judgement {
     match breaker.open {
         _ if planted(Bug::RetryForever) => Ok("not looked at".into()),
         false => Ok("closed".into()),
-        true => Err(RefusalKind::BreakerOpen(breaker.failed.last().map_or(String::new(), |failed| failed.reason.clone()))),
+        true => Err(match breaker.too_many {
+            Some(TooMany { changes, window_ms, .. }) => RefusalKind::TooManyRoleChanges { changes, minutes: window_ms / 60_000 },
+            None => RefusalKind::BreakerOpen(breaker.failed.last().map_or(String::new(), |failed| failed.reason.clone())),
+        }),
     }
 }
 
@@ -330,9 +336,15 @@ fn not_failed_before(plan: &Plan) -> Judgement {
     let digest = plan.state.plan_digest(plan.id, plan.candidate);
     match plan.volume.breaker.failed.iter().find(|failed| failed.plan == digest) {
         Some(_) if planted(Bug::RetryForever) => Ok("it did, and is tried again".into()),
-        None => Ok(format!("plan {}", digest.short())),
+        None => Ok(format!("plan {}{}", digest.short(), denied(plan, digest))),
         Some(failed) => Err(RefusalKind::PlanFailedBefore { failed: failed.proposal, reason: failed.reason.clone() }),
     }
+}
+
+/// A person may propose it again at any time, so this blocks nothing; nodes wait.
+fn denied(plan: &Plan, digest: Digest) -> String {
+    let denied = plan.volume.rules.denied.iter().find(|denied| denied.plan == digest);
+    denied.map_or(String::new(), |denied| format!(", denied by {} as {} ({})", denied.by, denied.proposal, denied.reason))
 }
 
 fn not_diverged(plan: &Plan) -> Judgement {
@@ -470,7 +482,13 @@ impl ClusterState {
     pub fn config_digest(&self, volume: &VolumeState) -> Digest {
         let nodes: Vec<_> = self.nodes.iter().map(|(id, n)| (id, &n.name, n.kind, &n.peer_address)).collect();
         let own = (&volume.name, &volume.replicas, volume.policy, volume.without_primary, &volume.export);
-        Digest::of_value("mainstay config 1", &(self.id, &self.settings, nodes, own))
+        let config = Digest::of_value("mainstay config 1", &(self.id, &self.settings, nodes, own));
+        // Settings that came later count where they were set: an upgrade alone makes no approval void.
+        let set = VolumeSettings { policy: volume.policy, without_primary: volume.without_primary, ..VolumeSettings::default() };
+        match volume.settings() {
+            now if now == set => config,
+            now => Digest::of_value("mainstay config 2", &(config, now)),
+        }
     }
 
     /// What makes a plan the same plan (R8): not its epoch, which a failed grant raised.
@@ -515,6 +533,10 @@ impl ClusterState {
         }
         if evidence.fencing.planned() && volume.fenced {
             now.old_primary = then.old_primary;
+        }
+        // A policy that somebody sets meanwhile must not leave the volume without its primary.
+        if matches!(evidence.fencing, FencingProof::GivenBack { .. }) {
+            now.config = then.config;
         }
         now
     }

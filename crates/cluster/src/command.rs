@@ -2,6 +2,7 @@
 
 use crate::digest::Digest;
 use crate::evidence::{Evidence, EvidenceField};
+use crate::policy::{ChangeId, VolumeWish};
 use crate::state::{ExportSettings, MaintenanceId, NodeKind, Policy, Settings, StopCause, WithoutPrimary};
 use mainstay_protocol::{ClusterId, Epoch, Incarnation, LogPoint, NodeId, Position, ProposalId, Timestamp, VolumeId};
 use serde::{Deserialize, Serialize};
@@ -208,6 +209,42 @@ pub enum Command {
         actor: Actor,
         at: Timestamp,
     },
+    /// Sets what is stricter at once; what is laxer becomes a [`crate::Change`] that another person approves (R7).
+    SetVolume {
+        volume: VolumeId,
+        wish: VolumeWish,
+        reason: String,
+        actor: Actor,
+        at: Timestamp,
+    },
+    /// Nothing is promoted in the whole cluster while it is on; off is a change that another person approves.
+    SetHold {
+        on: bool,
+        reason: String,
+        actor: Actor,
+        at: Timestamp,
+    },
+    /// Another person's word for exactly this change (R14).
+    ApproveChange {
+        change: ChangeId,
+        digest: Digest,
+        actor: Actor,
+        at: Timestamp,
+    },
+    DenyChange {
+        change: ChangeId,
+        reason: String,
+        actor: Actor,
+        at: Timestamp,
+    },
+    /// A person rehearsed this configuration, and every property held.
+    DrillPassed {
+        volume: VolumeId,
+        config: Digest,
+        scenario: String,
+        actor: Actor,
+        at: Timestamp,
+    },
     /// The node was asked to stop, and does so in order: its silence from here on is no failure. Said once per boot.
     Leaving {
         node: NodeId,
@@ -260,6 +297,8 @@ impl Command {
             Propose { at, .. } | Approve { at, .. } | Deny { at, .. } | Void { at, .. } | Expire { at, .. } => *at,
             Lapsed { at, .. } | StepDown { at, .. } | BeginMaintenance { at, .. } | EndMaintenance { at, .. } => *at,
             MintToken { at, .. } | UseToken { at, .. } | ResetBreaker { at, .. } | Note { at, .. } => *at,
+            SetVolume { at, .. } | SetHold { at, .. } | ApproveChange { at, .. } | DenyChange { at, .. } => *at,
+            DrillPassed { at, .. } => *at,
             Leaving { at, .. } | ExtendMaintenance { at, .. } | MaintenanceOverdue { at, .. } => *at,
             Switchover { at, .. } | Drained { at, .. } => *at,
         }
@@ -290,6 +329,11 @@ impl Command {
             UseToken { .. } => "UseToken",
             ResetBreaker { .. } => "ResetBreaker",
             Note { .. } => "Note",
+            SetVolume { .. } => "SetVolume",
+            SetHold { .. } => "SetHold",
+            ApproveChange { .. } => "ApproveChange",
+            DenyChange { .. } => "DenyChange",
+            DrillPassed { .. } => "DrillPassed",
             Leaving { .. } => "Leaving",
             ExtendMaintenance { .. } => "ExtendMaintenance",
             MaintenanceOverdue { .. } => "MaintenanceOverdue",
@@ -313,6 +357,8 @@ impl Command {
             Expire { .. } | UseToken { .. } => Actor::Cluster,
             Switchover { actor, .. } => actor.clone(),
             Drained { node, .. } => Actor::Node(*node),
+            SetVolume { actor, .. } | SetHold { actor, .. } | DrillPassed { actor, .. } => actor.clone(),
+            ApproveChange { actor, .. } | DenyChange { actor, .. } => actor.clone(),
         }
     }
 
@@ -326,6 +372,7 @@ impl Command {
             GrantFailed { volume, .. } | StepDown { volume, .. } | ResetBreaker { volume, .. } => Some(*volume),
             Note { volume, .. } => *volume,
             Switchover { volume, .. } => Some(*volume),
+            SetVolume { volume, .. } | DrillPassed { volume, .. } => Some(*volume),
             _ => None,
         }
     }

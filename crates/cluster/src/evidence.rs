@@ -156,6 +156,8 @@ pub enum EvidenceField {
     Blocked,
     /// A switchover's primary does not come to give its word.
     Drain,
+    /// Somebody put the volume or the cluster on hold (R7).
+    Policy,
 }
 
 impl Evidence {

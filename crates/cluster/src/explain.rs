@@ -4,7 +4,7 @@
 use crate::checks::{Check, Plan, Verdict, check, known_copy, silent_ms};
 use crate::evidence::{Contact, CopyReport, CopyState, Evidence, EvidenceField, FencingProof, Loss, Observed};
 use crate::refusal::{Refusal, RefusalKind, Rule};
-use crate::state::{ClusterState, ProposalState, VolumeState, WithoutPrimary};
+use crate::state::{ClusterState, Policy, ProposalState, VolumeState, WithoutPrimary};
 use mainstay_protocol::{NodeId, VolumeId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -16,12 +16,27 @@ pub struct Explanation {
     pub candidate: NodeId,
     pub candidate_name: String,
     pub checks: Vec<Check>,
+    /// Of policy `guarded`: what must hold as well for a promotion without a person. Empty with other policies.
+    #[serde(default)]
+    pub guards: Vec<Check>,
 }
 
 impl Explanation {
     /// Whether a proposal would be accepted now.
     pub fn promotable(&self) -> bool {
         self.checks.iter().all(|check| check.verdict == Verdict::Holds)
+    }
+    /// Whether the policy would approve it at once.
+    pub fn automatic(&self) -> bool {
+        self.promotable() && !self.guards.is_empty() && self.guards.iter().all(|guard| guard.verdict == Verdict::Holds)
+    }
+    /// The answer, as the end of a sentence.
+    pub fn verdict(&self) -> &'static str {
+        match (self.promotable(), self.automatic()) {
+            (false, _) => "is refused",
+            (true, true) => "can be proposed; the policy then approves it",
+            (true, false) => "can be proposed; a person then decides",
+        }
     }
     /// What stands in the way.
     pub fn blockers(&self) -> impl Iterator<Item = &Check> {
@@ -31,25 +46,23 @@ impl Explanation {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = if self.promotable() { "can be proposed; a person then decides" } else { "is refused" };
-        writeln!(f, "Promotion of {} for volume {} {verdict}.", self.candidate_name, self.volume_name)?;
-        write_checks(f, &self.checks)
+        writeln!(f, "Promotion of {} for volume {} {}.", self.candidate_name, self.volume_name, self.verdict())?;
+        self.checks.iter().try_for_each(|check| line(f, &check.rule.to_string(), check))?;
+        self.guards.iter().try_for_each(|check| line(f, "guard", check))
     }
 }
 
-fn write_checks(f: &mut fmt::Formatter<'_>, checks: &[Check]) -> fmt::Result {
-    for check in checks {
-        let mark = match check.verdict {
-            Verdict::Holds => "holds  ",
-            Verdict::Fails => "FAILS  ",
-            Verdict::Unknown => "UNKNOWN",
-        };
-        writeln!(f, "{mark} {:<5} {}: {}", check.rule.to_string(), check.claim, check.value)?;
-        if !check.clears.is_empty() {
-            writeln!(f, "              → {}", check.clears)?;
-        }
+fn line(f: &mut fmt::Formatter<'_>, name: &str, check: &Check) -> fmt::Result {
+    let mark = match check.verdict {
+        Verdict::Holds => "holds  ",
+        Verdict::Fails => "FAILS  ",
+        Verdict::Unknown => "UNKNOWN",
+    };
+    writeln!(f, "{mark} {name:<5} {}: {}", check.claim, check.value)?;
+    match check.clears.as_str() {
+        "" => Ok(()),
+        clears => writeln!(f, "              → {clears}"),
     }
-    Ok(())
 }
 
 /// Whether something other than a promotion would be allowed, judged by the functions that `apply` judges by.
@@ -69,7 +82,7 @@ impl Outlook {
 impl fmt::Display for Outlook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} {}.", self.what, if self.allowed() { "can begin" } else { "is refused" })?;
-        write_checks(f, &self.checks)
+        self.checks.iter().try_for_each(|check| line(f, &check.rule.to_string(), check))
     }
 }
 
@@ -97,17 +110,19 @@ impl ClusterState {
 
     /// Every check of a promotion of `candidate`, judged by the functions that `apply` judges a proposal by.
     pub fn explain_promote(&self, candidate: NodeId, volume: VolumeId, observed: &Observed) -> Explanation {
-        let checks = match self.evidence(candidate, volume, observed) {
-            None => vec![check(Rule::Input, "node and volume exist", Err(self.unknown(candidate, volume)))],
+        let (checks, guards) = match self.evidence(candidate, volume, observed) {
+            None => (vec![check(Rule::Input, "node and volume exist", Err(self.unknown(candidate, volume)))], vec![]),
             Some(evidence) => self.judge(candidate, volume, &evidence),
         };
         let volume_name = self.volumes.get(&volume).map_or_else(|| volume.to_string(), |known| known.name.clone());
-        Explanation { volume, volume_name, candidate, candidate_name: self.node_name(candidate), checks }
+        Explanation { volume, volume_name, candidate, candidate_name: self.node_name(candidate), checks, guards }
     }
 
-    fn judge(&self, candidate: NodeId, volume: VolumeId, evidence: &Evidence) -> Vec<Check> {
+    fn judge(&self, candidate: NodeId, volume: VolumeId, evidence: &Evidence) -> (Vec<Check>, Vec<Check>) {
         let parent_epoch = evidence.basis.parent_epoch;
-        self.plan(volume, candidate, parent_epoch, evidence, None).map_or_else(|_| vec![], |plan| plan.checks())
+        let Ok(plan) = self.plan(volume, candidate, parent_epoch, evidence, None) else { return (vec![], vec![]) };
+        let guarded = plan.volume.policy == Policy::Guarded;
+        (plan.checks(), if guarded { plan.guards(None) } else { vec![] })
     }
 
     fn unknown(&self, candidate: NodeId, volume: VolumeId) -> RefusalKind {
@@ -187,6 +202,7 @@ impl fmt::Display for EvidenceField {
             EvidenceField::CandidateCopy => "the candidate's copy",
             EvidenceField::Blocked => "the plan",
             EvidenceField::Drain => "the drain",
+            EvidenceField::Policy => "the policy",
         })
     }
 }

@@ -5,7 +5,7 @@
 //! node computes the same state; agreeing on that order is `coordination`'s work.
 //!
 //! Architecture invariant: there is one code path that makes a grant (`apply::promotion`), and it is reached only through an
-//! approval by a person (R7). No timer, boot or error handler in any crate can make a primary.
+//! approval (R7): by a person, or, where two people have set the policy `guarded`, by that policy while every guard holds. No timer, boot or error handler in any crate can make a primary.
 //!
 //! Architecture invariant: nothing here reads a clock. Times inside commands were read by the node that sent them; they bound
 //! how long an approval is good, never how long a lease is alive (that is R13's work, on each node's own clock).
@@ -18,9 +18,11 @@ pub mod digest;
 pub mod encoding;
 pub mod evidence;
 pub mod explain;
+mod guards;
 mod input;
 mod invariants;
 pub mod limits;
+pub mod policy;
 pub mod refusal;
 pub mod state;
 
@@ -31,6 +33,7 @@ pub use digest::Digest;
 pub use encoding::DecodeError;
 pub use evidence::{Basis, Contact, CopyReport, CopyState, Evidence, EvidenceField, FencingProof, Known, Loss, Observed};
 pub use explain::{Explanation, Outlook};
+pub use policy::{Alone, Change, ChangeId, ChangeState, Control, Hold, VolumeRules, VolumeSettings, VolumeWish, Wish};
 pub use refusal::{Refusal, RefusalKind, Rule};
 pub use state::{
     Access, Approval, Breaker, ClusterState, ExportClient, ExportSettings, FailedPlan, LapsedPromise, Left, Maintenance,

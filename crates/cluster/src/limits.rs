@@ -40,3 +40,16 @@ pub const APPROVAL_MS_MAX: u64 = 24 * 3600 * 1000;
 pub const DRAIN_MS_MAX: u64 = 10_000;
 /// A resync must make progress (R11).
 pub const RESYNC_BYTES_PER_SECOND_MIN: u64 = 64 << 10;
+/// Changes that wait for a second person.
+pub const CHANGES_OPEN_MAX: usize = 32;
+/// Closed changes that are kept for people to look at; the oldest is forgotten first.
+pub const CHANGES_CLOSED_MAX: usize = 32;
+/// Denied plans remembered per volume; the oldest is forgotten first.
+pub const DENIED_PLANS_MAX: usize = 16;
+/// Times of role changes remembered per volume; the breaker can be set to open after fewer.
+pub const ROLE_CHANGES_KEPT_MAX: usize = 32;
+/// Bounds of the window in which role changes are counted, milliseconds: a minute to a week.
+pub const ROLE_CHANGES_WINDOW_MS_MIN: u64 = 60_000;
+pub const ROLE_CHANGES_WINDOW_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
+/// Longest that a drill may be good for, days.
+pub const DRILL_DAYS_MAX: u32 = 365;

@@ -3,6 +3,7 @@
 use crate::command::Actor;
 use crate::digest::Digest;
 use crate::evidence::EvidenceField;
+use crate::policy::ChangeId;
 use crate::state::MaintenanceId;
 use mainstay_protocol::marks::mark_variant;
 use mainstay_protocol::{Epoch, Incarnation, NodeId, ProposalId, Timestamp, VolumeId};
@@ -138,7 +139,7 @@ pub enum RefusalKind {
     // R7: one gate, and a person stands at it.
     #[error("{0} is not a person, and only a person decides this")]
     NotAPerson(Actor),
-    #[error("the policy `guarded` is not available in this version")]
+    #[error("the policy `guarded` lets the cluster promote without a person, and one person alone does not set it")]
     GuardedPolicy,
     // R8: one promotion at a time, closed by what became of it; no repetition of what failed.
     #[error("promotion {open} of {candidate} is {state} for this volume, and there is one at a time")]
@@ -203,6 +204,26 @@ pub enum RefusalKind {
     NothingToHandOver(String),
     #[error("{node} restarted since it was in sync (then boot {member}, now {current}), and is not verified yet")]
     RestartedSince { node: String, member: Incarnation, current: Incarnation },
+    // R7, appended.
+    #[error("{what} is on hold: {by} said {reason:?}, and nothing is promoted until it is lifted")]
+    OnHold { what: String, by: Actor, reason: String },
+    #[error("{by} asked for {change}, and another person must approve it")]
+    SamePerson { change: ChangeId, by: Actor },
+    // R8, appended.
+    #[error("{by} denied this very plan ({proposal}: {reason}), and nodes do not repeat it before {}", instant(*.until))]
+    DeniedBefore { proposal: ProposalId, by: Actor, reason: String, until: Timestamp },
+    #[error("the breaker is open since there were {changes} role changes within {minutes} min")]
+    TooManyRoleChanges { changes: u32, minutes: u64 },
+    // R14, appended.
+    #[error("{change} is {state}")]
+    ChangeClosed { change: ChangeId, state: String },
+    #[error("the approval names {given}, the change's digest is {current}: {change} is not what was looked at")]
+    ChangeMismatch { change: ChangeId, given: Digest, current: Digest },
+    #[error("it was a drill of configuration {}, the present one is {}", .given.short(), .current.short())]
+    DrillOutdated { given: Digest, current: Digest },
+    // Appended.
+    #[error("there is no change {0}")]
+    UnknownChange(ChangeId),
 }
 
 impl RefusalKind {
@@ -230,9 +251,12 @@ impl RefusalKind {
             NotInitialised | AlreadyInitialised(_) | UnknownNode(_) | UnknownVolume(_) | UnknownProposal(_) => Rule::Input,
             UnknownMaintenance(_) | BadLabel { .. } | Taken { .. } | BadValue { .. } | LimitReached { .. } => Rule::Input,
             PrimaryNotReplica(_) | UnknownToken | TokenUsed(_) | TokenExpired(_) | TokenMissing(_) => Rule::Input,
-            NothingToReset(_) => Rule::Input,
             NothingToHandOver(_) => Rule::R13,
             RestartedSince { .. } => Rule::R5,
+            NothingToReset(_) | UnknownChange(_) => Rule::Input,
+            OnHold { .. } | SamePerson { .. } => Rule::R7,
+            DeniedBefore { .. } | TooManyRoleChanges { .. } => Rule::R8,
+            ChangeClosed { .. } | ChangeMismatch { .. } | DrillOutdated { .. } => Rule::R14,
         }
     }
 
@@ -270,7 +294,9 @@ impl RefusalKind {
             NeverBooted(_) => "Start it, then try again",
             CopyFailed(_) => "Look at its disk and log",
             NotAPerson(_) => "Ask a person to decide it",
-            GuardedPolicy => "Use the policy `manual`",
+            GuardedPolicy => {
+                "Make it with `manual`, then ask with `mainstay volume set NAME --policy guarded --reason …`, which another person approves"
+            }
             ProposalOpen { .. } => "Approve or deny that one first",
             PlanFailedBefore { .. } | BreakerOpen(_) => "Mend the cause, then reset the breaker with what was mended",
             Diverged(_) => "It follows the next primary by itself: the records go to quarantine first",
@@ -286,7 +312,28 @@ impl RefusalKind {
             }
             NothingToHandOver(_) => "Wait until it serves; if its primary is gone this is a failover: look at `mainstay proposals`",
             RestartedSince { .. } => "Wait until it is in sync again, in this boot",
+            OnHold { .. } | SamePerson { .. } | DeniedBefore { .. } | TooManyRoleChanges { .. } => self.policy_clears(),
+            ChangeClosed { .. } | ChangeMismatch { .. } | DrillOutdated { .. } | UnknownChange(_) => self.policy_clears(),
             _ => self.input_clears(),
+        }
+    }
+
+    /// For what people set about promotions.
+    fn policy_clears(&self) -> &'static str {
+        use RefusalKind::*;
+        match self {
+            OnHold { .. } => {
+                "Ask to lift it, with `mainstay hold off` or `mainstay volume set NAME --policy manual`; another person approves"
+            }
+            SamePerson { .. } => {
+                "Ask another approver. If there is only you, `mainstay credentials NAME --role approver`, on the node that made the \
+                 cluster, makes another person"
+            }
+            DeniedBefore { .. } => "A person can ask for it: `mainstay propose VOLUME --candidate NODE`",
+            TooManyRoleChanges { .. } => "Find out why roles change, mend it, then reset the breaker with what was mended",
+            ChangeClosed { .. } | ChangeMismatch { .. } => "Look at `mainstay changes` as they are now and decide anew",
+            DrillOutdated { .. } => "Run the drill again with the present configuration",
+            _ => "`mainstay changes` lists the changes",
         }
     }
 

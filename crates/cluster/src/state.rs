@@ -4,6 +4,7 @@ use crate::audit::Audit;
 use crate::command::Actor;
 use crate::digest::Digest;
 use crate::evidence::{Evidence, EvidenceField, FencingProof};
+use crate::policy::{Control, TooMany, VolumeRules};
 use mainstay_protocol::{ClusterId, Epoch, Incarnation, LogPoint, NodeId, ProposalId, Timestamp, VolumeId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -130,8 +131,10 @@ pub enum Policy {
     /// A person approves every one.
     #[default]
     Manual,
-    /// Automatic when every guard holds. Not available yet: refused.
+    /// Automatic when every guard holds; a person otherwise.
     Guarded,
+    /// Nobody: nothing is promoted, not even what was approved.
+    Hold,
 }
 
 /// What replicas do while there is no primary (R15).
@@ -207,6 +210,9 @@ pub struct Breaker {
     /// Nothing is promoted while it is open.
     pub open: bool,
     pub failed: Vec<FailedPlan>,
+    /// Roles changed too often; otherwise it opened because a promotion failed.
+    #[serde(default)]
+    pub too_many: Option<TooMany>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -239,11 +245,15 @@ pub struct VolumeState {
     pub without_primary: WithoutPrimary,
     /// The one promotion that is under way (R8).
     pub open_proposal: Option<ProposalId>,
-    /// Opens when a promotion fails by its candidate's own word, and stays open until a person resets it (R8).
+    /// Opens when a promotion fails by its candidate's own word or roles change too often, and stays open until a person resets
+    /// it (R8).
     pub breaker: Breaker,
     /// What the NFS front needs; decides no role.
     pub export: ExportSettings,
     pub created_at: Timestamp,
+    /// What else binds its promotions.
+    #[serde(default)]
+    pub rules: VolumeRules,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -294,6 +304,9 @@ pub struct Approval {
     pub at: Timestamp,
     /// No grant is made from here on: it would be a decision about another day.
     pub expires_at: Timestamp,
+    /// The policy gave it, every guard holding; and what allows the policy to. None: a person gave it.
+    #[serde(default)]
+    pub allowed_by: Option<String>,
 }
 
 /// A node's word that the old epoch is over for it.
@@ -328,6 +341,9 @@ pub struct Proposal {
     pub lapsed: BTreeMap<NodeId, LapsedPromise>,
     /// The epoch that it was granted.
     pub granted: Option<Epoch>,
+    /// The guard that did not hold, so that a person decides in spite of policy `guarded`.
+    #[serde(default)]
+    pub by_hand: Option<String>,
     /// Of a switchover: where the copy of the primary ended when it had stopped serving, by its own word. The candidate's must end
     /// there too.
     pub drained: Option<LogPoint>,
@@ -396,6 +412,9 @@ pub struct ClusterState {
     pub last_volume: VolumeId,
     pub last_proposal: ProposalId,
     pub last_maintenance: MaintenanceId,
+    /// Holds, and changes that wait for a second person.
+    #[serde(default)]
+    pub control: Control,
 }
 
 impl VolumeState {

@@ -10,7 +10,7 @@ use runner::Runner;
 /// A cluster in the middle of a promotion, with something of everything in its state.
 fn busy() -> ClusterState {
     let mut runner = Runner::new();
-    let script = "> three\n> mint t1\n> maintain b reason=\"new disk\"\n> end m1\n> propose b\n> deny #1\n> propose b\n> approve #2\n\
+    let script = "> three\n> mint t1\n> maintain b reason=\"new disk\"\n> end m1\n> propose b\n> deny #1\n> propose b by=ann\n> approve #2\n\
                   > lapsed #2 w copy=no\n> propose w\n";
     runner.run(script);
     assert!(runner.state.open_proposal(VolumeId(1)).is_some());
@@ -52,7 +52,7 @@ fn damaged_bytes_are_refused() {
         assert!(ClusterState::decode(&good[..cut]).is_err(), "cut at {cut}");
     }
     let newer = [&[9], &good[1..]].concat();
-    assert_eq!(ClusterState::decode(&newer), Err(DecodeError::Version { what: "cluster state", found: 9 }));
+    assert_eq!(ClusterState::decode(&newer), Err(DecodeError::Version { what: "cluster state", found: 9, known: 2 }));
     let longer = [&good[..], &[0]].concat();
     assert_eq!(ClusterState::decode(&longer), Err(DecodeError::Damaged("cluster state")));
     assert!(matches!(Command::decode(&vec![1; COMMAND_BYTES_MAX + 1]), Err(DecodeError::Length { .. })));
@@ -177,7 +177,7 @@ fn closed_proposals_are_forgotten_oldest_first() {
     let mut runner = Runner::new();
     runner.run("> three\n");
     for number in 1..=PROPOSALS_CLOSED_MAX + 10 {
-        runner.run(&format!("> propose b\n> deny #{number} reason=again\n"));
+        runner.run(&format!("> propose b by=ann\n> deny #{number} reason=again\n"));
     }
     assert_eq!(runner.state.proposals.len(), PROPOSALS_CLOSED_MAX);
     assert_eq!(runner.state.proposals.first_key_value().unwrap().0, &ProposalId(11));

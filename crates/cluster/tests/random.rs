@@ -145,15 +145,29 @@ impl Life {
             Command::Propose { candidate, .. } => {
                 let seen = (self.volume().in_sync.clone(), self.state.nodes[candidate].incarnation);
                 self.model.proposed.insert(self.state.last_proposal, seen);
+                self.watch_policy();
             }
             _ => {}
         }
+    }
+
+    /// What the policy approves without a person, judged by other means than the guards themselves.
+    fn watch_policy(&mut self) {
+        let (id, volume) = (self.state.last_proposal, self.volume());
+        let Some(approval) = self.state.proposals[&id].approval.clone() else { return };
+        assert!(volume.policy == Policy::Guarded && approval.allowed_by.is_some() && approval.actor == Actor::Cluster, "R7");
+        assert!(self.state.maintenance.is_empty() && !volume.breaker.open && self.state.control.hold.is_none(), "R7: unguarded");
+        self.model.approvals.insert(id, (approval.evidence_hash, approval.expires_at));
+        count(&mut self.model, "by policy");
     }
 
     fn random(&mut self) -> Command {
         self.now = Timestamp::from_millis(self.now.as_millis() + 1 + self.rng.below(2_000) as i64);
         if self.rng.once_in(40) {
             self.now = Timestamp::from_millis(self.now.as_millis() + 1_000_000);
+        }
+        if let Some(command) = self.unblock().filter(|_| self.rng.once_in(2)) {
+            return command;
         }
         // Mostly what moves a promotion on, so that many come to their end; anything else now and then.
         if self.volume().open_proposal.is_some() && !self.rng.once_in(10) {
@@ -244,7 +258,7 @@ impl Life {
             evidence.basis.loss = Loss::Unknown;
         }
         let parent_epoch = if self.rng.once_in(15) { Epoch(self.rng.below(9)) } else { self.volume().epoch };
-        let proposer = Actor::Node(candidate);
+        let proposer = if self.rng.once_in(3) { Actor::Person("ann".into()) } else { Actor::Node(candidate) };
         Command::Propose { volume: VOLUME, candidate, parent_epoch, evidence: Box::new(evidence), proposer, at: self.now }
     }
 
@@ -287,13 +301,14 @@ impl Life {
     fn upkeep(&mut self) -> Command {
         let (at, actor, reason) = (self.now, person(&mut self.rng), "because".to_string());
         let maintenance = self.state.maintenance.keys().next().copied().unwrap_or(MaintenanceId(1));
-        match self.rng.below(9) {
+        match self.rng.below(17) {
             6 => Command::ExtendMaintenance { maintenance, ends_at: Timestamp::from_millis(at.as_millis() + 5_000), actor, at },
             7 => Command::MaintenanceOverdue { maintenance, by: self.rng.node(), at },
             8 => {
                 let node = self.rng.node();
                 Command::Leaving { node, incarnation: self.boot_of(node), cause: StopCause::Asked, at }
             }
+            9..=16 => self.policies(),
             0 => {
                 let ends_at = Timestamp::from_millis(at.as_millis() + self.rng.below(9_000) as i64);
                 let (node, allow_primary) = (self.rng.node(), self.rng.once_in(2));
@@ -301,6 +316,43 @@ impl Life {
             }
             1..=3 => Command::EndMaintenance { maintenance, actor, at },
             _ => Command::ResetBreaker { volume: VOLUME, reason, actor, at },
+        }
+    }
+}
+
+impl Life {
+    /// What people do about what stands still, so that many promotions come to their end.
+    fn unblock(&self) -> Option<Command> {
+        let (at, actor, reason) = (self.now, Actor::Person("ann".into()), "enough of it".to_string());
+        let control = &self.state.control;
+        let pending = control.changes.iter().find(|(_, change)| change.state == ChangeState::Pending);
+        if let Some((id, change)) = pending {
+            return Some(Command::ApproveChange { change: *id, digest: change.digest, actor: Actor::Person("second".into()), at });
+        }
+        if self.volume().breaker.open {
+            return Some(Command::ResetBreaker { volume: VOLUME, reason, actor, at });
+        }
+        if control.hold.is_some() {
+            return Some(Command::SetHold { on: false, reason, actor, at });
+        }
+        let wish = VolumeWish { policy: Some(Policy::Guarded), ..VolumeWish::default() };
+        (self.volume().policy == Policy::Hold).then_some(Command::SetVolume { volume: VOLUME, wish, reason, actor, at })
+    }
+
+    fn policies(&mut self) -> Command {
+        let (at, actor, reason) = (self.now, person(&mut self.rng), "because".to_string());
+        let change = self.state.control.last_change;
+        let digest = self.state.control.changes.get(&change).map_or(Digest::default(), |known| known.digest);
+        match self.rng.below(8) {
+            0 => {
+                let policy = [Policy::Hold, Policy::Manual, Policy::Guarded, Policy::Guarded][self.rng.below(4) as usize];
+                let role_changes_max = self.rng.once_in(2).then_some(1 + self.rng.below(9) as u32);
+                let wish = VolumeWish { policy: Some(policy), role_changes_max, ..VolumeWish::default() };
+                Command::SetVolume { volume: VOLUME, wish, reason, actor, at }
+            }
+            1 => Command::SetHold { on: self.rng.once_in(4), reason, actor, at },
+            2 => Command::DenyChange { change, reason, actor, at },
+            _ => Command::ApproveChange { change, digest, actor: Actor::Person(format!("p{}", self.rng.below(3))), at },
         }
     }
 }
@@ -360,6 +412,10 @@ impl Model {
         assert!(before.maintenance_of(reign.node).is_none(), "R10: promoted during maintenance");
         assert!(old.last_primary.is_none_or(|node| before.maintenance_of(node).is_none()), "R10: because of maintenance");
         assert!(!old.breaker.open, "R8: promoted with an open breaker");
+        assert!(before.held(old).is_none(), "R7: promoted on hold");
+        if proposal.approval.as_ref().is_some_and(|approval| approval.allowed_by.is_some()) {
+            assert!(old.policy == Policy::Guarded && before.maintenance.is_empty(), "R7: the policy approved it, and a guard fell");
+        }
         assert_eq!(
             new.loss_epoch > old.loss_epoch,
             old.in_sync[&reign.node] != reign.incarnation,
@@ -393,7 +449,7 @@ fn random_lives_keep_the_rules() {
         life.model.reached.iter().for_each(|(what, times)| *reached.entry(what).or_default() += times);
     }
     println!("{reached:?}");
-    for outcome in ["granted", "serving", "failed", "denied", "expired", "void", "refused"] {
+    for outcome in ["granted", "serving", "failed", "denied", "expired", "void", "refused", "by policy"] {
         assert!(reached.get(outcome).is_some_and(|times| *times >= SEEDS / 4), "{outcome} is hardly reached: {reached:?}");
     }
 }

@@ -2,7 +2,7 @@
 
 use mainstay::launch::{Launcher, NodeProcess, NodeSpec, Place, admin_path, wait_answer};
 use mainstay::nfs_client::{Client, Options};
-use mainstay_cluster::{Access, ExportClient, ExportSettings, Squash};
+use mainstay_cluster::{Access, ExportClient, ExportSettings, Policy, Squash};
 use mainstay_node::admin::api::{ClusterStatus, ErrorKind, NewVolume, VolumeStatus};
 use mainstay_node::admin::client::{AdminClient, AdminConfig, ClientError};
 use mainstay_node::config::NodeConfig;
@@ -66,7 +66,14 @@ impl Cluster {
     }
 
     async fn create(&self, name: &str) -> Result<(), ClientError> {
-        let new = NewVolume { name: name.into(), replicas: vec![], primary: "a".into(), export: self.export(), serve_reads: true };
+        let new = NewVolume {
+            name: name.into(),
+            replicas: vec![],
+            primary: "a".into(),
+            export: self.export(),
+            serve_reads: true,
+            policy: Policy::Manual,
+        };
         self.client.create_volume(&new).await.map(drop)
     }
 

@@ -6,7 +6,7 @@
 use mainstay::launch::{Launcher, NodeProcess, NodeSpec, admin_path};
 use mainstay::nfs_client::{Client, Options};
 use mainstay_cluster::limits::AUDIT_EVENTS_MAX;
-use mainstay_cluster::{Access, ExportClient, ExportSettings, Squash};
+use mainstay_cluster::{Access, ExportClient, ExportSettings, Policy, Squash};
 use mainstay_node::admin::api::{ClusterStatus, NewMaintenance, NewVolume, VolumeStatus};
 use mainstay_node::admin::client::AdminClient;
 use mainstay_node::directory::Kind;
@@ -62,7 +62,14 @@ impl Cluster {
         let anybody = ExportClient { network: "127.0.0.0/8".into(), access: Access::ReadWrite, squash: Squash::None };
         let (service_address, port) = (self.service.ip().to_string(), self.service.port());
         let export = ExportSettings { service_address, port, clients: vec![anybody], ..ExportSettings::default() };
-        let new = NewVolume { name: "files".into(), replicas: vec![], primary: "a".into(), export, serve_reads: true };
+        let new = NewVolume {
+            name: "files".into(),
+            replicas: vec![],
+            primary: "a".into(),
+            export,
+            serve_reads: true,
+            policy: Policy::Manual,
+        };
         self.runtime.block_on(self.client.create_volume(&new)).unwrap();
         self.until("both replicas are in sync", |status| all_in_sync(status, "a"));
     }

@@ -16,7 +16,7 @@ use crate::serve::{Common, FrontKey};
 use crate::shell::{App, PeerTransport, Reception, Shell, write_promises};
 use crate::systemd;
 use crate::tls::{TlsError, TlsIdentity};
-use mainstay_cluster::{Actor, ClusterState, Command, NodeKind, RefusalKind, Settings, StopCause};
+use mainstay_cluster::{Actor, ClusterState, Command, Event, NodeKind, RefusalKind, Settings, StopCause};
 use mainstay_coordination::{Config, ProposeError, Raft, Role, StartError, Storage};
 use mainstay_nfs::HandleKey;
 use mainstay_protocol::{ClusterId, Incarnation, NodeId, VolumeId};
@@ -161,6 +161,7 @@ impl Daemon {
             hosts: reception.hosts.clone(),
             authority: opened.authority,
             started: Instant::now(),
+            refused: Default::default(),
             common: common.clone(),
             bindings: bindings.clone(),
             incarnation,
@@ -347,6 +348,11 @@ impl Follower {
         let logged = self.logged.unwrap_or(if state.initialised() { state.audit.count } else { 0 });
         for event in state.audit.events.iter().filter(|event| event.number > logged) {
             tracing::info!(number = event.number, by = %event.actor, hash = event.hash.short(), "{}", event.text);
+            if let Event::Refused { rule, command } = &event.event
+                && matches!(command.as_str(), "Propose" | "Approve" | "Deny")
+            {
+                *self.app.refused.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).entry(*rule).or_default() += 1;
+            }
         }
         if state.initialised() {
             self.logged = Some(state.audit.count);

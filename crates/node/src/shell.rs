@@ -9,14 +9,15 @@ use crate::pki::Authority;
 use crate::serve::listener::Bindings;
 use crate::serve::{Common, FrontKey, Hosts};
 use bytes::Bytes;
-use mainstay_cluster::{ClusterState, Command};
+use mainstay_cluster::{ClusterState, Command, Rule};
 use mainstay_coordination::{ProposeError, Raft, Transport, TransportError, TransportFuture};
 use mainstay_protocol::peer::Envelope;
 use mainstay_protocol::{Incarnation, NodeId, VolumeId};
 use mainstay_replica::{ProposeResult, ServeMode, StoredPromise};
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::mpsc::{Receiver, Sender};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -42,6 +43,8 @@ pub struct App {
     /// Asks other nodes in this node's name.
     pub colleague: AdminClient,
     pub started: Instant,
+    /// Promotions, approvals and denials that the audit log shows as refused since this node started, by rule.
+    pub refused: Mutex<BTreeMap<Rule, u64>>,
 }
 
 impl App {

@@ -57,6 +57,10 @@ fn well() -> Seen {
         breaker_open: false,
         policy: "manual".into(),
         without_primary: "serve-reads".into(),
+        alone: "serve".into(),
+        waits_for_second_copy: false,
+        hold: None,
+        breaker_reason: None,
     };
     let status = ClusterStatus {
         cluster: "shop".into(),
@@ -69,6 +73,8 @@ fn well() -> Seen {
         proposals: vec![],
         maintenance: vec![],
         settings: Some(Settings::default()),
+        hold: None,
+        changes: vec![],
     };
     Seen { status: Some(status), now: NOW, ..Seen::default() }
 }
@@ -113,6 +119,8 @@ fn proposed(loss: Loss) -> ProposalDetails {
         approval: None,
         lapsed: BTreeMap::new(),
         granted: None,
+        drained: None,
+        by_hand: None,
     };
     ProposalDetails {
         id: 7,
@@ -149,8 +157,14 @@ fn explained() -> Explained {
         check(Verdict::Fails, "w heard a 300 ms ago", "Wait until it is silent"),
         check(Verdict::Unknown, "nobody knows what a holds", ""),
     ];
-    let explanation =
-        Explanation { volume: VolumeId(1), volume_name: "files".into(), candidate: NodeId(2), candidate_name: "b".into(), checks };
+    let explanation = Explanation {
+        volume: VolumeId(1),
+        volume_name: "files".into(),
+        candidate: NodeId(2),
+        candidate_name: "b".into(),
+        checks,
+        guards: vec![],
+    };
     Explained { node: "b".into(), volume: "files".into(), promotable: false, explanation }
 }
 

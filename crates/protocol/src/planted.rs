@@ -79,6 +79,14 @@ pub enum Bug {
     ListingSkipsEntry,
     /// COMMIT answers before the data is on any disk.
     CommitLies,
+
+    // ---- policies ----
+    /// A promotion is approved by policy although a node is in maintenance (against the guards of R7).
+    GuardedInMaintenance,
+    /// A hold does not reach what was approved before it (against R7).
+    HoldKeepsApproved,
+    /// A primary that is alone acknowledges changes although the volume wants two copies.
+    AckAlone,
     /// Nobody is told that a maintenance runs over its time (against R10).
     SilentOverrun,
 
@@ -122,6 +130,9 @@ impl Bug {
         Bug::ResyncFromZero,
         Bug::ListingSkipsEntry,
         Bug::CommitLies,
+        Bug::GuardedInMaintenance,
+        Bug::HoldKeepsApproved,
+        Bug::AckAlone,
         Bug::SilentOverrun,
         Bug::DrainUnconfirmed,
         Bug::ServeAfterWord,

@@ -76,7 +76,7 @@ impl Primary {
     /// Everybody has been answered, and the successor has everything on its disk.
     fn drained(&self, core: &Core, drain: Drain) -> bool {
         let last = core.last_position();
-        let answered = self.waiting.len() == 0 && self.reading.is_empty();
+        let answered = self.answers_waiting() == 0 && self.reading.is_empty();
         let confirmed = self.commit_durable >= last && self.peers.get(&drain.to).is_some_and(|peer| peer.durable >= last);
         planted(Bug::DrainUnconfirmed) || (answered && confirmed)
     }

@@ -197,6 +197,8 @@ pub struct Status {
     pub requests_fenced: u64,
     /// The disk is so full that the view's file cannot grow; it goes on when there is room.
     pub waits_for_space: bool,
+    /// It serves, but the volume wants two copies and it is the only one: it acknowledges no change.
+    pub waits_for_second_copy: bool,
     pub failure: Option<String>,
 }
 

@@ -186,6 +186,10 @@ impl Gate {
             mark("gate: the rules stand against it");
             return self.explain_once(core, blockers(&explanation));
         }
+        if let Some(denied) = core.view.denied_before(core.me.volume, candidate, now.wall) {
+            mark("gate: a person denied this plan");
+            return self.explain_once(core, denied.to_string());
+        }
         let Some(evidence) = core.view.evidence(candidate, core.me.volume, observed) else { return };
         let command = Command::Propose {
             volume: core.me.volume,

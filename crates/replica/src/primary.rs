@@ -12,7 +12,9 @@ use mainstay_cluster::{Command, ReignState};
 use mainstay_protocol::marks::mark;
 use mainstay_protocol::peer::{EpochStart, ResyncCursor, StreamId};
 use mainstay_protocol::planted::{Bug, planted};
-use mainstay_protocol::{ClientRequest, Epoch, FileResult, LogPoint, Mono, NodeId, Now, PeerMessage, Position, Record};
+use mainstay_protocol::{
+    ClientRequest, Epoch, FileError, FileRequest, FileResult, LogPoint, Mono, NodeId, Now, PeerMessage, Position, Record,
+};
 use mainstay_volume::{Outcome, RecordsAfter};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -48,7 +50,11 @@ pub struct Primary {
     pub commit_durable: Position,
     /// Some client waits for everything up to here to be durable.
     sync_to: Position,
-    pub(crate) waiting: Waiting,
+    /// As `commit` and `commit_durable`, but only while the volume had as many copies in sync as it wants.
+    acknowledged: (Position, Position),
+    waiting: Waiting,
+    /// Answers to changes: those wait for `acknowledged`.
+    changes: Waiting,
     held: VecDeque<(u64, ClientRequest)>,
     /// Reads under way in the volume: its ticket → the client's ticket and the position that the answer depends on.
     pub(crate) reading: BTreeMap<u64, (u64, Position)>,
@@ -89,7 +95,9 @@ impl Primary {
             commit: Position(0),
             commit_durable: Position(0),
             sync_to: first,
+            acknowledged: (Position(0), Position(0)),
             waiting: Waiting::default(),
+            changes: Waiting::default(),
             held: VecDeque::new(),
             reading: BTreeMap::new(),
             loading: BTreeMap::new(),
@@ -228,7 +236,7 @@ impl Primary {
         let (in_sync, last) = (core.state().map(|state| &state.in_sync), core.last_position());
         let full = self.peers.iter().any(|(node, peer)| peer.is_behind(last) && in_sync.is_some_and(|set| set.contains_key(node)));
         let drains = self.drain.is_some_and(|drain| !drain.forgotten(core));
-        self.stage == Stage::Serving && !drains && self.holds_lease(now) && !full && self.waiting.len() < WAITING_MAX
+        self.stage == Stage::Serving && !drains && self.holds_lease(now) && !full && self.answers_waiting() < WAITING_MAX
     }
 
     fn run_held(&mut self, core: &mut Core, now: Now) {
@@ -241,11 +249,19 @@ impl Primary {
     fn execute(&mut self, core: &mut Core, ticket: u64, request: &ClientRequest, now: Now) {
         let forgetful = ClientRequest { identity: None, ..request.clone() };
         let request = if planted(Bug::ForgetDuplicateCache) { &forgetful } else { request };
+        let change = request.request.changes() || matches!(request.request, FileRequest::Commit { .. });
+        let alone = waits_for_second_copy(core);
         let Some(volume) = core.volume.as_mut() else { return };
+        // Nothing new begins that could not be acknowledged. "Try later" is for what was not executed: what was waits for its answer.
+        if change && alone && volume.remembers(request) == Some(false) {
+            mark("primary: alone, a change is put off");
+            core.out.push(Effect::Reply { ticket, result: Err(FileError::TryLater.into()) });
+            return;
+        }
         match volume.execute(now.wall, self.epoch, request) {
             Outcome::Done { result, at, durable, record: _ } => {
                 let durable = durable && !planted(Bug::AckBeforeSync);
-                self.answer_when_committed(core, ticket, result, at, durable, now);
+                self.answer_when_committed(core, Answer { ticket, result }, at, (durable, change), now);
             }
             Outcome::Read { ticket: read, at } => {
                 self.reading.insert(read, (ticket, at));
@@ -253,11 +269,14 @@ impl Primary {
         }
     }
 
-    fn answer_when_committed(&mut self, core: &mut Core, ticket: u64, result: FileResult, at: Position, durable: bool, now: Now) {
-        let reached = if durable { self.commit_durable } else { self.commit };
+    fn answer_when_committed(&mut self, core: &mut Core, answer: Answer, at: Position, (durable, change): (bool, bool), now: Now) {
+        let (received, synced) = if change { self.acknowledged } else { (self.commit, self.commit_durable) };
+        let reached = if durable { synced } else { received };
+        // It may depend on nothing, such as a name that is taken already; while alone, that too is an answer to a change.
+        let reached = if change && waits_for_second_copy(core) { Position(0) } else { reached };
         // Data that comes back from the disk after the lease's end waits like everything else (R13).
         if at <= reached && self.may_answer(now) {
-            core.out.push(Effect::Reply { ticket, result });
+            core.out.push(Effect::Reply { ticket: answer.ticket, result: answer.result });
             return;
         }
         if at <= reached {
@@ -266,12 +285,13 @@ impl Primary {
         if durable && at > self.sync_to {
             self.want_durable(core, at);
         }
-        self.waiting.add(at, durable, Answer { ticket, result });
+        let queue = if change { &mut self.changes } else { &mut self.waiting };
+        queue.add(at, durable, answer);
     }
 
     pub fn on_read(&mut self, core: &mut Core, read: u64, result: FileResult, now: Now) {
         if let Some((ticket, at)) = self.reading.remove(&read) {
-            self.answer_when_committed(core, ticket, result, at, false, now);
+            self.answer_when_committed(core, Answer { ticket, result }, at, (false, false), now);
         }
     }
 
@@ -454,6 +474,9 @@ impl Primary {
             }
             // Secondaries checkpoint at committed positions: news when they have fallen silent, not per commit.
         }
+        if !waits_for_second_copy(core) {
+            self.acknowledged = (self.commit, self.commit_durable);
+        }
     }
 
     fn may_answer(&self, now: Now) -> bool {
@@ -462,10 +485,13 @@ impl Primary {
 
     fn release(&mut self, core: &mut Core, now: Now) {
         if self.may_answer(now) {
+            let alone = waits_for_second_copy(core);
             let out = &mut core.out;
-            self.waiting.release(self.commit, self.commit_durable, |answer| {
-                out.push(Effect::Reply { ticket: answer.ticket, result: answer.result })
-            });
+            let mut reply = |answer: Answer| out.push(Effect::Reply { ticket: answer.ticket, result: answer.result });
+            self.waiting.release(self.commit, self.commit_durable, &mut reply);
+            if !alone {
+                self.changes.release(self.acknowledged.0, self.acknowledged.1, &mut reply);
+            }
         }
     }
 
@@ -640,7 +666,7 @@ impl Primary {
     /// Everything durable everywhere, or out of patience: release the address first, then hand the epoch back.
     fn finish_stop(&mut self, core: &mut Core, now: Now) {
         let Some(stop_by) = self.stop_by else { return };
-        let settled = self.waiting.len() == 0 && self.commit_durable >= self.sync_to;
+        let settled = self.answers_waiting() == 0 && self.commit_durable >= self.sync_to;
         if self.stepped_down || !(settled || now.mono >= stop_by) {
             return;
         }
@@ -664,15 +690,19 @@ impl Primary {
     /// The reign is over. Nothing that is not committed may be answered: the successor decides what became of it.
     pub fn abdicate(mut self, core: &mut Core) {
         core.serve(ServeMode::Closed);
-        let waiting = self.waiting.drain().map(|answer| answer.ticket);
+        let waiting = self.waiting.drain().chain(self.changes.drain()).map(|answer| answer.ticket);
         let reading = std::mem::take(&mut self.reading).into_values().map(|(ticket, _)| ticket);
         let held = std::mem::take(&mut self.held).into_iter().map(|(ticket, _)| ticket);
         let tickets: Vec<u64> = waiting.chain(reading).chain(held).collect();
         core.out.extend(tickets.into_iter().map(|ticket| Effect::Abandon { ticket }));
     }
 
+    pub(crate) fn answers_waiting(&self) -> usize {
+        self.waiting.len() + self.changes.len()
+    }
+
     pub fn clients_waiting(&self) -> usize {
-        self.waiting.len() + self.held.len() + self.reading.len()
+        self.answers_waiting() + self.held.len() + self.reading.len()
     }
 
     pub fn next_timer(&self, core: &Core) -> Mono {
@@ -703,8 +733,18 @@ impl Primary {
     fn check_invariants(&self, core: &Core) {
         assert!(self.commit_durable <= self.commit, "{} > {}", self.commit_durable, self.commit);
         assert!(self.commit <= core.last_position());
+        assert!(self.acknowledged.0 <= self.commit && self.acknowledged.1 <= self.commit_durable);
         assert!(core.serve != ServeMode::ReadWrite || matches!(self.stage, Stage::Serving | Stage::Stopping));
     }
+}
+
+/// Whether the volume wants two copies and the agreed in-sync set has one: then no change is acknowledged, and reads go on.
+pub(crate) fn waits_for_second_copy(core: &Core) -> bool {
+    let waits = core.state().is_some_and(|state| state.waits_for_second_copy()) && !planted(Bug::AckAlone);
+    if waits {
+        mark("primary: alone, and the volume wants two copies");
+    }
+    waits
 }
 
 /// The epoch that wrote `position` in a history.

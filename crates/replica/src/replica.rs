@@ -5,7 +5,7 @@ use crate::core::{Core, Purpose};
 use crate::event::{Effect, Event, Note, ServeMode, Settings, Status, StoredPromise};
 use crate::gate::{Gate, observe};
 use crate::presence::Presence;
-use crate::primary::Primary;
+use crate::primary::{Primary, waits_for_second_copy};
 use crate::repair::Repairs;
 use crate::secondary::{Append, Secondary, no_primary_can_serve};
 use bytes::Bytes;
@@ -147,6 +147,11 @@ impl Replica {
 
     pub fn volume(&self) -> Option<&Volume> {
         self.core.volume.as_ref()
+    }
+
+    /// The agreed state, as far as this node has heard.
+    pub fn view(&self) -> &ClusterState {
+        &self.core.view
     }
 
     /// Whether it has stopped trusting its copy.
@@ -542,6 +547,7 @@ impl Replica {
             bytes_received: core.counters.bytes_received,
             requests_fenced: core.counters.requests_fenced,
             waits_for_space: volume.is_some_and(|volume| volume.stats().view_waits_for_space),
+            waits_for_second_copy: matches!(self.role, Role::Primary(_)) && waits_for_second_copy(&self.core),
             failure: core.failed.clone(),
         }
     }

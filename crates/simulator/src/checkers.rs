@@ -7,6 +7,7 @@
 pub mod p1_leases;
 pub mod p1_one_writer;
 pub mod p1_promises;
+pub mod p2_alone;
 pub mod p2_in_sync;
 pub mod p2_kept_records;
 pub mod p2_trees;
@@ -38,6 +39,7 @@ pub struct Checkers {
     pub p1: p1_one_writer::OneWriter,
     pub leases: p1_leases::Leases,
     pub promises: p1_promises::Promises,
+    pub alone: p2_alone::Alone,
     pub in_sync: p2_in_sync::InSync,
     pub kept: p2_kept_records::KeptRecords,
     pub p3: p3_verified_copies::VerifiedCopies,
@@ -111,7 +113,7 @@ impl Checkers {
             found.extend(self.p3.granted(grant, nodes).into_iter().map(of("P3")));
             found.extend(p3_verified_copies::handed_over(grant, after, nodes).map(of("P3")));
             found.extend(self.p4.granted(grant, before, after).into_iter().map(of("P4")));
-            found.extend(self.p5.granted(grant).into_iter().map(of("P5")));
+            found.extend(self.p5.granted(now, grant).into_iter().map(of("P5")));
         }
     }
 

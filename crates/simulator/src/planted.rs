@@ -153,6 +153,19 @@ pub const SHOWN: &[Shown] = &[
         "commit-then-dark",
         ("P2", 500),
     ),
+    shown(
+        Bug::GuardedInMaintenance,
+        ("approves by policy although a node is in maintenance", "R7: the guards"),
+        "maintenance-begins",
+        ("P4", 12),
+    ),
+    shown(Bug::HoldKeepsApproved, ("lets a hold not reach what was approved before it", "R7"), "on-hold", ("P4", 24)),
+    shown(
+        Bug::AckAlone,
+        ("acknowledges changes alone although the volume wants two copies", "`alone read-only`"),
+        "two-copies",
+        ("P2", 12),
+    ),
     shown(Bug::SilentOverrun, ("tells nobody that a maintenance runs over its time", "R10"), "S33", ("P8", 4)),
     shown(
         Bug::DrainUnconfirmed,

@@ -7,7 +7,7 @@ use crate::queue::{MILLISECOND, SECOND, Time};
 use crate::rng::Rng;
 use crate::script::Script;
 use crate::sizing::{Scaled, Sizing};
-use mainstay_cluster::{Settings, WithoutPrimary};
+use mainstay_cluster::{Alone, Policy, Settings, WithoutPrimary};
 use mainstay_protocol::NodeId;
 use std::sync::Arc;
 
@@ -83,6 +83,11 @@ pub enum Action {
     /// A person, or a tool on a person's behalf, asks for this node to become the primary.
     Promote(NodeId),
     ResetBreaker,
+    /// Somebody asks for it; where it is laxer, a second person decides as people decide on proposals.
+    SetPolicy(Policy),
+    SetAlone(Alone),
+    /// Of the whole cluster: on at once, off when a second person agrees.
+    Hold(bool),
     /// A command that was given before arrives once more: of a node, or somebody's word on a proposal.
     Echo,
     /// A backup is made of what the witness has promised.
@@ -166,6 +171,10 @@ pub struct Cluster {
     pub primary: NodeId,
     /// Nothing may be promoted until a person resets it.
     pub breaker_open: bool,
+    pub policy: Policy,
+    pub alone: Alone,
+    /// Role changes within the window that do not open the breaker.
+    pub role_changes_max: u32,
 }
 
 impl Default for Cluster {
@@ -176,6 +185,9 @@ impl Default for Cluster {
             without_primary: WithoutPrimary::ServeReads,
             primary: A,
             breaker_open: false,
+            policy: Policy::Manual,
+            alone: Alone::Serve,
+            role_changes_max: mainstay_cluster::policy::ROLE_CHANGES_MAX,
         }
     }
 }

@@ -8,6 +8,7 @@ mod faults;
 mod healing;
 mod node;
 mod operators;
+mod policies;
 mod record;
 mod shell;
 mod watch;
@@ -491,7 +492,13 @@ fn initial_state(plan: &Plan) -> ClusterState {
     }
     // Scaled, it may be less than anybody may set.
     state.settings.resync_bytes_per_second = plan.resync_bytes_per_second;
-    state.volumes.values_mut().for_each(|volume| volume.breaker.open = plan.cluster.breaker_open);
+    let cluster = &plan.cluster;
+    state.volumes.values_mut().for_each(|volume| {
+        volume.breaker.open = cluster.breaker_open;
+        volume.rules.alone = cluster.alone;
+        volume.rules.role_changes_max = cluster.role_changes_max;
+        volume.policy = cluster.policy;
+    });
     state
 }
 

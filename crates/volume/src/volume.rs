@@ -200,6 +200,12 @@ impl Volume {
         })
     }
 
+    /// Whether the first answer to this request is kept, because it was executed; None when the view cannot tell.
+    pub fn remembers(&self, request: &ClientRequest) -> Option<bool> {
+        let kept = request.identity.as_ref().map(|identity| self.view.reply(identity));
+        kept.transpose().ok().map(|kept| kept.flatten().is_some())
+    }
+
     fn refuse(&self, error: FileError) -> Outcome {
         Outcome::Done { result: Err(error.into()), at: Position(0), durable: false, record: None }
     }

@@ -164,7 +164,7 @@ impl ClusterState {
             return Err(RefusalKind::NothingToReset(volume.name.clone()));
         }
         let text = format!("{actor} reset the breaker of {}: {reason}", volume.name);
-        self.with_volume(id, |volume| volume.breaker = Breaker::default());
+        self.close_breaker(id);
         self.record(at, actor, Some(id), Event::BreakerReset, text);
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::audit::Event;
 use crate::checks::{Plan, difference, forgotten, known_copy, reach};
 use crate::command::{Actor, Command};
 use crate::digest::Digest;
-use crate::evidence::{Evidence, EvidenceField, Loss};
+use crate::evidence::{Evidence, EvidenceField, FencingProof, Loss};
 use crate::input;
 use crate::limits::PROPOSALS_CLOSED_MAX;
 use crate::refusal::{RefusalKind, Rule};
@@ -38,6 +38,9 @@ impl ClusterState {
         if let Some(kind) = plan.refusal() {
             return Err(kind);
         }
+        if let (Actor::Node(_), Some(kind)) = (proposer, self.denied_before(*volume, *candidate, *at)) {
+            return Err(kind);
+        }
         // From here on nothing can refuse.
         self.supersede(*volume, *at);
         self.last_proposal = ProposalId(self.last_proposal.0 + 1);
@@ -48,7 +51,7 @@ impl ClusterState {
         let retried = planted(Bug::RetryForever) && self.failed_last(*volume, *candidate);
         let unasked = (returns || retried).then(|| {
             let expires_at = self.after_approval_time(*at);
-            Approval { actor: proposer.clone(), evidence_hash, at: *at, expires_at }
+            Approval { actor: proposer.clone(), evidence_hash, at: *at, expires_at, allowed_by: None }
         });
         let proposal = Proposal {
             volume: *volume,
@@ -64,6 +67,7 @@ impl ClusterState {
             lapsed: BTreeMap::new(),
             granted: None,
             drained: None,
+            by_hand: None,
         };
         self.proposals.insert(id, proposal);
         self.with_volume(*volume, |volume| volume.open_proposal = Some(id));
@@ -76,6 +80,9 @@ impl ClusterState {
         );
         let event = Event::Proposed { proposal: id, candidate: *candidate, evidence_hash };
         self.record(*at, proposer, Some(*volume), event, text);
+        if !returns && !retried {
+            self.approve_by_policy(id, *at);
+        }
         Ok(())
     }
 
@@ -139,16 +146,27 @@ impl ClusterState {
         if let Some(kind) = self.own_plan(id, proposal)?.refusal() {
             return Err(kind);
         }
-        let (volume, candidate) = (proposal.volume, self.node_name(proposal.candidate));
-        let approval = Approval { actor: actor.clone(), evidence_hash, at, expires_at: self.after_approval_time(at) };
+        self.accept(id, evidence_hash, actor, None, at);
+        Ok(())
+    }
+
+    /// The one way past the gate: a person's word, or the policy's while every guard holds (`allowed_by`).
+    pub(super) fn accept(&mut self, id: ProposalId, hash: Digest, actor: &Actor, allowed_by: Option<String>, at: Timestamp) {
+        let Some((volume, candidate)) = self.proposals.get(&id).map(|known| (known.volume, known.candidate)) else { return };
+        let (candidate, label) = (self.node_name(candidate), self.volume_label(volume));
+        let by = allowed_by.as_ref().map_or(String::new(), |allowed| format!(" by {allowed}"));
+        let expires_at = self.after_approval_time(at);
+        let approval = Approval { actor: actor.clone(), evidence_hash: hash, at, expires_at, allowed_by };
         self.with_proposal(id, |proposal| {
+            assert!(
+                proposal.state == ProposalState::Pending && proposal.evidence_hash == hash,
+                "R14: an approval is of what it names"
+            );
             proposal.approval = Some(approval);
             proposal.state = ProposalState::Fencing;
         });
-        let text =
-            format!("{actor} approved {id}: {candidate} for {}, evidence {}", self.volume_label(volume), evidence_hash.short());
-        self.record(at, actor, Some(volume), Event::Approved { proposal: id, evidence_hash }, text);
-        Ok(())
+        let text = format!("{actor} approved {id}{by}: {candidate} for {label}, evidence {}", hash.short());
+        self.record(at, actor, Some(volume), Event::Approved { proposal: id, evidence_hash: hash }, text);
     }
 
     /// A person says no: before the grant it ends the proposal; after it, it gives up on a candidate that does not come to
@@ -166,6 +184,7 @@ impl ClusterState {
             }
             _ => return Err(self.closed(id, proposal)),
         }
+        self.remember_denial(id, actor, reason, at);
         self.close(id, ProposalState::Denied { by: actor.clone(), reason: reason.to_string() });
         self.record(at, actor, Some(volume), Event::Denied { proposal: id }, format!("{actor} denied {id}: {reason}"));
         self.give_back(id, at);
@@ -196,24 +215,29 @@ impl ClusterState {
     pub(super) fn void_what_changed(&mut self, at: Timestamp) {
         let open: Vec<ProposalId> = self.volumes.values().filter_map(|volume| volume.open_proposal).collect();
         for id in open {
-            if let Some((field, seen)) = self.what_changed(id) {
+            if let Some((field, seen)) = self.what_changed(id, at) {
                 self.make_void(id, field, seen, &Actor::Cluster, at);
             }
         }
     }
 
-    fn what_changed(&self, id: ProposalId) -> Option<(EvidenceField, String)> {
+    fn what_changed(&self, id: ProposalId, at: Timestamp) -> Option<(EvidenceField, String)> {
         let proposal = self.proposals.get(&id)?;
         if !proposal.state.undecided() || planted(Bug::ApproveUnseen) {
             return None;
         }
         let volume = self.volumes.get(&proposal.volume)?;
+        let way_back = matches!(proposal.evidence.fencing, FencingProof::GivenBack { .. });
+        if let Some(held) = self.held(volume).filter(|_| !way_back && !planted(Bug::HoldKeepsApproved)) {
+            return Some((EvidenceField::Policy, held.to_string()));
+        }
         let now = self.basis_beside(&proposal.evidence, proposal.candidate, proposal.volume, volume);
         if let Some((field, then, now)) = difference(self, &proposal.evidence.basis, &now) {
             return Some((field, format!("{field} was {then}, and is {now}")));
         }
-        let blocked = self.own_plan(id, proposal).ok()?.refusal()?;
-        Some((EvidenceField::Blocked, blocked.to_string()))
+        let blocked = self.own_plan(id, proposal).ok()?.refusal().map(|kind| kind.to_string());
+        let unguarded = || self.no_longer_guarded(id, proposal, at);
+        blocked.or_else(unguarded).map(|why| (EvidenceField::Blocked, why))
     }
 
     /// Any node may say that it is too late; a wrong clock can only end a promotion, never make one (R7).
@@ -357,6 +381,10 @@ impl ClusterState {
             proposal.granted = Some(epoch);
         });
         self.record_grant(id, epoch, volume_id, candidate, evidence_hash, raised, at);
+        // A person drives each switchover, so they make no loop; and they must not use up what failovers may (R8).
+        if !self.proposals[&id].evidence.fencing.planned() {
+            self.count_role_change(volume_id, at);
+        }
     }
 
     /// The candidate, and the old members that promised in their present boot. A member keeps the incarnation that it was

@@ -46,7 +46,8 @@ impl ClusterState {
             return Err(RefusalKind::EvidenceOutdated { field: EvidenceField::Blocked, then, now });
         }
         let evidence_hash = evidence.hash();
-        let approval = Approval { actor: actor.clone(), evidence_hash, at, expires_at: self.after_approval_time(at) };
+        let approval =
+            Approval { actor: actor.clone(), evidence_hash, at, expires_at: self.after_approval_time(at), allowed_by: None };
         let from = self.known_volume(id)?.primary().map_or("nobody".into(), |from| self.node_name(from));
         let proposal = self.open_approved(id, evidence, (actor.clone(), approval), ProposalState::Draining, at);
         let (label, to_name, short) = (self.volume_label(id), self.node_name(to), evidence_hash.short());
@@ -80,6 +81,7 @@ impl ClusterState {
             lapsed: BTreeMap::new(),
             granted: None,
             drained: None,
+            by_hand: None,
         };
         self.proposals.insert(id, proposal);
         self.with_volume(volume, |volume| volume.open_proposal = Some(id));

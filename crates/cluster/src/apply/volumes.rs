@@ -5,6 +5,7 @@ use crate::audit::Event;
 use crate::command::{Actor, Command};
 use crate::input;
 use crate::limits::{FAILED_PLANS_MAX, VOLUMES_MAX};
+use crate::policy::{PolicySet, VolumeRules};
 use crate::refusal::RefusalKind;
 use crate::state::{Breaker, ClusterState, FailedPlan, NodeKind, Policy, ProposalState, Reign, ReignState, VolumeState};
 use mainstay_protocol::{Epoch, Incarnation, NodeId, ProposalId, Timestamp, VolumeId};
@@ -30,6 +31,7 @@ impl ClusterState {
         let Some(incarnation) = in_sync.get(primary).copied() else {
             return Err(RefusalKind::PrimaryNotReplica(self.node_name(*primary)));
         };
+        let made_so = PolicySet { by: actor.clone(), reason: "it was made so".into(), at: *at, approved: None };
         self.last_volume = VolumeId(self.last_volume.0 + 1);
         let volume = VolumeState {
             name: name.clone(),
@@ -48,6 +50,7 @@ impl ClusterState {
             breaker: Breaker::default(),
             export: export.clone(),
             created_at: *at,
+            rules: VolumeRules { policy_set: Some(made_so), ..VolumeRules::default() },
         };
         let text = format!("{actor} made volume {name} on {}, primary {}", self.names(replicas.iter()), self.node_name(*primary));
         assert!(self.volumes.insert(self.last_volume, volume).is_none(), "a volume's id is never reused");
@@ -140,7 +143,9 @@ impl ClusterState {
         if !member {
             return Ok(());
         }
-        let text = format!("{name} left the in-sync set of {}: {}", self.volume_label(*id), input::clip(reason));
+        let alone = self.volumes.get(id).is_some_and(|volume| volume.waits_for_second_copy());
+        let waits = if alone { "; no change is acknowledged until a second copy is in sync" } else { "" };
+        let text = format!("{name} left the in-sync set of {}: {}{waits}", self.volume_label(*id), input::clip(reason));
         self.record(*at, &Actor::Node(*node), Some(*id), Event::InSyncShrunk { removed: *remove }, text);
         Ok(())
     }

@@ -4,6 +4,7 @@
 use super::{
     CheckFunction, Judgement, Plan, breaker, follows_epoch, holds_data, not_failed_before, not_primary, policy, single, up_to_date,
 };
+use crate::policy::not_held;
 use crate::refusal::{RefusalKind, Rule};
 use crate::state::ReignState;
 
@@ -14,6 +15,7 @@ pub const CHECKS: &[(Rule, &str, CheckFunction)] = &[
     (Rule::R1, "the target is not the primary already", not_primary),
     (Rule::R13, "the primary is there to give its own word", primary_hands_over),
     (Rule::R5, "the target is in the in-sync set, in its present boot", member_in_this_boot),
+    (Rule::R7, "nothing is on hold", not_held),
     (Rule::R10, "the target is not in maintenance", target_not_in_maintenance),
     (Rule::R8, "no other promotion of the volume is under way", single),
     (Rule::R8, "this very plan did not fail before", not_failed_before),
@@ -22,7 +24,7 @@ pub const CHECKS: &[(Rule, &str, CheckFunction)] = &[
     (Rule::R7, "a person decides, by asking", policy),
 ];
 
-/// Back to where it was served a moment ago: who is in maintenance there was so before.
+/// Back to where it was served a moment ago: who is in maintenance there was so before, and a hold keeps roles where they were.
 pub const WAY_BACK: &[(Rule, &str, CheckFunction)] = &[
     (Rule::R1, "the new epoch follows the present one", follows_epoch),
     (Rule::R1, "nobody else was granted the volume", not_primary),
@@ -58,14 +60,5 @@ fn member_in_this_boot(plan: &Plan) -> Judgement {
 
 /// The old primary's own maintenance is what most switchovers are for.
 fn target_not_in_maintenance(plan: &Plan) -> Judgement {
-    match plan.state.maintenance_of(plan.candidate) {
-        None => Ok("none".into()),
-        Some((maintenance, m)) => Err(RefusalKind::InMaintenance {
-            node: plan.node.name.clone(),
-            maintenance,
-            owner: m.owner.clone(),
-            reason: m.reason.clone(),
-            ends_at: m.ends_at,
-        }),
-    }
+    plan.state.not_maintained(plan.candidate)
 }

@@ -213,7 +213,29 @@ impl Runner {
             "init" | "add" | "boot" | "mint" | "use" => self.node_command(verb, arguments, at),
             "create" | "shrink" | "grow" | "serving" | "fail" | "step-down" => self.volume_command(verb, arguments, at),
             "propose" | "approve" | "deny" | "void" | "expire" | "lapsed" => self.promotion_command(verb, arguments, at),
+            "set" | "hold" | "approve-change" | "deny-change" | "drill" => self.policy_command(verb, arguments, at),
             _ => self.other_command(verb, arguments, at),
+        }
+    }
+
+    fn policy_command(&self, verb: &str, arguments: &Arguments, at: Timestamp) -> Command {
+        let (volume, actor) = (self.volume(arguments), self.actor(arguments, "ann"));
+        let reason = arguments.text("reason", "as agreed").to_string();
+        let change = || ChangeId(arguments.word(0).trim_start_matches('c').parse().expect("cN"));
+        match verb {
+            "set" => Command::SetVolume { volume, wish: wish(arguments), reason, actor, at },
+            "hold" => Command::SetHold { on: arguments.word(0) == "on", reason, actor, at },
+            "approve-change" => {
+                let own = self.state.control.changes.get(&change()).map_or(Digest::default(), |known| known.digest);
+                let digest = if arguments.named.contains_key("hash") { Digest::of(b"another") } else { own };
+                Command::ApproveChange { change: change(), digest, actor, at }
+            }
+            "deny-change" => Command::DenyChange { change: change(), reason, actor, at },
+            _ => {
+                let own = self.state.volumes.get(&volume).map_or(Digest::default(), |known| self.state.drill_digest(known));
+                let config = if arguments.named.contains_key("config") { Digest::of(b"another") } else { own };
+                Command::DrillPassed { volume, config, scenario: arguments.word(0).into(), actor, at }
+            }
         }
     }
 
@@ -292,7 +314,7 @@ impl Runner {
             name: arguments.word(0).into(),
             replicas: arguments.text("on", "a,b").split(',').map(|name| self.node(name)).collect(),
             primary: self.node(arguments.text("primary", "a")),
-            policy: if arguments.text("policy", "manual") == "guarded" { Policy::Guarded } else { Policy::Manual },
+            policy: policy(arguments.text("policy", "manual")),
             without_primary: match arguments.text("without_primary", "reads") {
                 "reads" => WithoutPrimary::ServeReads,
                 _ => WithoutPrimary::Close,
@@ -441,6 +463,8 @@ impl Runner {
             let in_sync = in_sync.collect::<Vec<_>>().join(", ");
             let fenced = if volume.fenced { ", fenced" } else { "" };
             let breaker = if volume.breaker.open { ", breaker OPEN" } else { "" };
+            let policy = if volume.policy == Policy::Manual { String::new() } else { format!(", policy {}", volume.policy) };
+            let breaker = format!("{breaker}{policy}");
             let (name, epoch, loss) = (&volume.name, volume.epoch, volume.loss_epoch);
             format!("volume {name}: {epoch}, loss epoch {loss}, primary {primary}, in sync {{{in_sync}}}{fenced}{breaker}")
         });
@@ -449,6 +473,32 @@ impl Runner {
         let maintenance =
             state.maintenance.iter().map(|(id, m)| format!("maintenance {id}: {} {:?}", state.node_name(m.node), m.state));
         let left = state.nodes.values().filter_map(|node| Some(format!("node {}: left, {}", node.name, node.left?.cause)));
-        volumes.chain(proposals).chain(maintenance).chain(left).collect::<Vec<_>>().join("\n")
+        let changes = state.control.changes.iter();
+        let changes = changes.map(|(id, c)| format!("change {id}: {}: {}", state.wish_text(&c.wish), c.state));
+        volumes.chain(proposals).chain(maintenance).chain(left).chain(changes).collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn policy(name: &str) -> Policy {
+    match name {
+        "manual" => Policy::Manual,
+        "guarded" => Policy::Guarded,
+        "hold" => Policy::Hold,
+        other => panic!("policy={other}"),
+    }
+}
+
+fn wish(arguments: &Arguments) -> VolumeWish {
+    let number = |key: &str| arguments.named.get(key).map(|value| value.parse::<u64>().expect("a number"));
+    VolumeWish {
+        policy: arguments.named.get("policy").map(|name| policy(name)),
+        without_primary: arguments.named.get("without").map(|name| match *name {
+            "close" => WithoutPrimary::Close,
+            _ => WithoutPrimary::ServeReads,
+        }),
+        alone: arguments.named.get("alone").map(|name| if *name == "serve" { Alone::Serve } else { Alone::ReadOnly }),
+        role_changes_max: number("max").map(|max| max as u32),
+        role_changes_window_ms: number("minutes").map(|minutes| minutes * 60_000),
+        drill_days: number("drill_days").map(|days| days as u32),
     }
 }

@@ -60,16 +60,20 @@ pub enum Command {
         #[command(subcommand)]
         command: Option<Proposals>,
     },
-    /// Approve a promotion, for exactly the evidence that you looked at
+    /// Approve a promotion or a change, for exactly the evidence that you looked at
     Approve {
-        id: u64,
-        /// Hash of that evidence, at least its first eight digits. Without it the evidence is shown and you are asked
+        /// A proposal, as 3 or p3, or a change, as c2
+        #[arg(value_name = "ID")]
+        id: Ticket,
+        /// Hash of that evidence, or of the change, at least its first eight digits. Without it it is shown and you are asked
         #[arg(long, value_name = "HASH")]
         evidence: Option<String>,
     },
-    /// Deny a promotion, or call one off
+    /// Deny a promotion or a change, or call a promotion off
     Deny {
-        id: u64,
+        /// A proposal, as 3 or p3, or a change, as c2
+        #[arg(value_name = "ID")]
+        id: Ticket,
         #[arg(long, value_name = "TEXT", default_value = "denied")]
         reason: String,
     },
@@ -107,6 +111,47 @@ pub enum Command {
     Quarantine(Quarantine),
     /// What needs a person, what is known and unknown about it, each way out with what it may lose, and the command. Changes nothing
     Recover,
+    /// Ask for a promotion, with what a node has seen; it is judged and approved like any other
+    Propose {
+        volume: String,
+        /// Node that would become the primary
+        #[arg(long, value_name = "NODE")]
+        candidate: String,
+    },
+    /// What waits for a second person: policies and settings that let more happen
+    Changes,
+    /// Put the whole cluster on hold, so that nothing is promoted, or ask to lift that
+    Hold {
+        #[arg(value_enum)]
+        switch: Switch,
+        /// Why
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    On,
+    /// Another person must approve it
+    Off,
+}
+
+/// What a person decides on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ticket {
+    Proposal(u64),
+    Change(u64),
+}
+
+impl std::str::FromStr for Ticket {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Ticket, String> {
+        let number = |digits: &str| digits.parse::<u64>().ok();
+        let change = text.strip_prefix('c').and_then(number).map(Ticket::Change);
+        let plain = text.strip_prefix(['p', '#']).unwrap_or(text);
+        change.or_else(|| number(plain).map(Ticket::Proposal)).ok_or_else(|| "a proposal is 3 or p3, a change is c2".into())
+    }
 }
 
 /// Written into node.toml when the file is not there yet.
@@ -185,6 +230,8 @@ pub enum RoleName {
 pub enum Volume {
     /// Make a volume
     Create(CreateVolume),
+    /// Change what a volume does; what lets more promotions happen waits for another person
+    Set(SetVolume),
     /// All volumes
     List,
     /// One volume
@@ -223,6 +270,60 @@ pub struct CreateVolume {
     /// Do not wait until it is served
     #[arg(long)]
     pub no_wait: bool,
+    /// Who decides promotions; `guarded` is set later, with `volume set`, and takes two people
+    #[arg(long, value_enum, default_value = "manual")]
+    pub policy: PolicyName,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PolicyName {
+    /// A person approves every promotion
+    Manual,
+    /// Automatic when every guard holds, a person otherwise
+    Guarded,
+    /// Nothing is promoted, approved or not
+    Hold,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WithoutPrimaryName {
+    /// Complete replicas serve reads, marked as such
+    ServeReads,
+    Close,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AloneName {
+    /// One copy is enough
+    Serve,
+    /// Changes wait until a second copy is in sync; reads go on
+    ReadOnly,
+}
+
+#[derive(Debug, Args)]
+pub struct SetVolume {
+    pub name: String,
+    /// Who decides promotions
+    #[arg(long, value_enum)]
+    pub policy: Option<PolicyName>,
+    /// What replicas do while there is no primary
+    #[arg(long, value_enum)]
+    pub without_primary: Option<WithoutPrimaryName>,
+    /// What the primary does while its copy is the only one in sync
+    #[arg(long, value_enum)]
+    pub alone: Option<AloneName>,
+    /// More role changes than this open the breaker
+    #[arg(long, value_name = "N")]
+    pub role_changes_max: Option<u32>,
+    /// … within so many minutes
+    #[arg(long, value_name = "MINUTES")]
+    pub role_changes_window: Option<u32>,
+    /// Policy guarded acts only while a recorded drill is not older than this; 0 needs none
+    #[arg(long, value_name = "DAYS")]
+    pub drill_days: Option<u32>,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

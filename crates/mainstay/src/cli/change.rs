@@ -41,6 +41,7 @@ pub async fn create_volume(client: &AdminClient, new: &CreateVolume, format: For
         primary: new.primary.clone(),
         export,
         serve_reads: true,
+        policy: super::policy::policy(new.policy),
     };
     let mut volume = client.create_volume(&request).await?;
     if !new.no_wait {

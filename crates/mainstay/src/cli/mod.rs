@@ -6,13 +6,14 @@ mod events;
 pub mod exit;
 mod local;
 pub(crate) mod output;
+mod policy;
 mod quarantine;
 mod recover;
 mod show;
 mod status;
 mod switchover;
 
-use args::{Cli, Command, Events, Explain, Maintenance, Proposals, Volume};
+use args::{Cli, Command, Events, Explain, Maintenance, Proposals, Switch, Ticket, Volume};
 use clap::Parser;
 use clap::error::ErrorKind as ClapError;
 use mainstay_node::admin::api::{ApiError, ErrorKind};
@@ -134,9 +135,15 @@ async fn ask(client: &AdminClient, command: Command, format: args::Format) -> Re
         Command::Token { minutes } => change::token(client, minutes, format).await,
         Command::Volume(Volume::Create(new)) => change::create_volume(client, &new, format).await,
         Command::Volume(Volume::ResetBreaker { name, reason }) => change::reset_breaker(client, &name, &reason).await,
-        Command::Approve { id, evidence } => change::approve(client, id, evidence.as_deref(), format).await,
-        Command::Deny { id, reason } => change::deny(client, id, &reason, format).await,
+        Command::Approve { id: Ticket::Proposal(id), evidence } => change::approve(client, id, evidence.as_deref(), format).await,
+        Command::Approve { id: Ticket::Change(id), evidence } => policy::approve(client, id, evidence.as_deref(), format).await,
+        Command::Deny { id: Ticket::Proposal(id), reason } => change::deny(client, id, &reason, format).await,
+        Command::Deny { id: Ticket::Change(id), reason } => policy::deny(client, id, &reason, format).await,
         Command::Switchover(wish) => switchover::switchover(client, &wish, format).await,
+        Command::Volume(Volume::Set(set)) => policy::set_volume(client, &set, format).await,
+        Command::Hold { switch, reason } => policy::hold(client, switch == Switch::On, &reason, format).await,
+        Command::Changes => policy::changes(client, format).await,
+        Command::Propose { volume, candidate } => policy::propose(client, &volume, &candidate, format).await,
         Command::Maintenance(Maintenance::Begin(begin)) => change::begin_maintenance(client, begin, format).await,
         Command::Maintenance(Maintenance::Extend { which, lasts }) => change::extend_maintenance(client, &which, lasts).await,
         Command::Maintenance(Maintenance::End { which }) => change::end_maintenance(client, &which).await,

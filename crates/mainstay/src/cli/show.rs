@@ -49,12 +49,36 @@ pub(super) fn volume_text(volume: &VolumeDetails) -> String {
         "\nmount -t nfs -o vers=3,tcp,nolock,port={0},mountport={0} {1}:/{2} /mnt\n",
         export.port, export.service_address, volume.name
     );
+    text += &settings_text(volume);
     let row = |client: &mainstay_cluster::ExportClient| {
         vec![client.network.clone(), format!("{:?}", client.access), format!("{:?}", client.squash)]
     };
     let rows: Vec<Vec<String>> = export.clients.iter().map(row).collect();
     text += &table(&["CLIENTS", "ACCESS", "SQUASH"], &rows, "");
     text
+}
+
+fn settings_text(volume: &VolumeDetails) -> String {
+    let Some(set) = &volume.settings else { return String::new() };
+    let state = match (&volume.breaker_reason, volume.breaker_open) {
+        (Some(why), _) => format!("OPEN: {why}"),
+        (None, true) => "OPEN".into(),
+        (None, false) => "closed".into(),
+    };
+    let (minutes, counted) = (set.role_changes_window_ms / 60_000, volume.role_changes);
+    let mut lines = vec![
+        format!("policy           {}{}", set.policy, volume.hold.as_ref().map_or(String::new(), |by| format!(" ({by})"))),
+        format!(
+            "breaker          {state}; {counted} role changes count, more than {} within {minutes} min open it",
+            set.role_changes_max
+        ),
+        format!("without primary  {}", set.without_primary),
+        format!("alone            {}", set.alone),
+    ];
+    let needs = if set.drill_days == 0 { "not required".into() } else { format!("required every {} days", set.drill_days) };
+    let last = volume.drill.clone().unwrap_or_else(|| "none is recorded".into());
+    lines.push(format!("drill            {needs}; {last}"));
+    lines.join("\n") + "\n"
 }
 
 pub async fn proposals(client: &AdminClient, format: Format) -> Result<u8, CliError> {
@@ -106,25 +130,33 @@ pub async fn explain(client: &AdminClient, node: &str, volume: &str, format: For
     Ok(if explained.promotable { exit::OK } else { exit::REFUSED })
 }
 
+fn check_row(check: &Check) -> Vec<String> {
+    let verdict = match check.verdict {
+        Verdict::Holds => "holds",
+        Verdict::Fails => "FAILS",
+        Verdict::Unknown => "UNKNOWN",
+    };
+    vec![check.rule.to_string(), verdict.into(), check.claim.clone(), check.value.clone(), check.clears.clone()]
+}
+
 fn explain_text(explained: &Explained) -> String {
-    let answer = if explained.promotable { "could be proposed now" } else { "would be refused now" };
+    let rows: Vec<Vec<String>> = explained.explanation.checks.iter().map(check_row).collect();
+    let answer = format!("now it {}", explained.explanation.verdict());
     let title = format!("{} as primary of {}: {answer}\n\n", explained.node, explained.volume);
-    title + &check_table(&explained.explanation.checks)
+    let guards = explained.explanation.guards.iter().map(check_row).map(|mut row| {
+        row[0] = "guard".into();
+        row
+    });
+    let rows: Vec<Vec<String>> = rows.into_iter().chain(guards).collect();
+    title + &row_table(&rows)
+}
+
+fn row_table(rows: &[Vec<String>]) -> String {
+    table(&["RULE", "VERDICT", "MUST HOLD", "SEEN", "WHAT CLEARS IT"], rows, "")
 }
 
 fn check_table(checks: &[Check]) -> String {
-    let rows: Vec<Vec<String>> = checks
-        .iter()
-        .map(|check| {
-            let verdict = match check.verdict {
-                Verdict::Holds => "holds",
-                Verdict::Fails => "FAILS",
-                Verdict::Unknown => "UNKNOWN",
-            };
-            vec![check.rule.to_string(), verdict.into(), check.claim.clone(), check.value.clone(), check.clears.clone()]
-        })
-        .collect();
-    table(&["RULE", "VERDICT", "MUST HOLD", "SEEN", "WHAT CLEARS IT"], &rows, "")
+    row_table(&checks.iter().map(check_row).collect::<Vec<_>>())
 }
 
 /// As for a promotion.

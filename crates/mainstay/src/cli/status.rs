@@ -9,8 +9,12 @@ pub fn concerns(status: &ClusterStatus) -> Vec<String> {
     if !status.quorum {
         list.push(format!("{} sees no quorum: nothing can be decided, so nothing can be promoted", status.answered_by));
     }
+    list.extend(
+        status.hold.iter().map(|by| format!("the cluster is ON HOLD ({by}): nothing is promoted, not even what is approved")),
+    );
     list.extend(status.volumes.iter().flat_map(volume_concerns));
     list.extend(status.proposals.iter().map(|proposal| format!("{}: {}", proposal_title(proposal), proposal.next)));
+    list.extend(status.changes.iter().map(|change| format!("change c{} ({}): {}", change.id, change.what, change.next)));
     let away = status.nodes.iter().filter(|node| node.state != "up");
     list.extend(away.map(|node| {
         let why = node.left.as_ref().map_or(String::new(), |left| format!(": {left}"));
@@ -41,9 +45,16 @@ fn volume_concerns(volume: &VolumeStatus) -> Vec<String> {
         _ => list.push(format!("volume {name}: its primary does not answer the node that was asked")),
     }
     if volume.breaker_open {
+        let why = volume.breaker_reason.as_ref().map_or(String::new(), |why| format!(" ({why})"));
         list.push(format!(
-            "volume {name}: the breaker is open; mend the cause, then `mainstay volume reset-breaker {name} --reason …`"
+            "volume {name}: the breaker is open{why}; mend the cause, then `mainstay volume reset-breaker {name} --reason …`"
         ));
+    }
+    if let Some(by) = &volume.hold {
+        list.push(format!("volume {name} is ON HOLD ({by}): nothing is promoted, not even what is approved"));
+    }
+    if volume.waits_for_second_copy {
+        list.push(format!("volume {name} wants two copies and has one in sync: changes wait, reads go on"));
     }
     for replica in &volume.replicas {
         match (&replica.failure, replica.state.as_str()) {
@@ -123,6 +134,7 @@ fn volume_text(volume: &VolumeStatus, style: Style) -> String {
         volume.in_sync.join(" "),
         volume.service_address,
     );
+    text += &policy_line(volume);
     let rows: Vec<Vec<String>> = volume
         .replicas
         .iter()
@@ -136,6 +148,16 @@ fn volume_text(volume: &VolumeStatus, style: Style) -> String {
         .collect();
     text += &table(&["REPLICA", "STATE", "POSITION", "DURABLE", "APPLIED", "LAG", "RESYNC"], &rows, "  ");
     text
+}
+
+/// Nothing where the node is older than these fields.
+fn policy_line(volume: &VolumeStatus) -> String {
+    if volume.policy.is_empty() {
+        return String::new();
+    }
+    let breaker = if volume.breaker_open { "OPEN" } else { "closed" };
+    let alone = if volume.alone.is_empty() { String::new() } else { format!("   alone {}", volume.alone) };
+    format!("  policy {}   breaker {breaker}   without primary {}{alone}\n", volume.policy, volume.without_primary)
 }
 
 pub fn proposals(proposals: &[ProposalStatus]) -> String {
@@ -192,6 +214,10 @@ mod tests {
             breaker_open: false,
             policy: "manual".into(),
             without_primary: "serve-reads".into(),
+            alone: "serve".into(),
+            waits_for_second_copy: false,
+            hold: None,
+            breaker_reason: None,
         };
         ClusterStatus {
             cluster: "shop".into(),
@@ -204,6 +230,8 @@ mod tests {
             proposals: vec![],
             maintenance: vec![],
             settings: None,
+            hold: None,
+            changes: vec![],
         }
     }
 

@@ -111,6 +111,7 @@ impl Cluster {
             primary: "a".into(),
             export,
             serve_reads: true,
+            policy: mainstay_cluster::Policy::Manual,
         };
         let since = Instant::now();
         loop {

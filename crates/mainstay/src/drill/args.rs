@@ -146,6 +146,10 @@ pub struct Run {
     /// End a run at its first violation, instead of going on to see what comes of it
     #[arg(long)]
     pub stop_at_first: bool,
+    /// When every property held, record on the cluster of --config that this drill passed for this volume: policy `guarded` can ask for
+    /// that. Only of the cluster as it is, so with no settings but its own
+    #[arg(long, value_name = "VOLUME", conflicts_with = "spec")]
+    pub record: Option<String>,
     #[command(flatten)]
     pub sizing: SizingFlags,
     #[command(flatten)]

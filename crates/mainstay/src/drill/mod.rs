@@ -14,6 +14,7 @@ mod out;
 mod pool;
 pub mod preflight;
 mod progress;
+mod record;
 mod replay;
 mod report;
 mod run;

@@ -7,6 +7,7 @@ use super::library::{self, Card};
 use super::one::{self, Options, Run};
 use super::out::{self, Clock, Out};
 use super::progress::{Goal, Progress};
+use super::record::Record;
 use super::report::{self, Drill, Report, Setting};
 use super::{fork, pool, spec, verdict_code};
 use crate::bench::progress::interrupts;
@@ -29,6 +30,10 @@ pub fn run(args: &args::Run, config: Option<&Path>, format: Format) -> Result<u8
     let jobs = pool::jobs(args.jobs)?;
     let spec = args.spec.as_deref().map(spec::load).transpose()?.unwrap_or_default();
     let out = Out::new(args.out.as_deref(), format)?;
+    if args.record.is_some() && (args.rules.rules() != Rules::default() || !args.plant.bugs()?.is_empty()) {
+        return Err(CliError::Usage("--record: only a drill of the cluster as it is can be recorded".into()));
+    }
+    let record = args.record.as_deref().map(|volume| Record::prepare(volume, config)).transpose()?;
     let live = config.map(live).transpose()?;
     let given = live.as_ref().map(Fork::given).unwrap_or_default();
     let (sizing, rules) = merge(&args.sizing, &args.rules, &spec, &given)?;
@@ -37,7 +42,11 @@ pub fn run(args: &args::Run, config: Option<&Path>, format: Format) -> Result<u8
     notes.extend(live.iter().map(Fork::note));
     notes.extend(live.iter().filter_map(|live| live.names.note()));
     let work = Work { cards: &cards, seeds, jobs, setting, notes, cluster: spec.name.or(live.map(|live| live.cluster)) };
-    rehearse(work, &clock, &out)
+    let code = rehearse(work, &clock, &out)?;
+    match record.filter(|_| code == crate::cli::exit::OK) {
+        Some(record) => record.passed(&args.name).map(|()| code),
+        None => Ok(code),
+    }
 }
 
 /// What is to be run, and what its reader should know.

@@ -6,7 +6,7 @@ use super::network::{A, At, B, NODES, Network, W, run, service};
 use super::router::Router;
 use super::watch::Watch;
 use mainstay::launch::{Launcher, NodeProcess, Place, wait_answer};
-use mainstay_cluster::{Access, ExportClient, ExportSettings, Squash};
+use mainstay_cluster::{Access, ExportClient, ExportSettings, Policy, Squash};
 use mainstay_node::admin::api::{ClusterStatus, MaintenanceStatus, NewMaintenance, NewVolume, ProposalDetails, VolumeStatus};
 use mainstay_node::admin::client::{AdminClient, ClientError};
 use mainstay_node::config::NodeConfig;
@@ -112,7 +112,14 @@ impl Cluster {
         let (service_address, port) = (service().ip().to_string(), service().port());
         let export = ExportSettings { service_address, port, clients: vec![anybody], ..ExportSettings::default() };
         // NFSv3 has no mark for old answers, so a client that judges freshness can only take those of a primary.
-        let new = NewVolume { name: VOLUME.into(), replicas: vec![], primary: "a".into(), export, serve_reads: false };
+        let new = NewVolume {
+            name: VOLUME.into(),
+            replicas: vec![],
+            primary: "a".into(),
+            export,
+            serve_reads: false,
+            policy: Policy::Manual,
+        };
         self.ask("the volume", |admin| {
             let new = new.clone();
             async move { admin.create_volume(&new).await }

@@ -29,8 +29,17 @@
 //! | POST /v1/quarantine/ID/drop | admin | [`Reason`] |
 //! | POST /v1/volumes/NAME/paths | viewer | [`PathsWanted`] → [`Paths`], of this node's copy |
 //! | POST /v1/volumes/NAME/look | operator | [`Look`] → [`Looked`], of this node's copy |
+//! | POST /v1/volumes/NAME/settings | operator | [`SetVolume`] → [`Set`] |
+//! | POST /v1/volumes/NAME/propose | operator | [`NewProposal`] → [`ProposalStatus`] |
+//! | POST /v1/volumes/NAME/drill | operator | [`PassedDrill`] |
+//! | POST /v1/hold | operator | [`SetHold`] → [`Set`] |
+//! | GET /v1/changes | viewer | [`ChangeStatus`] |
+//! | POST /v1/changes/ID/approve | approver | [`ApproveChange`] → [`ChangeStatus`] |
+//! | POST /v1/changes/ID/deny | approver | [`Reason`] → [`ChangeStatus`] |
 
-use mainstay_cluster::{AuditEvent, Digest, Explanation, ExportSettings, Outlook, Proposal, Settings};
+use mainstay_cluster::{
+    AuditEvent, Digest, Explanation, ExportSettings, Outlook, Policy, Proposal, Settings, VolumeSettings, VolumeWish,
+};
 use mainstay_protocol::{FileId, FileKind};
 use mainstay_volume::ViewDigest;
 use mainstay_volume::quarantine::{Path, Summary, TailRecord};
@@ -99,6 +108,12 @@ pub struct ClusterStatus {
     /// `None`: the node is older than this field.
     #[serde(default)]
     pub settings: Option<Settings>,
+    /// Who put the whole cluster on hold, and why.
+    #[serde(default)]
+    pub hold: Option<String>,
+    /// What waits for a second person.
+    #[serde(default)]
+    pub changes: Vec<ChangeStatus>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -144,6 +159,18 @@ pub struct VolumeStatus {
     /// `serve-reads` or `close`; empty where the node is older than this field.
     #[serde(default)]
     pub without_primary: String,
+    /// `serve` or `read-only`; empty where the node is older than this field.
+    #[serde(default)]
+    pub alone: String,
+    /// Only one copy is in sync and the volume wants two: no change is acknowledged, reads go on.
+    #[serde(default)]
+    pub waits_for_second_copy: bool,
+    /// Who put the volume on hold, and why.
+    #[serde(default)]
+    pub hold: Option<String>,
+    /// Why the breaker is open.
+    #[serde(default)]
+    pub breaker_reason: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -295,6 +322,22 @@ pub struct VolumeDetails {
     pub without_primary: String,
     pub export: ExportSettings,
     pub breaker_open: bool,
+    /// `None`: the node is older than this field.
+    #[serde(default)]
+    pub settings: Option<VolumeSettings>,
+    #[serde(default)]
+    pub hold: Option<String>,
+    #[serde(default)]
+    pub breaker_reason: Option<String>,
+    /// Role changes that count towards the breaker now.
+    #[serde(default)]
+    pub role_changes: usize,
+    /// Of what a drill has to rehearse; a recorded drill names it.
+    #[serde(default)]
+    pub drill_digest: String,
+    /// The last drill that was recorded, in a sentence.
+    #[serde(default)]
+    pub drill: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -310,6 +353,9 @@ pub struct NewVolume {
     /// Replicas serve reads while there is no primary (R15).
     #[serde(default = "yes")]
     pub serve_reads: bool,
+    /// `Manual` or `Hold`; what is laxer takes two people, later.
+    #[serde(default)]
+    pub policy: Policy,
 }
 
 fn yes() -> bool {
@@ -428,6 +474,61 @@ pub struct JoinReply {
     pub authority: String,
     /// The cluster's secret for file handles, hexadecimal.
     pub handle_key: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SetVolume {
+    pub wish: VolumeWish,
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SetHold {
+    pub on: bool,
+    pub reason: String,
+}
+
+/// What became of a wish.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Set {
+    /// `None`: it is so now. Otherwise another person must approve this.
+    pub waits: Option<ChangeStatus>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ChangeStatus {
+    pub id: u64,
+    /// What it would change.
+    pub what: String,
+    pub reason: String,
+    pub asked_by: String,
+    /// `pending`, `done`, `denied`, `expired`, `void`
+    pub state: String,
+    /// The same in a sentence.
+    pub text: String,
+    pub digest: String,
+    /// Unix time, seconds.
+    pub expires_at: i64,
+    /// What a person can do next.
+    pub next: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ApproveChange {
+    /// Whole or its first digits (at least eight); must be that of the change the person looked at.
+    pub digest: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NewProposal {
+    pub candidate: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PassedDrill {
+    pub scenario: String,
+    /// [`VolumeDetails::drill_digest`] as it was when the drill was made.
+    pub config: String,
 }
 
 /// For requests whose answer holds nothing.

@@ -4,7 +4,7 @@ use super::api::*;
 use super::view;
 use crate::clock;
 use crate::shell::App;
-use mainstay_cluster::{Actor, Command, Digest, MaintenanceId, NodeKind, Policy, Refusal, Rule, WithoutPrimary};
+use mainstay_cluster::{Actor, Command, Digest, MaintenanceId, NodeKind, Refusal, Rule, WithoutPrimary};
 use mainstay_coordination::ProposeError;
 use mainstay_protocol::{NodeId, ProposalId, Timestamp};
 use std::collections::BTreeSet;
@@ -44,7 +44,7 @@ pub async fn decide(app: &App, command: Command) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn person(name: &str) -> Actor {
+pub(super) fn person(name: &str) -> Actor {
     Actor::Person(name.into())
 }
 
@@ -71,7 +71,7 @@ pub async fn create_volume(app: &Arc<App>, who: &str, new: &NewVolume) -> Result
         name: new.name.clone(),
         replicas,
         primary,
-        policy: Policy::Manual,
+        policy: new.policy,
         without_primary,
         export,
         actor: person(who),
@@ -101,7 +101,7 @@ pub async fn approve(app: &App, who: &str, id: u64, approve: &Approve) -> Result
 }
 
 /// A hash whose first digits were given. Others than the proposal's go to the cluster as they are, which refuses them (R14).
-fn whole_hash(given: &str, known: Digest) -> Result<Digest, ApiError> {
+pub(super) fn whole_hash(given: &str, known: Digest) -> Result<Digest, ApiError> {
     if given.len() >= HASH_DIGITS_MIN && known.to_string().starts_with(&given.to_lowercase()) {
         return Ok(known);
     }

@@ -277,6 +277,34 @@ impl AdminClient {
         self.post(&format!("/v1/maintenance/{id}/end"), &Done {}).await
     }
 
+    pub async fn set_volume(&self, volume: &str, set: &SetVolume) -> Result<Set, ClientError> {
+        self.post(&format!("/v1/volumes/{}/settings", escape(volume)), set).await
+    }
+
+    pub async fn set_hold(&self, on: bool, reason: &str) -> Result<Set, ClientError> {
+        self.post("/v1/hold", &SetHold { on, reason: reason.into() }).await
+    }
+
+    pub async fn changes(&self) -> Result<Vec<ChangeStatus>, ClientError> {
+        self.get("/v1/changes").await
+    }
+
+    pub async fn approve_change(&self, id: u64, digest: &str) -> Result<ChangeStatus, ClientError> {
+        self.post(&format!("/v1/changes/{id}/approve"), &ApproveChange { digest: digest.into() }).await
+    }
+
+    pub async fn deny_change(&self, id: u64, reason: &str) -> Result<ChangeStatus, ClientError> {
+        self.post(&format!("/v1/changes/{id}/deny"), &Reason { reason: reason.into() }).await
+    }
+
+    pub async fn propose(&self, volume: &str, candidate: &str) -> Result<ProposalStatus, ClientError> {
+        self.post(&format!("/v1/volumes/{}/propose", escape(volume)), &NewProposal { candidate: candidate.into() }).await
+    }
+
+    pub async fn record_drill(&self, volume: &str, drill: &PassedDrill) -> Result<Done, ClientError> {
+        self.post(&format!("/v1/volumes/{}/drill", escape(volume)), drill).await
+    }
+
     /// Events after number `after`; waits up to `wait` for the first.
     pub async fn events(&self, after: u64, wait: Duration) -> Result<Events, ClientError> {
         let path = format!("/v1/events?after={after}&wait_ms={}", wait.as_millis());

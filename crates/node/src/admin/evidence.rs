@@ -31,6 +31,10 @@ pub fn sentences(state: &ClusterState, proposal: &Proposal) -> Vec<String> {
         Loss::Unsynced => "loss: unstable writes may be missing; clients are told and send them again".into(),
         Loss::Unknown => "loss: not known".into(),
     });
+    let approval = proposal.approval.as_ref();
+    lines
+        .extend(approval.and_then(|approval| approval.allowed_by.as_ref()).map(|by| format!("approved without a person, by {by}")));
+    lines.extend(proposal.by_hand.as_ref().map(|why| format!("not automatic, although the policy is guarded: {why}")));
     if !basis.maintenance.is_empty() {
         let nodes: Vec<String> = basis.maintenance.iter().map(|node| name(*node)).collect();
         lines.push(format!("in maintenance: {}", nodes.join(", ")));

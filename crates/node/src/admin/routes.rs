@@ -4,7 +4,8 @@ use super::api::{
     ApiError, Approve, DigestReply, Done, ErrorKind, Extension, JoinRequest, NewMaintenance, NewSwitchover, NewToken, NewVolume,
     Reason,
 };
-use super::{change, http, join, quarantine, scrape, switchover, verify, view};
+use super::api::{ApproveChange, NewProposal, PassedDrill, SetHold, SetVolume};
+use super::{change, http, join, policy, quarantine, scrape, switchover, verify, view};
 use crate::pki::{Identity, Role};
 use crate::shell::App;
 use bytes::Bytes;
@@ -98,6 +99,7 @@ impl Ask<'_> {
             ["v1", "explain", "promote"] => json(&view::explain(self.app, self.text("node")?, self.text("volume")?).await?),
             ["v1", "explain", "maintenance"] => json(&view::explain_maintenance(&state, self.text("node")?)?),
             ["v1", "maintenance"] => json(&view::maintenance(&state)),
+            ["v1", "changes"] => json(&policy::changes(&state)),
             ["v1", "events"] => {
                 let wait = Duration::from_millis(number(self.text("wait_ms").unwrap_or("0"))?).min(super::EVENTS_WAIT_MAX);
                 json(&view::events(self.app, number(self.text("after").unwrap_or("0"))?, wait).await)
@@ -171,6 +173,32 @@ impl Ask<'_> {
             ["v1", "volumes", name, "look"] => {
                 self.need(Role::Operator)?;
                 json(&quarantine::look(self.app, name, &self.parse()?).await?)
+            }
+            _ => self.post_policy(path).await,
+        }
+    }
+
+    async fn post_policy(&self, path: &[&str]) -> Answer {
+        let app = self.app;
+        match path {
+            ["v1", "volumes", name, "settings"] => {
+                json(&policy::set_volume(app, self.person(Role::Operator)?, name, &self.parse::<SetVolume>()?).await?)
+            }
+            ["v1", "volumes", name, "propose"] => {
+                json(&policy::propose(app, self.person(Role::Operator)?, name, &self.parse::<NewProposal>()?).await?)
+            }
+            ["v1", "volumes", name, "drill"] => {
+                policy::record_drill(app, self.person(Role::Operator)?, name, &self.parse::<PassedDrill>()?).await?;
+                json(&Done {})
+            }
+            ["v1", "hold"] => json(&policy::set_hold(app, self.person(Role::Operator)?, &self.parse::<SetHold>()?).await?),
+            ["v1", "changes", id, "approve"] => {
+                let who = self.person(Role::Approver)?;
+                json(&policy::approve_change(app, who, number(id)?, &self.parse::<ApproveChange>()?).await?)
+            }
+            ["v1", "changes", id, "deny"] => {
+                let who = self.person(Role::Approver)?;
+                json(&policy::deny_change(app, who, number(id)?, &self.parse::<Reason>()?).await?)
             }
             _ => Err(ApiError::not_found("there is nothing here; see `mainstay help`")),
         }

@@ -61,6 +61,7 @@ pub async fn text(app: &Arc<App>) -> String {
     let mut out = Exposition::default();
     node_families(&mut out, app, &state);
     cluster_families(&mut out, &state);
+    policy_families(&mut out, app, &state);
     role_families(&mut out, &samples);
     promotion_families(&mut out, &state, &samples);
     replication_families(&mut out, &state, &samples);
@@ -108,6 +109,33 @@ fn cluster_families(out: &mut Exposition, state: &ClusterState) {
     out.family("approvals_pending", "gauge", "Proposals that wait for a person.");
     let pending = state.proposals.values().filter(|proposal| proposal.state == ProposalState::Pending);
     out.series("approvals_pending", &[], pending.count());
+}
+
+/// Who decides, and what stands still until somebody does.
+fn policy_families(out: &mut Exposition, app: &App, state: &ClusterState) {
+    out.family("volume_policy", "gauge", "Who decides promotions of the volume.");
+    for volume in state.volumes.values() {
+        let policy = volume.policy.to_string();
+        out.one_hot("volume_policy", &[("volume", &volume.name)], "policy", &["manual", "guarded", "hold"], &policy);
+    }
+    out.family("hold", "gauge", "Whether the whole cluster is on hold: nothing is promoted.");
+    out.series("hold", &[], u8::from(state.control.hold.is_some()));
+    out.family("waits_for_second_copy", "gauge", "Whether one copy is in sync, two are wanted, and so no change is acknowledged.");
+    for volume in state.volumes.values() {
+        out.series("waits_for_second_copy", &[("volume", &volume.name)], u8::from(volume.waits_for_second_copy()));
+    }
+    out.family("role_changes_counted", "gauge", "Role changes that count towards the breaker.");
+    for volume in state.volumes.values() {
+        let counted = volume.role_changes_counted(crate::clock::wall());
+        out.series("role_changes_counted", &[("volume", &volume.name)], counted);
+    }
+    out.family("changes_pending", "gauge", "Changes that wait for a second person.");
+    out.series("changes_pending", &[], super::policy::pending(state).len());
+    let refused = app.refused.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+    out.family("promotions_refused_total", "counter", "Promotions and words on them that a rule refused since this node started.");
+    for (rule, count) in refused {
+        out.series("promotions_refused_total", &[("rule", &rule.to_string())], count);
+    }
 }
 
 fn role_families(out: &mut Exposition, samples: &[Sample]) {

@@ -7,8 +7,8 @@ use crate::serve::service_address;
 use crate::shell::App;
 use mainstay_cluster::refusal::instant;
 use mainstay_cluster::{
-    AuditEvent, ClusterState, MaintenanceId, MaintenanceState, Node, NodeKind, Observed, Policy, Proposal, ProposalState,
-    ReignState, VolumeState, WithoutPrimary,
+    AuditEvent, ClusterState, MaintenanceId, MaintenanceState, Node, NodeKind, Observed, Proposal, ProposalState, ReignState,
+    VolumeState,
 };
 use mainstay_coordination::Role;
 use mainstay_protocol::{NodeId, ProposalId, VolumeId};
@@ -167,6 +167,8 @@ pub async fn cluster_status(app: &Arc<App>) -> ClusterStatus {
         proposals: open_proposals(&state),
         maintenance: maintenance(&state),
         settings: Some(state.settings.clone()),
+        hold: super::policy::cluster_hold(&state),
+        changes: super::policy::pending(&state),
     }
 }
 
@@ -227,22 +229,12 @@ fn volume_status(state: &ClusterState, id: VolumeId, volume: &VolumeState, local
         lease_ms: reigning.map_or(0, |local| local.lease_ms),
         service_address: service_address(&volume.export).map_or_else(String::new, |address| address.to_string()),
         breaker_open: volume.breaker.open,
-        policy: policy_name(volume.policy).into(),
-        without_primary: without_primary_name(volume.without_primary).into(),
-    }
-}
-
-fn policy_name(policy: Policy) -> &'static str {
-    match policy {
-        Policy::Manual => "manual",
-        Policy::Guarded => "guarded",
-    }
-}
-
-fn without_primary_name(what: WithoutPrimary) -> &'static str {
-    match what {
-        WithoutPrimary::ServeReads => "serve-reads",
-        WithoutPrimary::Close => "close",
+        policy: volume.policy.to_string(),
+        without_primary: volume.without_primary.to_string(),
+        alone: volume.rules.alone.to_string(),
+        waits_for_second_copy: volume.waits_for_second_copy(),
+        hold: super::policy::volume_hold(volume),
+        breaker_reason: super::policy::breaker_reason(volume),
     }
 }
 
@@ -319,10 +311,16 @@ fn volume_details(state: &ClusterState, id: VolumeId, volume: &VolumeState) -> V
         serving: volume.reign.is_some_and(|reign| reign.state == ReignState::Serving),
         in_sync: names(state, volume.in_sync.keys().copied()),
         replicas: names(state, volume.replicas.iter().copied()),
-        policy: format!("{:?}", volume.policy).to_lowercase(),
-        without_primary: format!("{:?}", volume.without_primary),
+        policy: volume.policy.to_string(),
+        without_primary: volume.without_primary.to_string(),
         export: volume.export.clone(),
         breaker_open: volume.breaker.open,
+        settings: Some(volume.settings()),
+        hold: super::policy::volume_hold(volume),
+        breaker_reason: super::policy::breaker_reason(volume),
+        role_changes: volume.role_changes_counted(crate::clock::wall()),
+        drill_digest: state.drill_digest(volume).to_string(),
+        drill: super::policy::drill(volume, state),
     }
 }
 

@@ -192,7 +192,9 @@ fn blockers(mut finding: Finding, explained: &Explained) -> Finding {
 fn breaker(volume: &VolumeStatus) -> Finding {
     let name = &volume.name;
     Finding::new("breaker-open", format!("volume {name}: the breaker is open, nothing is promoted (R8)"))
-        .known("a promotion failed by its candidate's own word; the same plan is not tried again until a person resets the breaker")
+        .known(volume.breaker_reason.as_deref().unwrap_or(
+            "a promotion failed by its candidate's own word; the same plan is not tried again until a person resets the breaker",
+        ))
         .unknown("whether the cause is mended: the reason is in the events")
         .choice("see why it opened", NOTHING, "mainstay events")
         .choice(

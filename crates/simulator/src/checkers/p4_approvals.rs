@@ -1,7 +1,7 @@
 //! P4: no role change that no person approved; none of, or because of, a node in maintenance.
 
 use super::{Finding, Grant};
-use mainstay_cluster::{ClusterState, Digest, FencingProof, Proposal, Rule};
+use mainstay_cluster::{Actor, ClusterState, Digest, FencingProof, Policy, Proposal, Rule};
 use mainstay_protocol::{Epoch, NodeId, ProposalId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,15 +43,19 @@ impl Approvals {
 
     pub fn granted(&mut self, grant: &Grant, before: &ClusterState, after: &ClusterState) -> Vec<Finding> {
         let returned = self.returned(grant, after);
-        let found = self.unapproved(grant, after).into_iter().chain(outdated(grant, after));
+        let found = self.unapproved(grant, before, after).into_iter().chain(outdated(grant, after));
+        let found = found.chain(on_hold(grant, before, after));
         found.chain(in_maintenance(grant, before, after)).chain(returned).collect()
     }
 
-    fn unapproved(&mut self, grant: &Grant, after: &ClusterState) -> Option<Finding> {
+    fn unapproved(&mut self, grant: &Grant, before: &ClusterState, after: &ClusterState) -> Option<Finding> {
         let (epoch, name) = (grant.after.epoch, &grant.name);
         let Some((id, proposal)) = after.proposals.iter().find(|(_, proposal)| proposal.granted == Some(epoch)) else {
             return Some((Rule::R7, format!("{epoch} was granted to {name} without a proposal")));
         };
+        if proposal.approval.as_ref().is_some_and(|approval| approval.allowed_by.is_some()) {
+            return unguarded(grant, *id, proposal, before);
+        }
         let approved = self.approved.get(id);
         let given_back = self.given_back(grant, after, proposal);
         if !given_back && !approved.is_some_and(|evidence| evidence.contains(&proposal.evidence_hash)) {
@@ -70,6 +74,39 @@ impl Approvals {
             (Rule::R9, format!("{name} came back as the primary of {epoch}, and not as a secondary"))
         })
     }
+}
+
+/// Whatever was approved, and when.
+/// What a switchover took away may come back: nobody's role changes by that.
+fn on_hold(grant: &Grant, before: &ClusterState, after: &ClusterState) -> Option<Finding> {
+    let proposal = after.proposals.values().find(|proposal| proposal.granted == Some(grant.after.epoch));
+    if proposal.is_some_and(|proposal| matches!(proposal.evidence.fencing, FencingProof::GivenBack { .. })) {
+        return None;
+    }
+    let volume = grant.before?.policy == Policy::Hold;
+    let cluster = before.control.hold.is_some();
+    (volume || cluster).then(|| {
+        let what = if cluster { "the cluster" } else { "the volume" };
+        (Rule::R7, format!("{} was granted to {} although {what} was on hold", grant.after.epoch, grant.name))
+    })
+}
+
+/// What the policy approved without a person: the guards once more, read from the agreed state as it was before the grant.
+fn unguarded(grant: &Grant, id: ProposalId, proposal: &Proposal, before: &ClusterState) -> Option<Finding> {
+    let volume = grant.before?;
+    let boot = before.nodes.get(&grant.node).map(|node| node.incarnation);
+    let by_a_person = proposal.approval.as_ref().is_some_and(|approval| approval.actor != Actor::Cluster);
+    let missing = match () {
+        _ if volume.policy != Policy::Guarded => format!("the policy was {}", volume.policy),
+        _ if by_a_person => "it is signed by a person who never saw it".into(),
+        _ if volume.in_sync.get(&grant.node).copied() != boot => "the candidate had restarted since it was in sync".into(),
+        _ if !before.maintenance.is_empty() => "a node was in maintenance".into(),
+        _ if volume.breaker.open => "the breaker was open".into(),
+        _ if proposal.lapsed.len() + 1 < before.majority() => "no majority had given its word".into(),
+        _ => return None,
+    };
+    let (epoch, name) = (grant.after.epoch, &grant.name);
+    Some((Rule::R7, format!("{epoch} was granted to {name} by {id} without a person, although {missing}")))
 }
 
 /// An approval is of what its evidence says, and of nothing that came later.

@@ -6,6 +6,9 @@ use crate::queue::{MILLISECOND, SECOND};
 use crate::rng::Rng;
 use crate::scenario::{A, Action, Approvals, B, Plan, Scenario, W};
 
+/// More than any schedule here has.
+const ROLE_CHANGES_MAX: u32 = 30;
+
 /// All of them.
 pub fn all() -> [Scenario; 3] {
     [unheard_member_hunt(), backlog_hunt(), hanging_disk_hunt()]
@@ -19,6 +22,8 @@ fn unheard_member_hunt() -> Scenario {
 
 fn unheard_member(rng: &mut Rng) -> Plan {
     let mut plan = Plan::calm(60 * SECOND);
+    // Many failovers, one after the other, and nobody in between who would reset it.
+    plan.cluster.role_changes_max = ROLE_CHANGES_MAX;
     plan.think = (MILLISECOND, 10 * MILLISECOND);
     plan.soft_percent = 0;
     plan.approvals = Approvals::None;
@@ -51,6 +56,8 @@ fn backlog_hunt() -> Scenario {
 
 fn backlog(rng: &mut Rng) -> Plan {
     let mut plan = Plan::calm(60 * SECOND);
+    // Many failovers, one after the other, and nobody in between who would reset it.
+    plan.cluster.role_changes_max = ROLE_CHANGES_MAX;
     // Each waits for one answer at a time, so many are needed to fill the link.
     (plan.clients, plan.workers_per_client) = (8, 5);
     plan.think = (5 * MILLISECOND, 150 * MILLISECOND);
@@ -80,6 +87,8 @@ fn hanging_disk_hunt() -> Scenario {
 
 fn hanging_disk(rng: &mut Rng) -> Plan {
     let mut plan = Plan::calm(70 * SECOND);
+    // Many failovers, one after the other, and nobody in between who would reset it.
+    plan.cluster.role_changes_max = ROLE_CHANGES_MAX;
     plan.think = (MILLISECOND, 10 * MILLISECOND);
     plan.large_writes = rng.percent(50);
     plan.clients = 6;

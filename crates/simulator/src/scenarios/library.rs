@@ -59,4 +59,10 @@ pub const HUNTS: &[(&str, &str)] = &[
     ("R11-moving-base.scenario", include_str!("../../scenarios/hunts/R11-moving-base.scenario")),
     ("R13-forgotten-promise.scenario", include_str!("../../scenarios/hunts/R13-forgotten-promise.scenario")),
     ("R13-switchover.scenario", include_str!("../../scenarios/hunts/R13-switchover.scenario")),
+    ("R7-guarded-failover.scenario", include_str!("../../scenarios/hunts/R7-guarded-failover.scenario")),
+    ("R7-guard-missing.scenario", include_str!("../../scenarios/hunts/R7-guard-missing.scenario")),
+    ("R7-maintenance-begins.scenario", include_str!("../../scenarios/hunts/R7-maintenance-begins.scenario")),
+    ("R7-on-hold.scenario", include_str!("../../scenarios/hunts/R7-on-hold.scenario")),
+    ("R8-see-saw-breaker.scenario", include_str!("../../scenarios/hunts/R8-see-saw-breaker.scenario")),
+    ("R4-two-copies.scenario", include_str!("../../scenarios/hunts/R4-two-copies.scenario")),
 ];

@@ -5,6 +5,7 @@ use crate::network::Quality;
 use crate::queue::{MICROSECOND, MILLISECOND, SECOND, Time};
 use crate::rng::Rng;
 use crate::scenario::{A, Action, Approvals, B, NODES, Plan, Scenario};
+use mainstay_cluster::{Alone, Policy};
 use mainstay_protocol::NodeId;
 
 pub fn random_mix() -> Scenario {
@@ -46,6 +47,8 @@ fn plan(rng: &mut Rng) -> Plan {
     ]);
     plan.large_writes = rng.percent(30);
     plan.soft_percent = *rng.pick(&[0, 30, 100]);
+    plan.cluster.policy = *rng.pick(&[Policy::Manual, Policy::Manual, Policy::Guarded]);
+    plan.cluster.alone = *rng.pick(&[Alone::Serve, Alone::Serve, Alone::Serve, Alone::ReadOnly]);
     if rng.percent(50) {
         plan.at(0, Action::Quality(weather(rng)));
     }
@@ -187,7 +190,8 @@ fn disk(rng: &mut Rng, plan: &mut Plan, node: NodeId, at: Time) {
 }
 
 fn operators(rng: &mut Rng, plan: &mut Plan, node: NodeId, at: Time) {
-    match rng.below(7) {
+    match rng.below(11) {
+        7..=10 => policies(rng, plan, at),
         0 => {
             let (end, lasts, confirmed) = (at + length(rng), length(rng), rng.one_in(2));
             plan.at(at, Action::PlanMaintenance { node, lasts, confirmed });
@@ -208,7 +212,7 @@ fn operators(rng: &mut Rng, plan: &mut Plan, node: NodeId, at: Time) {
             // Often refused, and the rules say why.
             plan.at(at, Action::Promote(*rng.pick(&[A, B])));
         }
-        4..6 => {
+        4 | 5 => {
             plan.at(at, Action::SwitchoverAway);
             if rng.percent(30) {
                 let changes_mind = at + rng.log_range(MILLISECOND, SECOND);
@@ -218,6 +222,31 @@ fn operators(rng: &mut Rng, plan: &mut Plan, node: NodeId, at: Time) {
         _ => {
             let time = length(rng);
             plan.at(at, Action::StallCoordination(node, time));
+        }
+    }
+}
+
+/// What people set while all that goes on. Whatever is laxer waits for a second person.
+fn policies(rng: &mut Rng, plan: &mut Plan, at: Time) {
+    match rng.below(5) {
+        0 => {
+            plan.at(at, Action::Hold(true));
+            let end = at + length(rng);
+            plan.at(end, Action::Hold(false));
+        }
+        1 => {
+            plan.at(at, Action::SetPolicy(Policy::Hold));
+            let end = at + length(rng);
+            plan.at(end, Action::SetPolicy(*rng.pick(&[Policy::Manual, Policy::Guarded])));
+        }
+        2 => {
+            plan.at(at, Action::SetPolicy(*rng.pick(&[Policy::Manual, Policy::Guarded])));
+        }
+        3 => {
+            plan.at(at, Action::SetAlone(*rng.pick(&[Alone::Serve, Alone::ReadOnly])));
+        }
+        _ => {
+            plan.at(at, Action::ResetBreaker);
         }
     }
 }

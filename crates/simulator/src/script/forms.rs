@@ -4,6 +4,7 @@ use super::arguments::Values;
 use crate::disk::{Crash, DiskFaults};
 use crate::queue::MILLISECOND;
 use crate::scenario::{Action, Approvals, W};
+use mainstay_cluster::{Alone, Policy};
 
 pub struct ActionForm {
     pub pattern: &'static str,
@@ -66,6 +67,13 @@ pub const ACTIONS: &[ActionForm] = &[
     form("promote NODE", |v| Action::Promote(v.node(0))),
     form("echo", |_| Action::Echo),
     form("reset breaker", |_| Action::ResetBreaker),
+    form("set policy manual", |_| Action::SetPolicy(Policy::Manual)),
+    form("set policy guarded", |_| Action::SetPolicy(Policy::Guarded)),
+    form("set policy hold", |_| Action::SetPolicy(Policy::Hold)),
+    form("set alone serve", |_| Action::SetAlone(Alone::Serve)),
+    form("set alone read-only", |_| Action::SetAlone(Alone::ReadOnly)),
+    form("hold on", |_| Action::Hold(true)),
+    form("hold off", |_| Action::Hold(false)),
     form("approve nobody", |_| Action::Approvals(Approvals::None)),
     form("approve after RANGE", |v| Action::Approvals(Approvals::After(v.range(0).0, v.range(0).1))),
     form("approve erratic RANGE", |v| Action::Approvals(Approvals::Erratic(v.range(0).0, v.range(0).1))),

@@ -60,7 +60,8 @@ fn settings(plan: &Plan) -> Vec<String> {
 
 /// What differs from what a plan has that says nothing of it.
 fn cluster(cluster: &Cluster) -> Vec<String> {
-    let Cluster { approval_ms, contact_lost_ms, without_primary, primary, breaker_open } = *cluster;
+    let Cluster { approval_ms, contact_lost_ms, without_primary, primary, breaker_open, policy, alone, role_changes_max } =
+        *cluster;
     let usual = Cluster::default();
     let lines = [
         (approval_ms != usual.approval_ms).then(|| format!("approval {}", time(approval_ms * MILLISECOND))),
@@ -68,6 +69,9 @@ fn cluster(cluster: &Cluster) -> Vec<String> {
         (without_primary == WithoutPrimary::Close).then(|| "without primary close".into()),
         (primary != usual.primary).then(|| format!("primary  {}", letter(primary))),
         breaker_open.then(|| "breaker open".into()),
+        (role_changes_max != usual.role_changes_max).then(|| format!("breaker after {role_changes_max} role changes")),
+        (policy != usual.policy).then(|| format!("policy   {policy}")),
+        (alone != usual.alone).then(|| format!("alone    {alone}")),
     ];
     lines.into_iter().flatten().collect()
 }
@@ -194,6 +198,9 @@ pub fn action_text(action: &Action) -> String {
         | Action::SwitchoverAway
         | Action::CallOff
         | Action::ResetBreaker
+        | Action::SetPolicy(_)
+        | Action::SetAlone(_)
+        | Action::Hold(_)
         | Action::Echo
         | Action::Remember(_)
         | Action::Restore(_) => people_text(action),
@@ -244,6 +251,9 @@ fn people_text(action: &Action) -> String {
         Action::SwitchoverAway => "switchover away".into(),
         Action::CallOff => "call off".into(),
         Action::ResetBreaker => "reset breaker".into(),
+        Action::SetPolicy(policy) => format!("set policy {policy}"),
+        Action::SetAlone(alone) => format!("set alone {alone}"),
+        Action::Hold(on) => format!("hold {}", if *on { "on" } else { "off" }),
         Action::Echo => "echo".into(),
         Action::Remember(_) => "witness remember".into(),
         Action::Restore(_) => "witness restore".into(),

@@ -4,7 +4,7 @@ use super::arguments::Values;
 use crate::queue::MILLISECOND;
 use crate::scenario::{Approvals, Plan};
 use crate::sizing::Sizing;
-use mainstay_cluster::WithoutPrimary;
+use mainstay_cluster::{Alone, Policy, WithoutPrimary};
 
 pub struct SettingForm {
     pub pattern: &'static str,
@@ -45,6 +45,12 @@ pub const SETTINGS: &[SettingForm] = &[
     form("without primary close", |plan, _| plan.cluster.without_primary = WithoutPrimary::Close),
     form("primary SERVER", |plan, v| plan.cluster.primary = v.node(0)),
     form("breaker open", |plan, _| plan.cluster.breaker_open = true),
+    form("breaker after COUNT role changes", |plan, v| plan.cluster.role_changes_max = v.number(0) as u32),
+    form("policy manual", |plan, _| plan.cluster.policy = Policy::Manual),
+    form("policy guarded", |plan, _| plan.cluster.policy = Policy::Guarded),
+    form("policy hold", |plan, _| plan.cluster.policy = Policy::Hold),
+    form("alone serve", |plan, _| plan.cluster.alone = Alone::Serve),
+    form("alone read-only", |plan, _| plan.cluster.alone = Alone::ReadOnly),
     form("volume SIZE changed SIZE link SPEED disk SPEED rtt TIME", |plan, v| {
         plan.sizing = Some(Sizing {
             volume_bytes: v.number(0),

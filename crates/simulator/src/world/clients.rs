@@ -105,6 +105,13 @@ impl Client {
         (ClientRequest { caller: Credential::default(), identity, request }, None)
     }
 
+    /// Whether what is answered here is a change, or a COMMIT of some.
+    pub(super) fn asks_now(&self, caller: &Caller) -> bool {
+        let slot = &self.slots[caller.slot];
+        let outstanding = slot.outstanding.as_ref().filter(|_| slot.sequence == caller.sequence);
+        outstanding.is_some_and(|one| one.request.request.changes() || matches!(one.request.request, FileRequest::Commit { .. }))
+    }
+
     pub(super) fn asks_for_change(&self, slot: usize) -> bool {
         self.slots[slot].outstanding.as_ref().is_some_and(|outstanding| outstanding.request.request.changes())
     }

@@ -8,7 +8,7 @@ use crate::queue::{MILLISECOND, SECOND, Time};
 use crate::scenario::{A, Action, B, NODES};
 use crate::timeline::MarkKind;
 use crate::trace::Trace;
-use mainstay_cluster::StopCause;
+use mainstay_cluster::{StopCause, VolumeWish};
 use mainstay_protocol::{Mono, NodeId};
 use mainstay_replica::{Event as ReplicaEvent, ServeMode};
 
@@ -50,7 +50,10 @@ impl World {
                 self.network.set_quality(End::Node(b), End::Node(a), quality);
             }
             Action::LinkQualityTo(from, to, quality) => self.network.set_quality(End::Node(from), End::Node(to), quality),
-            Action::JumpWall(node, ms) => self.node_mut(node).clock.jump_wall(ms as i128 * MILLISECOND as i128),
+            Action::JumpWall(node, ms) => {
+                self.checkers.p5.clocks_were_set = true;
+                self.node_mut(node).clock.jump_wall(ms as i128 * MILLISECOND as i128)
+            }
             Action::Drift(node, ppm) => self.drift(node, ppm),
             Action::Think(low, high) => self.set_think((low, high)),
             Action::DeposeLeader => {
@@ -81,6 +84,9 @@ impl World {
             Action::CallOff => self.call_off(),
             Action::Echo => self.echo(),
             Action::ResetBreaker => self.reset_breaker("somebody has looked at it"),
+            Action::SetPolicy(policy) => self.ask_to_set(VolumeWish { policy: Some(policy), ..VolumeWish::default() }),
+            Action::SetAlone(alone) => self.ask_to_set(VolumeWish { alone: Some(alone), ..VolumeWish::default() }),
+            Action::Hold(on) => self.hold(on),
             Action::Approvals(approvals) => self.operators.approvals = approvals,
             other => self.act_on_disk(other),
         }

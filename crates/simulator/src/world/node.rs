@@ -71,6 +71,8 @@ pub struct Process {
     pub mode: ServeMode,
     /// A poll is scheduled.
     pub polling: bool,
+    /// When this turn began, the volume waited for a second copy.
+    pub began_alone: bool,
     pub wake_at: Time,
     pub log: Lane,
     pub background: Lane,
@@ -156,6 +158,7 @@ impl Process {
             replica,
             mode: ServeMode::Closed,
             polling: false,
+            began_alone: false,
             wake_at: Time::MAX,
             log: Lane::default(),
             background: Lane::default(),

@@ -5,7 +5,7 @@ use crate::queue::{MILLISECOND, SECOND, Time};
 use crate::rng::Rng;
 use crate::scenario::{A, Approvals, B};
 use crate::trace::Trace;
-use mainstay_cluster::{ClusterState, Command, Digest, MaintenanceState, Proposal, ProposalState};
+use mainstay_cluster::{ChangeId, ClusterState, Command, Digest, MaintenanceState, Proposal, ProposalState};
 use mainstay_protocol::{NodeId, ProposalId, Timestamp};
 use std::collections::BTreeMap;
 
@@ -14,10 +14,10 @@ const LOOK: Time = 250 * MILLISECOND;
 /// A second person decides at most so much later than the first.
 const SECOND_THOUGHT: Time = 3 * SECOND;
 /// Tickets of operators' commands; nobody waits for their answers.
-const OPERATOR_TICKET: u64 = super::shell::ANNOUNCE_TICKET;
+pub(super) const OPERATOR_TICKET: u64 = super::shell::ANNOUNCE_TICKET;
 
 pub struct Operators {
-    rng: Rng,
+    pub(super) rng: Rng,
     pub approvals: Approvals,
     /// When each proposal that was seen will be decided on.
     pending: BTreeMap<ProposalId, Time>,
@@ -25,15 +25,24 @@ pub struct Operators {
     read: BTreeMap<ProposalId, Digest>,
     /// What a second person will say: when, whether to approve, and what.
     second: BTreeMap<ProposalId, (Time, bool, Digest)>,
+    /// When each change that was seen will be decided on.
+    pub(super) changes: BTreeMap<ChangeId, Time>,
 }
 
 impl Operators {
     pub fn new(rng: Rng, approvals: Approvals) -> Operators {
-        Operators { rng, approvals, pending: BTreeMap::new(), read: BTreeMap::new(), second: BTreeMap::new() }
+        Operators {
+            rng,
+            approvals,
+            pending: BTreeMap::new(),
+            read: BTreeMap::new(),
+            second: BTreeMap::new(),
+            changes: BTreeMap::new(),
+        }
     }
 
     /// When to act on a proposal first seen now; `None`: nobody does.
-    fn patience(&mut self) -> Option<Time> {
+    pub(super) fn patience(&mut self) -> Option<Time> {
         match self.approvals {
             Approvals::None => None,
             Approvals::After(low, high) | Approvals::Erratic(low, high) => Some(self.rng.range(low, high)),
@@ -53,6 +62,7 @@ impl World {
         if self.healing {
             self.tidy_up(through, &view);
         }
+        self.tend_policies(through, &view);
         self.approve_late(through);
         self.decide_second(through);
         if let Some((id, proposal)) = view.open_proposal(VOLUME) {
@@ -153,6 +163,7 @@ impl World {
         self.operators.approvals = HELPFUL;
         let at = self.wall_of(through);
         let latched = |volume: &mainstay_cluster::VolumeState| volume.breaker != mainstay_cluster::Breaker::default();
+        self.lift_holds(view);
         if view.volumes.get(&VOLUME).is_some_and(latched) && self.operators.rng.one_in(4) {
             self.reset_breaker("the faults have ended");
         }
@@ -174,10 +185,12 @@ impl World {
     /// not. What a person says about the cluster, rather than about one proposal, is not among it: said again, it is meant again.
     pub(super) fn echo(&mut self) {
         let Some(through) = self.anybody() else { return };
-        let again = |command: &&Command| {
-            let meant = matches!(command, Command::BeginMaintenance { .. } | Command::ExtendMaintenance { .. });
-            !meant && !matches!(command, Command::ResetBreaker { .. } | Command::EndMaintenance { .. })
+        let meant = |command: &Command| {
+            use Command::*;
+            let upkeep = matches!(command, BeginMaintenance { .. } | EndMaintenance { .. } | ExtendMaintenance { .. });
+            upkeep || matches!(command, ResetBreaker { .. } | SetVolume { .. } | SetHold { .. })
         };
+        let again = |command: &&Command| !meant(command);
         let heard: Vec<Command> = self.said.iter().filter(again).cloned().collect();
         if !heard.is_empty() {
             let command = self.operators.rng.pick(&heard).clone();
@@ -260,12 +273,12 @@ impl World {
         }
     }
 
-    fn anybody(&mut self) -> Option<NodeId> {
+    pub(super) fn anybody(&mut self) -> Option<NodeId> {
         let up: Vec<NodeId> = self.nodes.values().filter(|node| node.process.is_some()).map(|node| node.id).collect();
         (!up.is_empty()).then(|| *self.operators.rng.pick(&up))
     }
 
-    fn wall_of(&self, node: NodeId) -> Timestamp {
+    pub(super) fn wall_of(&self, node: NodeId) -> Timestamp {
         self.nodes[&node].clock.now(self.queue.now()).wall
     }
 }

@@ -115,9 +115,11 @@ impl World {
         let node = self.nodes.get_mut(&id).expect("nodes never vanish");
         let at = node.clock.now(now);
         let process = node.process.as_mut().expect("a running node has a process");
+        let alone = process.replica.view().volumes.get(&VOLUME).is_some_and(|volume| volume.waits_for_second_copy());
         process.replica.step(at, event);
         if !process.polling {
             process.polling = true;
+            process.began_alone = alone;
             let delay = node.rng.below(30 * MICROSECOND);
             self.later(id, delay, NodeEvent::Poll);
         }
@@ -263,6 +265,10 @@ impl World {
         let Some(caller) = process.callers.remove(&ticket) else { return };
         let found = self.checkers.replied((id, incarnation), mode, &result, &self.decided);
         self.record(found);
+        let change = self.clients[caller.client as usize].asks_now(&caller);
+        if let Some(text) = self.checkers.alone.replied(&self.nodes[&id], change && result.is_ok()) {
+            self.violate("P2", None, text);
+        }
         self.trace(Trace::Full, || format!("{id} answers client {} {}", caller.client, result_text(&result)));
         let event = ClientEvent::Answer { caller, result: Box::new(result), current: mode == ServeMode::ReadWrite };
         self.to_client(id, caller.client, event);
