@@ -104,7 +104,7 @@ fn a_step_that_cannot_be_is_said() {
     wrong("maintenance c 30m", &["c: there is no such node; the nodes are a, b, w"]);
     wrong("maintenance b", &["for how long?"]);
     wrong("maintainance b 1h", &["did you mean maintenance?"]);
-    wrong("switchover b", &["this version has no switchover"]);
+    wrong("switchover c", &["c: there is no such node; the nodes are a, b, w"]);
 }
 
 /// What an operator gets: an answer, its exit code, and a file that replays.
