@@ -113,7 +113,9 @@ impl Checkers {
             found.extend(self.p3.granted(grant, nodes).into_iter().map(of("P3")));
             found.extend(p3_verified_copies::handed_over(grant, after, nodes).map(of("P3")));
             found.extend(self.p4.granted(grant, before, after).into_iter().map(of("P4")));
-            found.extend(self.p5.granted(now, grant).into_iter().map(of("P5")));
+            let proposal = after.proposals.values().find(|proposal| proposal.granted == Some(grant.after.epoch));
+            let planned = proposal.is_some_and(|proposal| proposal.evidence.fencing.planned());
+            found.extend(self.p5.granted(now, grant, planned).into_iter().map(of("P5")));
         }
     }
 

@@ -286,6 +286,16 @@ impl Cluster {
         Ok(())
     }
 
+    /// A person asks for it, again until the rules allow it.
+    pub fn propose(&self, candidate: At) {
+        let begun = Instant::now();
+        while let Err(refused) = self.try_once(|admin| async move { admin.propose(VOLUME, candidate.name()).await }) {
+            assert!(begun.elapsed() < PATIENCE, "{candidate:?} cannot be proposed: {refused}");
+            std::thread::sleep(PAUSE);
+        }
+        self.note(&format!("a person asks for {candidate:?}"));
+    }
+
     /// Approves what is proposed for `candidate`, and the next one when the evidence changed in between (R14).
     pub fn approve(&mut self, candidate: At) {
         let begun = Instant::now();

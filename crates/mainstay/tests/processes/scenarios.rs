@@ -488,6 +488,8 @@ fn s37_double_approve() {
         cluster.note(&format!("for it: {}; against it: {}", approved.is_ok(), denied.is_ok()));
         assert!(approved.is_ok() || denied.is_ok(), "both were refused: {approved:?} and {denied:?}");
         if denied.is_ok() {
+            // After a person's no, nodes do not ask for the same again: a person does.
+            cluster.propose(B);
             cluster.approve(B);
         }
         cluster.until_serves(B);

@@ -45,10 +45,12 @@ impl Breaker {
         }
     }
 
-    pub fn granted(&mut self, now: Time, grant: &Grant) -> Vec<Finding> {
+    /// `planned`: a switchover, or its way back. A person drives each, so that none is part of a loop.
+    pub fn granted(&mut self, now: Time, grant: &Grant, planned: bool) -> Vec<Finding> {
         let Some(before) = grant.before else { return Vec::new() };
         let (epoch, name) = (grant.after.epoch, &grant.name);
-        let mut found: Vec<Finding> = self.too_often(now, grant, before).into_iter().collect();
+        let too_often = if planned { None } else { self.too_often(now, grant, before) };
+        let mut found: Vec<Finding> = too_often.into_iter().collect();
         let plan = (grant.node, grant.incarnation, before.in_sync.keys().copied().collect());
         if let Some(reason) = self.failed.get(&plan) {
             found.push((
