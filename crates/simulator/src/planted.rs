@@ -173,5 +173,5 @@ pub const SHOWN: &[Shown] = &[
         "switchover:far",
         ("P3", 12),
     ),
-    shown(Bug::ServeAfterWord, ("goes on serving after it has given its word to hand over", "R13"), "switchover", ("P1", 12)),
+    shown(Bug::ServeAfterWord, ("goes on serving after it has given its word to hand over", "R13"), "switchover", ("P1 P3", 12)),
 ];
