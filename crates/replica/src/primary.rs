@@ -158,12 +158,13 @@ impl Primary {
         self.lease_until = until.unwrap_or(Mono::ZERO);
     }
 
-    /// Whether a lease that is held stays so when `node` has to promise, too: until the next renewals, at least.
+    /// Whether a lease that is held stays so when `node` has to promise, too: for half a lease, at least. Its newest promise may be of
+    /// the boot before, and the way to this one not open yet.
     fn lease_bears(&self, core: &Core, node: NodeId, now: Now) -> bool {
         let mut members = self.members(core);
         members.insert(node);
         let until = self.lease.until(core.me.node, &core.voters(), &members, core.timing.lease_ms);
-        !self.holds_lease(now) || until.is_some_and(|until| now.mono.after_ms(2 * core.timing.heartbeat_ms) < until)
+        !self.holds_lease(now) || until.is_some_and(|until| now.mono.after_ms(core.timing.lease_ms / 2) < until)
     }
 
     fn holds_lease(&self, now: Now) -> bool {
