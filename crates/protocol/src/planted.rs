@@ -95,6 +95,10 @@ pub enum Bug {
     DrainUnconfirmed,
     /// The primary goes on serving after its word, until it sees the successor (against R13).
     ServeAfterWord,
+
+    // ---- promotion with a loss ----
+    /// Who proposes to give acknowledged writes up may approve it alone (against R5).
+    LossByOne,
 }
 
 impl Bug {
@@ -136,6 +140,7 @@ impl Bug {
         Bug::SilentOverrun,
         Bug::DrainUnconfirmed,
         Bug::ServeAfterWord,
+        Bug::LossByOne,
     ];
 }
 

@@ -196,6 +196,7 @@ impl Core {
                 match note {
                     Note::Role { role, .. } => self.count_role(role),
                     Note::RolledBack { records, quarantine, .. } => self.tell_set_aside(records, &quarantine),
+                    Note::Superseded { records, quarantine: Some(file) } => self.tell_set_aside(records, &file),
                     _ => {}
                 }
             }
