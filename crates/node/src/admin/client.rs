@@ -297,8 +297,17 @@ impl AdminClient {
         self.post(&format!("/v1/changes/{id}/deny"), &Reason { reason: reason.into() }).await
     }
 
-    pub async fn propose(&self, volume: &str, candidate: &str) -> Result<ProposalStatus, ClientError> {
-        self.post(&format!("/v1/volumes/{}/propose", escape(volume)), &NewProposal { candidate: candidate.into() }).await
+    pub async fn propose(&self, volume: &str, new: &NewProposal) -> Result<ProposalStatus, ClientError> {
+        self.post(&format!("/v1/volumes/{}/propose", escape(volume)), new).await
+    }
+
+    pub async fn held(&self, volume: &str, after: u64) -> Result<Held, ClientError> {
+        self.get(&format!("/v1/volumes/{}/held?after={after}", escape(volume))).await
+    }
+
+    /// Asks the node itself, so give its own endpoint.
+    pub async fn set_aside(&self, volume: &str, reason: &str) -> Result<Done, ClientError> {
+        self.post(&format!("/v1/volumes/{}/set-aside", escape(volume)), &Reason { reason: reason.into() }).await
     }
 
     pub async fn record_drill(&self, volume: &str, drill: &PassedDrill) -> Result<Done, ClientError> {
