@@ -173,6 +173,11 @@ impl AdminClient {
         if status.is_success() { Ok(answer) } else { decode::<Done>(status, &answer).map(|_| bytes::Bytes::new()) }
     }
 
+    /// Of the first endpoint, as Prometheus reads them.
+    pub async fn metrics(&self) -> Result<String, ClientError> {
+        Ok(String::from_utf8_lossy(&self.bytes("/metrics").await?).into_owned())
+    }
+
     // What a node has set aside: each is asked of that node ([`AdminClient::at`]).
 
     pub async fn quarantines(&self) -> Result<Quarantines, ClientError> {
