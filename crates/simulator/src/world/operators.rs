@@ -240,12 +240,15 @@ impl World {
 
     /// `mainstay copy set-aside`, and a restart: what a person does with a copy that the cluster has left behind.
     pub(super) fn set_superseded_aside(&mut self, through: NodeId, view: &ClusterState) {
-        let Some(node) = self.superseded.first().copied() else { return };
+        // Erratic people also ask for copies that are needed; the cluster refuses, and a sound copy its own node.
+        let erratic = matches!(self.operators.approvals, Approvals::Erratic(..)) && self.operators.rng.one_in(64);
+        let any = if erratic { Some(*self.operators.rng.pick(&[A, B])) } else { None };
+        let Some(node) = any.or(self.superseded.first().copied()) else { return };
         let serving = view
             .volumes
             .get(&VOLUME)
             .is_some_and(|volume| volume.reign.is_some_and(|reign| reign.state == ReignState::Serving && reign.node != node));
-        if !serving || !self.operators.rng.one_in(8) {
+        if any.is_none() && (!serving || !self.operators.rng.one_in(8)) {
             return;
         }
         let (reason, actor, at) = ("two people gave it up".to_string(), person("olga"), self.wall_of(through));
