@@ -172,6 +172,16 @@ pub enum Event {
         candidate: NodeId,
         evidence_hash: Digest,
     },
+    ReplicaAdded {
+        node: NodeId,
+    },
+    /// Its copy is set aside where it is.
+    ReplicaRemoved {
+        node: NodeId,
+    },
+    NodeRemoved {
+        node: NodeId,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -95,6 +95,12 @@ pub enum Bug {
     DrainUnconfirmed,
     /// The primary goes on serving after its word, until it sees the successor (against R13).
     ServeAfterWord,
+
+    // ---- membership ----
+    /// Removes replicas until the primary's copy is the only one, and asks nobody else (against R4).
+    RemoveLastCopies,
+    /// Grants an epoch on a majority of the members as they were before one joined (against R13).
+    OldMajority,
 }
 
 impl Bug {
@@ -136,6 +142,8 @@ impl Bug {
         Bug::SilentOverrun,
         Bug::DrainUnconfirmed,
         Bug::ServeAfterWord,
+        Bug::RemoveLastCopies,
+        Bug::OldMajority,
     ];
 }
 

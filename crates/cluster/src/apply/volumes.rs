@@ -7,7 +7,7 @@ use crate::input;
 use crate::limits::{FAILED_PLANS_MAX, VOLUMES_MAX};
 use crate::policy::{PolicySet, VolumeRules};
 use crate::refusal::RefusalKind;
-use crate::state::{Breaker, ClusterState, FailedPlan, NodeKind, Policy, ProposalState, Reign, ReignState, VolumeState};
+use crate::state::{Breaker, ClusterState, FailedPlan, NodeKind, Policy, ProposalState, Reign, ReignState, VolumeMembers, VolumeState};
 use mainstay_protocol::{Epoch, Incarnation, NodeId, ProposalId, Timestamp, VolumeId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,6 +51,7 @@ impl ClusterState {
             export: export.clone(),
             created_at: *at,
             rules: VolumeRules { policy_set: Some(made_so), ..VolumeRules::default() },
+            members: VolumeMembers { known: self.membership.number, ..VolumeMembers::default() },
         };
         let text = format!("{actor} made volume {name} on {}, primary {}", self.names(replicas.iter()), self.node_name(*primary));
         assert!(self.volumes.insert(self.last_volume, volume).is_none(), "a volume's id is never reused");
