@@ -66,6 +66,11 @@ impl Promise {
         self.durable.epoch
     }
 
+    /// What is on disk, for who takes this node's part over in the same process.
+    pub fn kept(&self) -> StoredPromise {
+        self.durable
+    }
+
     pub fn is_storing(&self) -> bool {
         self.storing.is_some()
     }

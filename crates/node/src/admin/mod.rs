@@ -10,6 +10,7 @@ pub mod client;
 mod evidence;
 pub mod http;
 mod join;
+mod membership;
 mod policy;
 mod quarantine;
 mod routes;

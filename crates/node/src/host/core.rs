@@ -6,7 +6,7 @@ use crate::clock;
 use crate::serve::{Slot, reply_all};
 use mainstay_cluster::{Actor, ClusterState, Command};
 use mainstay_protocol::{FileResult, Position};
-use mainstay_replica::{Effect, Event, Note, Replica};
+use mainstay_replica::{Effect, Event, Note, Replica, ServeMode, StoredPromise};
 use mainstay_volume::{Disk, FileDisk, OpenError, Volume};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -50,6 +50,7 @@ impl Start {
             effects: Vec::new(),
             replies: Vec::new(),
             role: "none",
+            retired: None,
         };
         core.run(&inputs);
     }
@@ -91,6 +92,8 @@ struct Core {
     effects: Vec<Effect>,
     replies: Vec<(Slot, FileResult)>,
     role: &'static str,
+    /// Somebody waits for this thread's end.
+    retired: Option<oneshot::Sender<StoredPromise>>,
 }
 
 impl Core {
@@ -109,7 +112,20 @@ impl Core {
                 self.take(input);
             }
             self.poll();
+            if let Some(answer) = self.retired.take() {
+                return self.end(answer);
+            }
         }
+    }
+
+    /// The copy is closed before anybody hears of it. Nobody is told an outcome that is not known: connections are reset.
+    fn end(mut self, answer: oneshot::Sender<StoredPromise>) {
+        self.slots.drain().for_each(|(_, slot)| slot.abandon());
+        self.start.outside.serve(self.start.settings.volume, ServeMode::Closed);
+        let promised = self.replica.promised();
+        drop(self.lanes.take());
+        drop(self.replica);
+        let _ = answer.send(promised);
     }
 
     fn ticket(&mut self) -> u64 {
@@ -136,6 +152,7 @@ impl Core {
                 self.replica.step(now, Event::Mark { ticket });
             }
             Input::Inspect(ask) => ask(&self.replica, now),
+            Input::Retire(answer) => self.retired = Some(answer),
         }
     }
 

@@ -29,6 +29,8 @@ pub const PEER_BYTES_MAX: usize = 128 << 20;
 const DIGESTS_MAX: usize = 32;
 /// A volume's thread that does not answer a question within this is reported as hanging.
 const INSPECT_TIME_MAX: Duration = Duration::from_secs(2);
+/// A volume's thread that is to end, and does not within this, is asked again later.
+const RETIRE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// What a volume's thread needs done elsewhere. None of these block.
 pub trait Outside: Send + Sync + 'static {
@@ -63,6 +65,8 @@ enum Input {
     Client(ClientRequest, Slot),
     Mark(oneshot::Sender<Option<Position>>),
     Inspect(Inspection),
+    /// End the thread; the answer is what this node has promised.
+    Retire(oneshot::Sender<StoredPromise>),
 }
 
 /// Counters and small results that others read without asking the thread.
@@ -95,6 +99,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Clone)]
 pub struct Host {
     pub volume: VolumeId,
+    /// It was started with a copy; without, it only votes.
+    pub holds: bool,
     queue: Sender<Input>,
     pub shared: Arc<Shared>,
 }
@@ -103,7 +109,8 @@ impl Host {
     /// Opens the copy (on the new thread: recovery may take a while) and starts. The state must know the volume.
     pub fn start(settings: Settings, view: Arc<ClusterState>, outside: Arc<dyn Outside>) -> std::io::Result<Host> {
         let (queue, inputs) = std::sync::mpsc::channel();
-        let host = Host { volume: settings.volume, queue, shared: Arc::default() };
+        let holds = settings.directory.is_some();
+        let host = Host { volume: settings.volume, holds, queue, shared: Arc::default() };
         let thread = core::Start { settings, view, outside, queue: host.queue.clone(), shared: host.shared.clone() };
         std::thread::Builder::new().name(thread.settings.name.clone()).spawn(move || thread.run(inputs))?;
         Ok(host)
@@ -119,6 +126,14 @@ impl Host {
             return false;
         }
         self.queue.send(Input::Peer(envelope, bytes)).is_ok()
+    }
+
+    /// Ends the thread without a word to the cluster, because this node's part in the volume is another from now on. Its copy is
+    /// closed when the answer comes. `None`: it hangs; ask again.
+    pub async fn retire(&self) -> Option<StoredPromise> {
+        let (sender, answer) = oneshot::channel();
+        self.queue.send(Input::Retire(sender)).ok()?;
+        tokio::time::timeout(RETIRE_TIME_MAX, answer).await.ok()?.ok()
     }
 
     /// The slot is answered exactly once, unless the process ends.
