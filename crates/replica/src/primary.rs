@@ -146,6 +146,8 @@ impl Primary {
             core.send(node, PeerMessage::LeaseRequest { epoch: self.epoch, sent: now.mono });
         }
         self.peers.values_mut().for_each(|peer| peer.poke = true);
+        // The only member has nobody's promise to wait for.
+        self.measure_lease(core);
     }
 
     pub fn on_promise(&mut self, core: &Core, from: NodeId, epoch: Epoch, sent: Mono, now: Now) {

@@ -161,8 +161,8 @@ impl Replica {
         holds.is_some_and(|holds| holds != self.core.volume.is_some())
     }
 
-    /// What this node has durably promised.
-    pub fn promised(&self) -> StoredPromise {
+    /// What this node has durably promised; `None` while another promise is on its way to the disk.
+    pub fn promised(&self) -> Option<StoredPromise> {
         self.core.promise.kept()
     }
 

@@ -112,20 +112,23 @@ impl Core {
                 self.take(input);
             }
             self.poll();
-            if let Some(answer) = self.retired.take() {
-                return self.end(answer);
+            // Not while a promise is on its way to the disk: who takes over must know what is there.
+            if let (Some(promised), true) = (self.replica.promised(), self.retired.is_some()) {
+                return self.end(promised);
             }
         }
     }
 
     /// The copy is closed before anybody hears of it. Nobody is told an outcome that is not known: connections are reset.
-    fn end(mut self, answer: oneshot::Sender<StoredPromise>) {
+    fn end(mut self, promised: StoredPromise) {
+        let retired = self.retired.take();
         self.slots.drain().for_each(|(_, slot)| slot.abandon());
         self.start.outside.serve(self.start.settings.volume, ServeMode::Closed);
-        let promised = self.replica.promised();
         drop(self.lanes.take());
         drop(self.replica);
-        let _ = answer.send(promised);
+        if let Some(answer) = retired {
+            let _ = answer.send(promised);
+        }
     }
 
     fn ticket(&mut self) -> u64 {

@@ -182,7 +182,8 @@ impl World {
     fn swap_primaries(&mut self) {
         let Some(primary) = self.primary().filter(|_| self.violations.is_empty()) else { return };
         // Two people may have left it with one copy.
-        if self.volume_state().is_none_or(|volume| volume.in_sync.len() < 2) {
+        // Nor is a promotion possible without a majority: of two members that is both.
+        if self.volume_state().is_none_or(|volume| volume.in_sync.len() < 2) || self.decided().voters().count() < 3 {
             return;
         }
         self.trace(Trace::Brief, || format!("-- the other copy must hold the same: {primary} stops"));

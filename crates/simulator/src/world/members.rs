@@ -30,7 +30,11 @@ impl World {
 
     pub(super) fn join(&mut self) {
         let Some(through) = self.anybody() else { return };
-        let name = crate::script::letter(NodeId(self.decided().last_node.0 + 1));
+        let id = NodeId(self.decided().last_node.0 + 1);
+        let name = crate::script::letter(id);
+        if !self.nodes.contains_key(&id) {
+            return;
+        }
         let (peer_address, admin_address) = (format!("{name}:7300"), format!("{name}:7400"));
         let (kind, actor, at) = (NodeKind::FileServer, person("olga"), self.wall_of(through));
         self.propose(through, OPERATOR_TICKET, Command::AddNode { name, kind, peer_address, admin_address, actor, at });

@@ -214,6 +214,10 @@ impl World {
     // ---- peers ---------------------------------------------------------------------------------------------------------
 
     fn send(&mut self, from: NodeId, to: NodeId, mut envelope: Envelope) {
+        // Somebody was let in whose machine never comes.
+        if !self.nodes.contains_key(&to) {
+            return;
+        }
         if let Some(sized) = &self.plan.sized {
             scale_request(&mut envelope, sized);
         }
