@@ -239,7 +239,9 @@ pub enum RefusalKind {
     #[error("the copy that {node} had of {volume} was removed in its present boot {boot}")]
     RemovedInThisBoot { node: String, volume: String, boot: Incarnation },
     // R13: any two majorities must meet.
-    #[error("the primary {primary} of {volume} may still count its lease with other members: {counted}, and {next} differ from them by more than one")]
+    #[error(
+        "the primary {primary} of {volume} may still count its lease with other members: {counted}, and {next} differ from them by more than one"
+    )]
     MembersUnsettled { primary: String, volume: String, counted: String, next: String },
     #[error("of the members that stay ({stay}) only {answering} answer, and {needed} must")]
     RemovesMajority { stay: String, answering: String, needed: usize },

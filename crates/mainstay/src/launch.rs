@@ -277,7 +277,9 @@ async fn wait_booted(client: &AdminClient, nodes: &mut [NodeProcess]) -> Result<
     let waited: Vec<String> = nodes.iter().map(|node| node.name.clone()).collect();
     loop {
         let missing = match client.status().await {
-            Ok(status) => status.nodes.iter().find(|node| waited.contains(&node.name) && node.state != "up").map(|node| node.name.clone()),
+            Ok(status) => {
+                status.nodes.iter().find(|node| waited.contains(&node.name) && node.state != "up").map(|node| node.name.clone())
+            }
             Err(_) => nodes.first().map(|node| node.name.clone()),
         };
         let Some(missing) = missing else { return Ok(()) };

@@ -63,7 +63,11 @@ impl Cluster {
             ..ExportSettings::default()
         };
         let (name, primary, policy) = ("files".into(), "a".into(), Policy::Manual);
-        cluster.client.create_volume(&NewVolume { name, replicas: vec![], primary, export, serve_reads: true, policy }).await.unwrap();
+        cluster
+            .client
+            .create_volume(&NewVolume { name, replicas: vec![], primary, export, serve_reads: true, policy })
+            .await
+            .unwrap();
         cluster.until("both replicas are in sync", |status| in_sync(status, &["a", "b"])).await;
         cluster
     }

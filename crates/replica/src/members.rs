@@ -41,8 +41,8 @@ impl Primary {
     /// For half a lease at least: promises of those that are counted anew may come late once more.
     fn bears(&self, core: &Core, next: &Counted, now: Now) -> bool {
         let until = self.lease_with(core, &next.members, &self.members(core));
-        let bears = next.members == self.counted.members
-            || until.is_some_and(|until| now.mono.after_ms(core.timing.lease_ms / 2) < until);
+        let bears =
+            next.members == self.counted.members || until.is_some_and(|until| now.mono.after_ms(core.timing.lease_ms / 2) < until);
         if !bears {
             mark("primary: its lease does not hold with other members yet");
         }

@@ -174,12 +174,7 @@ pub const SHOWN: &[Shown] = &[
         ("P3", 12),
     ),
     shown(Bug::ServeAfterWord, ("goes on serving after it has given its word to hand over", "R13"), "switchover", ("P1 P3", 12)),
-    shown(
-        Bug::RemoveLastCopies,
-        ("takes copies away until one is left, and asks no second person", "R4"),
-        "members",
-        ("P2", 24),
-    ),
+    shown(Bug::RemoveLastCopies, ("takes copies away until one is left, and asks no second person", "R4"), "members", ("P2", 24)),
     shown(
         Bug::OldMajority,
         ("grants on a majority of the members as they were before one joined", "R13: majorities meet"),

@@ -117,7 +117,10 @@ pub enum Action {
     /// A person has another file server hold the volume.
     AddReplica(NodeId),
     /// A person takes a copy away, whatever it is; now and then down to one, which a second person approves as any change.
-    RemoveReplica { node: NodeId, accept_single: bool },
+    RemoveReplica {
+        node: NodeId,
+        accept_single: bool,
+    },
     /// A person takes a node out of the cluster, for good.
     RemoveNode(NodeId),
 }

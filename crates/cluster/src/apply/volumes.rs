@@ -7,7 +7,9 @@ use crate::input;
 use crate::limits::{FAILED_PLANS_MAX, VOLUMES_MAX};
 use crate::policy::{PolicySet, VolumeRules};
 use crate::refusal::RefusalKind;
-use crate::state::{Breaker, ClusterState, FailedPlan, NodeKind, Policy, ProposalState, Reign, ReignState, VolumeMembers, VolumeState};
+use crate::state::{
+    Breaker, ClusterState, FailedPlan, NodeKind, Policy, ProposalState, Reign, ReignState, VolumeMembers, VolumeState,
+};
 use mainstay_protocol::{Epoch, Incarnation, NodeId, ProposalId, Timestamp, VolumeId};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -16,7 +16,9 @@ const SETTLE_TIME_MAX: Duration = Duration::from_secs(30);
 
 pub async fn add_replica(client: &AdminClient, volume: &str, node: &str, reason: &str, format: Format) -> Result<u8, CliError> {
     let details = client.add_replica(volume, node, reason).await?;
-    show(format, &details, |_| format!("{node} holds {volume} from now on; it begins empty, and `mainstay status` shows how far it is\n"));
+    show(format, &details, |_| {
+        format!("{node} holds {volume} from now on; it begins empty, and `mainstay status` shows how far it is\n")
+    });
     Ok(exit::OK)
 }
 
@@ -50,7 +52,8 @@ pub async fn node(client: &AdminClient, command: NodeCommand, format: Format) ->
 /// Whether the same may be allowed in a moment: another change has just been made, and not everybody has seen it.
 fn passes(error: &ClientError) -> bool {
     let ClientError::Answer(ApiError { error: ErrorKind::Refused, rule: Some(rule), message }) = error else { return false };
-    (rule == "R13" && message.contains("may still count its lease")) || (rule == "R4" && message.contains("it was decided on version"))
+    (rule == "R13" && message.contains("may still count its lease"))
+        || (rule == "R4" && message.contains("it was decided on version"))
 }
 
 pub async fn add(client: &AdminClient, volume: &str, node: &str, reason: &str) -> Result<(), CliError> {
@@ -117,7 +120,9 @@ pub async fn wait_in_sync(client: &AdminClient, volume: &str, node: &str) -> Res
 
 fn how_far(replica: &api::ReplicaStatus) -> String {
     match (&replica.resync, replica.lag_bytes) {
-        (Some(resync), _) => format!(", {} received, at {} of {} files", bytes(resync.bytes_done), resync.inode, resync.inodes_total),
+        (Some(resync), _) => {
+            format!(", {} received, at {} of {} files", bytes(resync.bytes_done), resync.inode, resync.inodes_total)
+        }
         (None, Some(lag)) if lag > 0 => format!(", {} under way", bytes(lag)),
         _ => String::new(),
     }
@@ -139,7 +144,9 @@ enum Next {
 fn next(status: &api::ClusterStatus, old: &str, with: &str) -> Result<Next, String> {
     let of = |name: &str| status.nodes.iter().find(|node| node.name == name);
     let new = of(with).ok_or_else(|| {
-        format!("{with} has not joined: `mainstay token` here, then on it `mainstay join TOKEN --name {with} …` and `mainstay node`")
+        format!(
+            "{with} has not joined: `mainstay token` here, then on it `mainstay join TOKEN --name {with} …` and `mainstay node`"
+        )
     })?;
     let Some(gone) = of(old) else { return Ok(Next::Done) };
     if gone.kind != new.kind {

@@ -37,18 +37,46 @@ pub struct LiveVolume {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Only a person at that machine can.
-    Join { node: String, kind: Kind },
+    Join {
+        node: String,
+        kind: Kind,
+    },
     /// It joined, and was never started.
-    Start { node: String },
-    Create { volume: String },
-    Set { volume: String, wish: VolumeWish, text: String },
-    AddReplica { volume: String, node: String },
-    WaitInSync { volume: String, node: String },
-    Switchover { volume: String, to: String },
-    RemoveReplica { volume: String, node: String },
-    RemoveNode { node: String },
+    Start {
+        node: String,
+    },
+    Create {
+        volume: String,
+    },
+    Set {
+        volume: String,
+        wish: VolumeWish,
+        text: String,
+    },
+    AddReplica {
+        volume: String,
+        node: String,
+    },
+    WaitInSync {
+        volume: String,
+        node: String,
+    },
+    Switchover {
+        volume: String,
+        to: String,
+    },
+    RemoveReplica {
+        volume: String,
+        node: String,
+    },
+    RemoveNode {
+        node: String,
+    },
     /// What no order of steps makes safe, and what a person can do about it.
-    Blocked { what: String, why: String },
+    Blocked {
+        what: String,
+        why: String,
+    },
 }
 
 impl Step {
@@ -61,7 +89,9 @@ impl Step {
             Step::AddReplica { volume, node } => format!("add a replica of {volume} on {node}"),
             Step::WaitInSync { volume, node } => format!("wait until {node} is in sync for {volume}"),
             Step::Switchover { volume, to } => format!("hand {volume} over to {to} (switchover)"),
-            Step::RemoveReplica { volume, node } => format!("remove the replica of {volume} on {node}; its copy is set aside there"),
+            Step::RemoveReplica { volume, node } => {
+                format!("remove the replica of {volume} on {node}; its copy is set aside there")
+            }
             Step::RemoveNode { node } => format!("remove {node} from the cluster"),
             Step::Blocked { what, why } => format!("cannot {what}: {why}"),
         }
@@ -111,7 +141,8 @@ pub fn plan(live: &Live, desired: &Desired) -> Result<Plan, String> {
     plan.steps.append(&mut plan.late);
     if desired.nodes.len().is_multiple_of(2) {
         let (count, majority) = (desired.nodes.len(), desired.nodes.len() / 2 + 1);
-        plan.notes.push(format!("{count} nodes vote, {majority} must answer: one node fewer, or one more, would bear as much or more"));
+        plan.notes
+            .push(format!("{count} nodes vote, {majority} must answer: one node fewer, or one more, would bear as much or more"));
     }
     Ok(plan)
 }
@@ -120,7 +151,11 @@ fn nodes_that_come(live: &Live, desired: &Desired, plan: &mut Plan) -> Result<()
     for (name, kind) in &desired.nodes {
         match live.nodes.get(name) {
             Some(node) if node.kind != *kind => {
-                return Err(format!("{name} is a {}, not a {}: a node's kind does not change; remove it and join it anew", node.kind.name(), kind.name()));
+                return Err(format!(
+                    "{name} is a {}, not a {}: a node's kind does not change; remove it and join it anew",
+                    node.kind.name(),
+                    kind.name()
+                ));
             }
             Some(node) if !node.booted => {
                 plan.differences.push(format!("~ node {name}: joined, never started"));
@@ -203,10 +238,12 @@ fn copies_that_go(name: &str, volume: &LiveVolume, wanted: &DesiredVolume, plan:
 
 fn nodes_that_go(live: &Live, desired: &Desired, plan: &mut Plan) {
     let go: Vec<&String> = live.nodes.keys().filter(|name| !desired.nodes.contains_key(*name)).collect();
-    let mut stay: BTreeMap<&String, bool> = live.nodes.iter().filter(|(_, node)| node.booted).map(|(name, node)| (name, node.up)).collect();
+    let mut stay: BTreeMap<&String, bool> =
+        live.nodes.iter().filter(|(_, node)| node.booted).map(|(name, node)| (name, node.up)).collect();
     for name in go {
         plan.differences.push(format!("- node {name}"));
-        let unnamed = live.volumes.iter().find(|(volume, known)| known.replicas.contains(name) && !desired.volumes.contains_key(*volume));
+        let unnamed =
+            live.volumes.iter().find(|(volume, known)| known.replicas.contains(name) && !desired.volumes.contains_key(*volume));
         stay.remove(name);
         let (up, needed) = (stay.values().filter(|up| **up).count(), stay.len() / 2 + 1);
         plan.steps.push(match unnamed {
@@ -251,7 +288,9 @@ pub fn export(live: &Live) -> Desired {
 
 /// As TOML, for people to edit.
 pub fn to_text(desired: &Desired) -> String {
-    let mut text = String::from("# What this cluster should be like. `mainstay plan FILE` shows what would change, `mainstay apply FILE` does it.\n");
+    let mut text = String::from(
+        "# What this cluster should be like. `mainstay plan FILE` shows what would change, `mainstay apply FILE` does it.\n",
+    );
     if let Some(name) = &desired.cluster {
         text += &format!("cluster = {name:?}\n");
     }

@@ -326,7 +326,11 @@ policy = "manual"
         assert!(wrong(&GOOD.replace("\"b\"]", "\"w\"]")).contains(":9:18: w is a witness"));
         assert!(wrong(&GOOD.replace("\"b\"]", "\"a\"]")).contains(":9:18: a is named twice"));
         assert!(wrong(&GOOD.replace("[\"a\", \"b\"]", "[]")).contains(":9:12: volume files would have no replica"));
-        assert!(wrong(&GOOD.replace("nodes.b", "nodes.a")).contains("cluster.toml:3:"), "{}", wrong(&GOOD.replace("nodes.b", "nodes.a")));
+        assert!(
+            wrong(&GOOD.replace("nodes.b", "nodes.a")).contains("cluster.toml:3:"),
+            "{}",
+            wrong(&GOOD.replace("nodes.b", "nodes.a"))
+        );
         assert!(wrong(&GOOD.replace("nodes.b", "nodes.A")).contains("two nodes of one name"));
         assert!(wrong(&GOOD.replace("witness", "wittness")).starts_with("cluster.toml:6:8: unknown variant"));
         assert!(wrong("[nodes.a").starts_with("cluster.toml:1:"));

@@ -14,7 +14,9 @@ fn live() -> Live {
     };
     Live {
         cluster: "shop".into(),
-        nodes: [("a", Kind::FileServer), ("b", Kind::FileServer), ("w", Kind::Witness)].map(|(name, kind)| (name.into(), node(kind))).into(),
+        nodes: [("a", Kind::FileServer), ("b", Kind::FileServer), ("w", Kind::Witness)]
+            .map(|(name, kind)| (name.into(), node(kind)))
+            .into(),
         volumes: [("files".to_string(), volume)].into(),
     }
 }

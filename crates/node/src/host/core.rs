@@ -93,7 +93,7 @@ struct Core {
     replies: Vec<(Slot, FileResult)>,
     role: &'static str,
     /// Somebody waits for this thread's end.
-    retired: Option<oneshot::Sender<StoredPromise>>,
+    retired: Option<oneshot::Sender<()>>,
 }
 
 impl Core {
@@ -126,8 +126,9 @@ impl Core {
         self.start.outside.serve(self.start.settings.volume, ServeMode::Closed);
         drop(self.lanes.take());
         drop(self.replica);
+        let _ = self.start.shared.retired.set(promised);
         if let Some(answer) = retired {
-            let _ = answer.send(promised);
+            let _ = answer.send(());
         }
     }
 

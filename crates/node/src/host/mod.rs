@@ -65,8 +65,8 @@ enum Input {
     Client(ClientRequest, Slot),
     Mark(oneshot::Sender<Option<Position>>),
     Inspect(Inspection),
-    /// End the thread; the answer is what this node has promised.
-    Retire(oneshot::Sender<StoredPromise>),
+    /// End the thread; answered when it has ended.
+    Retire(oneshot::Sender<()>),
 }
 
 /// Counters and small results that others read without asking the thread.
@@ -82,6 +82,8 @@ pub struct Shared {
     unopened: Mutex<Option<String>>,
     /// Where the copy lies, also when it could not be opened.
     copy: OnceLock<CopyPlace>,
+    /// The thread has ended because it was to, and this is what the node has promised.
+    retired: OnceLock<StoredPromise>,
 }
 
 /// The directory of a copy, for what people look at beside the volume's own work.
@@ -132,8 +134,11 @@ impl Host {
     /// closed when the answer comes. `None`: it hangs; ask again.
     pub async fn retire(&self) -> Option<StoredPromise> {
         let (sender, answer) = oneshot::channel();
-        self.queue.send(Input::Retire(sender)).ok()?;
-        tokio::time::timeout(RETIRE_TIME_MAX, answer).await.ok()?.ok()
+        if self.queue.send(Input::Retire(sender)).is_ok() {
+            let _ = tokio::time::timeout(RETIRE_TIME_MAX, answer).await;
+        }
+        // Or it ended a while after it was asked before.
+        self.shared.retired.get().copied()
     }
 
     /// The slot is answered exactly once, unless the process ends.

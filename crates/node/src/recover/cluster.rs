@@ -35,7 +35,9 @@ pub fn quorum_lost(status: &ClusterStatus) -> Option<Finding> {
         .unknown("what a majority decided that this node did not hear; the nodes that are away may know more")
         .do_not(KEEP_DIRECTORIES)
         .do_not("bring a node back with an older copy of its directory: a decision could be lost by it")
-        .not_offered("forcing a quorum out of a minority. With one, a node that is lost for good is replaced: `mainstay node replace`");
+        .not_offered(
+            "forcing a quorum out of a minority. With one, a node that is lost for good is replaced: `mainstay node replace`",
+        );
     let finding = status.volumes.iter().fold(finding, |finding, volume| {
         let holders: Vec<&str> = volume.in_sync.iter().map(String::as_str).collect();
         finding.known(format!(
@@ -94,7 +96,8 @@ fn gone(state: &'static str, kind: &str, node: &NodeStatus) -> Finding {
     }
 }
 
-const REPLACE: &str = "it is lost for good: join another machine under another name (`mainstay token`, `mainstay join`), which takes its place";
+const REPLACE: &str =
+    "it is lost for good: join another machine under another name (`mainstay token`, `mainstay join`), which takes its place";
 
 fn replace(node: &str) -> String {
     format!("mainstay node replace {node} --with NAME --reason \"WHAT HAPPENED\"")
