@@ -27,8 +27,9 @@ fn servers(rng: &mut Rng) -> NodeId {
 
 fn members(rng: &mut Rng) -> Plan {
     let mut plan = base(rng);
-    plan.at(SECOND, Action::Join).at(2 * SECOND, Action::Join);
-    let mut at = 3 * SECOND;
+    joins(rng, &mut plan);
+    two_down(rng, &mut plan);
+    let mut at = 4 * SECOND;
     while at < plan.faults_end {
         wish(rng, &mut plan, at);
         if rng.one_in(3) {
@@ -37,6 +38,27 @@ fn members(rng: &mut Rng) -> Plan {
         at += rng.range(300 * MILLISECOND, 4 * SECOND);
     }
     plan
+}
+
+/// Both at once, and people who cannot wait; now and then with a member away, so that the lease hangs on who has just joined.
+fn joins(rng: &mut Rng, plan: &mut Plan) {
+    if rng.percent(50) {
+        plan.at(SECOND / 2, Action::Isolate(W)).at(7 * SECOND / 2, Action::HealLinks);
+    }
+    let second = SECOND + rng.below(300 * MILLISECOND);
+    plan.at(SECOND, Action::Join).at(second, Action::Join);
+    for _ in 0..rng.below(8) {
+        let (at, node) = (SECOND + rng.below(2 * SECOND), *rng.pick(&[W, D, E]));
+        plan.at(at, Action::RemoveNode(node));
+    }
+}
+
+/// With two of five away, none of the others may leave.
+fn two_down(rng: &mut Rng, plan: &mut Plan) {
+    let at = rng.range(4 * SECOND, 30 * SECOND);
+    plan.at(at, Action::Crash(D, Crash::Process)).at(at, Action::Crash(E, Crash::Process));
+    let (asked, back) = (at + SECOND / 2, at + 3 * SECOND);
+    plan.at(asked, Action::RemoveNode(W)).at(back, Action::Start(D)).at(back, Action::Start(E));
 }
 
 fn base(rng: &mut Rng) -> Plan {
