@@ -86,6 +86,7 @@ impl ClusterState {
             Command::Drained { proposal, node, incarnation, last, at } => {
                 self.drained(*proposal, (*node, *incarnation), *last, *at)
             }
+            Command::SetAsideCopy { volume, node, reason, actor, at } => self.set_aside_copy(*volume, *node, reason, actor, *at),
             Command::AddReplica { .. } => self.add_replica(command),
             Command::RemoveReplica { .. } => self.remove_replica(command),
             Command::RemoveNode { .. } => self.remove_node(command),
@@ -160,6 +161,7 @@ impl ClusterState {
             Command::MaintenanceOverdue { maintenance, .. } => format!("overrun of maintenance {maintenance}"),
             Command::Switchover { to, .. } => format!("switchover of {} to {}", volume(), self.node_name(*to)),
             Command::Drained { proposal, node, .. } => format!("word of {} for {proposal}", self.node_name(*node)),
+            Command::SetAsideCopy { node, .. } => format!("setting aside the copy of {} on {}", volume(), self.node_name(*node)),
             Command::AddReplica { node, .. } => format!("adding a replica of {} on {}", volume(), self.node_name(*node)),
             Command::RemoveReplica { node, .. } => format!("removing the replica of {} on {}", volume(), self.node_name(*node)),
             Command::RemoveNode { node, .. } => format!("removing node {}", self.node_name(*node)),

@@ -285,6 +285,15 @@ pub enum Command {
         last: LogPoint,
         at: Timestamp,
     },
+    /// A person has a copy that cannot be used any more set aside on its node, as it is, and made again from the primary. It is done at
+    /// the node's next start, so that no word of the old copy can be taken for the new one's (R3, R9).
+    SetAsideCopy {
+        volume: VolumeId,
+        node: NodeId,
+        reason: String,
+        actor: Actor,
+        at: Timestamp,
+    },
     /// Another file server is to hold the volume. It begins empty, and is in sync when resync has filled it (R11).
     AddReplica {
         volume: VolumeId,
@@ -338,7 +347,7 @@ impl Command {
             SetVolume { at, .. } | SetHold { at, .. } | ApproveChange { at, .. } | DenyChange { at, .. } => *at,
             DrillPassed { at, .. } => *at,
             Leaving { at, .. } | ExtendMaintenance { at, .. } | MaintenanceOverdue { at, .. } => *at,
-            Switchover { at, .. } | Drained { at, .. } => *at,
+            Switchover { at, .. } | Drained { at, .. } | SetAsideCopy { at, .. } => *at,
             AddReplica { at, .. } | RemoveReplica { at, .. } | RemoveNode { at, .. } | MembersKnown { at, .. } => *at,
         }
     }
@@ -378,6 +387,7 @@ impl Command {
             MaintenanceOverdue { .. } => "MaintenanceOverdue",
             Switchover { .. } => "Switchover",
             Drained { .. } => "Drained",
+            SetAsideCopy { .. } => "SetAsideCopy",
             AddReplica { .. } => "AddReplica",
             RemoveReplica { .. } => "RemoveReplica",
             RemoveNode { .. } => "RemoveNode",
@@ -398,7 +408,7 @@ impl Command {
             Leaving { node, .. } => Actor::Node(*node),
             ExtendMaintenance { actor, .. } => actor.clone(),
             Expire { .. } | UseToken { .. } => Actor::Cluster,
-            Switchover { actor, .. } => actor.clone(),
+            Switchover { actor, .. } | SetAsideCopy { actor, .. } => actor.clone(),
             Drained { node, .. } => Actor::Node(*node),
             SetVolume { actor, .. } | SetHold { actor, .. } | DrillPassed { actor, .. } => actor.clone(),
             ApproveChange { actor, .. } | DenyChange { actor, .. } => actor.clone(),
@@ -416,7 +426,7 @@ impl Command {
             }
             GrantFailed { volume, .. } | StepDown { volume, .. } | ResetBreaker { volume, .. } => Some(*volume),
             Note { volume, .. } => *volume,
-            Switchover { volume, .. } => Some(*volume),
+            Switchover { volume, .. } | SetAsideCopy { volume, .. } => Some(*volume),
             SetVolume { volume, .. } | DrillPassed { volume, .. } => Some(*volume),
             AddReplica { volume, .. } | RemoveReplica { volume, .. } | MembersKnown { volume, .. } => Some(*volume),
             _ => None,

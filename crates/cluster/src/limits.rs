@@ -55,3 +55,7 @@ pub const ROLE_CHANGES_WINDOW_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
 pub const REPLICAS_MAX: usize = 5;
 /// Longest that a drill may be good for, days.
 pub const DRILL_DAYS_MAX: u32 = 365;
+/// Files that the evidence of a promotion with a loss names; the rest is counted.
+pub const LOST_FILES_MAX: usize = 200;
+/// Bytes of a path among them.
+pub const LOST_PATH_BYTES_MAX: usize = 4096;

@@ -254,9 +254,21 @@ pub struct VolumeState {
     /// What else binds its promotions.
     #[serde(default)]
     pub rules: VolumeRules,
+    /// Replicas that were members of the in-sync set, and are not any more. What was acknowledged before is on them.
+    #[serde(default)]
+    pub left_in_sync: BTreeMap<NodeId, LeftInSync>,
     /// Changes of who holds it and of who counts for its lease.
     #[serde(default)]
     pub members: VolumeMembers,
+}
+
+/// Since when a replica is not waited for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftInSync {
+    pub at: Timestamp,
+    /// The primary that decided it; or whose grant it was left out of.
+    pub by: NodeId,
+    pub reason: String,
 }
 
 /// What a volume remembers of changes of members.

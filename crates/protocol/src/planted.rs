@@ -96,6 +96,9 @@ pub enum Bug {
     /// The primary goes on serving after its word, until it sees the successor (against R13).
     ServeAfterWord,
 
+    // ---- promotion with a loss ----
+    /// Who proposes to give acknowledged writes up may approve it alone (against R5).
+    LossByOne,
     // ---- membership ----
     /// Removes replicas until the primary's copy is the only one, and asks nobody else (against R4).
     RemoveLastCopies,
@@ -142,6 +145,7 @@ impl Bug {
         Bug::SilentOverrun,
         Bug::DrainUnconfirmed,
         Bug::ServeAfterWord,
+        Bug::LossByOne,
         Bug::RemoveLastCopies,
         Bug::OldMajority,
     ];

@@ -174,6 +174,12 @@ pub const SHOWN: &[Shown] = &[
         ("P3", 12),
     ),
     shown(Bug::ServeAfterWord, ("goes on serving after it has given its word to hand over", "R13"), "switchover", ("P1 P3", 12)),
+    shown(
+        Bug::LossByOne,
+        ("lets who proposes to give acknowledged writes up approve it alone", "R5: two people"),
+        "given-up",
+        ("P3", 24),
+    ),
     shown(Bug::RemoveLastCopies, ("takes copies away until one is left, and asks no second person", "R4"), "members", ("P2", 24)),
     shown(
         Bug::OldMajority,

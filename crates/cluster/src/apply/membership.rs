@@ -116,6 +116,7 @@ impl ClusterState {
             assert!(volume.primary() != Some(node), "R4: the primary's copy is never removed");
             volume.replicas.remove(&node);
             volume.in_sync.remove(&node);
+            volume.left_in_sync.remove(&node);
             volume.in_sync_version += 1;
             volume.members.version += 1;
             volume.members.removed.insert(node, boot);

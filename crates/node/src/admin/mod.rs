@@ -10,6 +10,7 @@ pub mod client;
 mod evidence;
 pub mod http;
 mod join;
+mod losses;
 mod membership;
 mod policy;
 mod quarantine;

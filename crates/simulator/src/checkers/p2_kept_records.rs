@@ -38,8 +38,8 @@ impl KeptRecords {
         }
     }
 
-    /// Its copy was set aside.
-    pub fn forgotten(&mut self, node: NodeId) {
+    /// A person has set the copy aside.
+    pub fn rebuilt(&mut self, node: NodeId) {
         self.durable.remove(&node);
     }
 

@@ -124,7 +124,7 @@ impl World {
         if let Some(platter) = node.platter.as_ref() {
             lock(platter).wipe();
         }
-        self.checkers.kept.forgotten(id);
+        self.checkers.kept.rebuilt(id);
         self.checkers.p6.booted(id);
         let volume = match self.nodes[&id].disk().filter(|_| holds).map(|disk| open_volume(disk, options)).transpose() {
             Ok(volume) => volume,
