@@ -3,6 +3,7 @@
 //! Every handler judges first and changes afterwards, so a refused command leaves nothing behind but its line in the audit log.
 
 mod maintenance;
+mod membership;
 mod nodes;
 mod policy;
 mod promotion;
@@ -32,6 +33,7 @@ impl ClusterState {
             self.record_refusal(command, &refusal);
             return Err(refusal);
         }
+        self.settle_members();
         self.tidy_changes(command.at());
         self.void_what_changed(command.at());
         self.close_maintenance(command.at());
@@ -85,6 +87,12 @@ impl ClusterState {
                 self.drained(*proposal, (*node, *incarnation), *last, *at)
             }
             Command::SetAsideCopy { volume, node, reason, actor, at } => self.set_aside_copy(*volume, *node, reason, actor, *at),
+            Command::AddReplica { .. } => self.add_replica(command),
+            Command::RemoveReplica { .. } => self.remove_replica(command),
+            Command::RemoveNode { .. } => self.remove_node(command),
+            Command::MembersKnown { volume, epoch, node, incarnation, members, .. } => {
+                self.members_known(*volume, *epoch, (*node, *incarnation), *members)
+            }
         }
     }
 
@@ -154,6 +162,10 @@ impl ClusterState {
             Command::Switchover { to, .. } => format!("switchover of {} to {}", volume(), self.node_name(*to)),
             Command::Drained { proposal, node, .. } => format!("word of {} for {proposal}", self.node_name(*node)),
             Command::SetAsideCopy { node, .. } => format!("setting aside the copy of {} on {}", volume(), self.node_name(*node)),
+            Command::AddReplica { node, .. } => format!("adding a replica of {} on {}", volume(), self.node_name(*node)),
+            Command::RemoveReplica { node, .. } => format!("removing the replica of {} on {}", volume(), self.node_name(*node)),
+            Command::RemoveNode { node, .. } => format!("removing node {}", self.node_name(*node)),
+            Command::MembersKnown { node, .. } => format!("word of {} about the members for {}", self.node_name(*node), volume()),
         }
     }
 

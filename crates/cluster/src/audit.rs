@@ -176,6 +176,16 @@ pub enum Event {
     CopySetAside {
         node: NodeId,
     },
+    ReplicaAdded {
+        node: NodeId,
+    },
+    /// Its copy is set aside where it is.
+    ReplicaRemoved {
+        node: NodeId,
+    },
+    NodeRemoved {
+        node: NodeId,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

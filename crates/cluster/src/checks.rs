@@ -179,7 +179,7 @@ fn not_primary(plan: &Plan) -> Judgement {
 
 /// Asked for after the approval, so it cannot be judged before; `check_lapsed` judges it then (R2).
 fn promise_comes(plan: &Plan) -> Judgement {
-    Ok(format!("{} of {} nodes, the candidate among them, after the approval", plan.state.majority(), plan.state.nodes.len()))
+    Ok(format!("{} of {} nodes, the candidate among them, after the approval", plan.state.majority(), plan.state.voters().count()))
 }
 
 /// A report of an earlier boot speaks of memory that is gone.
@@ -262,7 +262,7 @@ fn all_known(plan: &Plan) -> Judgement {
         let known = format!(
             "{} of {} nodes told when they last heard the primary, {needed} must, the candidate among them",
             told.len(),
-            plan.state.nodes.len()
+            plan.state.voters().count()
         );
         return Err(RefusalKind::MissingEvidence(format!("contact with the primary ({known})")));
     }
@@ -484,7 +484,8 @@ impl ClusterState {
 
     /// SHA-256 of what a promotion of the volume depends on among settings: changes of it void an approval (R14).
     pub fn config_digest(&self, volume: &VolumeState) -> Digest {
-        let nodes: Vec<_> = self.nodes.iter().map(|(id, n)| (id, &n.name, n.kind, &n.peer_address)).collect();
+        let voters = self.nodes.iter().filter(|(_, n)| n.incarnation.0 > 0);
+        let nodes: Vec<_> = voters.map(|(id, n)| (id, &n.name, n.kind, &n.peer_address)).collect();
         let own = (&volume.name, &volume.replicas, volume.policy, volume.without_primary, &volume.export);
         let config = Digest::of_value("mainstay config 1", &(self.id, &self.settings, nodes, own));
         // Settings that came later count where they were set: an upgrade alone makes no approval void.

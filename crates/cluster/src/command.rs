@@ -294,6 +294,44 @@ pub enum Command {
         actor: Actor,
         at: Timestamp,
     },
+    /// Another file server is to hold the volume. It begins empty, and is in sync when resync has filled it (R11).
+    AddReplica {
+        volume: VolumeId,
+        node: NodeId,
+        /// [`crate::VolumeMembers::version`] that the person saw: compare-and-swap, so that a late duplicate undoes nothing.
+        expected: u64,
+        reason: String,
+        actor: Actor,
+        at: Timestamp,
+    },
+    /// The volume is no longer held there; the node sets its copy aside. `accept_single` says that the person knows that fewer than
+    /// two copies stay in sync: then another person must approve it (R4).
+    RemoveReplica {
+        volume: VolumeId,
+        node: NodeId,
+        expected: u64,
+        accept_single: bool,
+        reason: String,
+        actor: Actor,
+        at: Timestamp,
+    },
+    /// A node that holds nothing leaves the cluster for good. `answering` are those that the asked node has just heard.
+    RemoveNode {
+        node: NodeId,
+        answering: BTreeSet<NodeId>,
+        reason: String,
+        actor: Actor,
+        at: Timestamp,
+    },
+    /// The primary counts its lease with these members, and with no older ones any more (R13).
+    MembersKnown {
+        volume: VolumeId,
+        epoch: Epoch,
+        node: NodeId,
+        incarnation: Incarnation,
+        members: u64,
+        at: Timestamp,
+    },
 }
 
 impl Command {
@@ -310,6 +348,7 @@ impl Command {
             DrillPassed { at, .. } => *at,
             Leaving { at, .. } | ExtendMaintenance { at, .. } | MaintenanceOverdue { at, .. } => *at,
             Switchover { at, .. } | Drained { at, .. } | SetAsideCopy { at, .. } => *at,
+            AddReplica { at, .. } | RemoveReplica { at, .. } | RemoveNode { at, .. } | MembersKnown { at, .. } => *at,
         }
     }
 
@@ -349,6 +388,10 @@ impl Command {
             Switchover { .. } => "Switchover",
             Drained { .. } => "Drained",
             SetAsideCopy { .. } => "SetAsideCopy",
+            AddReplica { .. } => "AddReplica",
+            RemoveReplica { .. } => "RemoveReplica",
+            RemoveNode { .. } => "RemoveNode",
+            MembersKnown { .. } => "MembersKnown",
         }
     }
 
@@ -369,6 +412,8 @@ impl Command {
             Drained { node, .. } => Actor::Node(*node),
             SetVolume { actor, .. } | SetHold { actor, .. } | DrillPassed { actor, .. } => actor.clone(),
             ApproveChange { actor, .. } | DenyChange { actor, .. } => actor.clone(),
+            AddReplica { actor, .. } | RemoveReplica { actor, .. } | RemoveNode { actor, .. } => actor.clone(),
+            MembersKnown { node, .. } => Actor::Node(*node),
         }
     }
 
@@ -383,6 +428,7 @@ impl Command {
             Note { volume, .. } => *volume,
             Switchover { volume, .. } | SetAsideCopy { volume, .. } => Some(*volume),
             SetVolume { volume, .. } | DrillPassed { volume, .. } => Some(*volume),
+            AddReplica { volume, .. } | RemoveReplica { volume, .. } | MembersKnown { volume, .. } => Some(*volume),
             _ => None,
         }
     }
@@ -401,7 +447,7 @@ impl Command {
     /// themselves when an answer was lost, and race each other to close a proposal; that is no event.
     pub(crate) fn recorded_when_refused(&self) -> bool {
         use Command::*;
-        let races = matches!(self, Leaving { .. } | MaintenanceOverdue { .. });
+        let races = matches!(self, Leaving { .. } | MaintenanceOverdue { .. } | MembersKnown { .. });
         !races && !matches!(self, Void { .. } | Expire { .. } | Lapsed { .. } | Serving { .. } | StepDown { .. } | Drained { .. })
     }
 }

@@ -78,7 +78,7 @@ fn majority_heard(plan: &Plan, _: Option<Timestamp>) -> Guarded {
         _ => None,
     });
     let heard: BTreeSet<NodeId> = told.chain(copies).filter(|node| plan.state.nodes.contains_key(node)).collect();
-    let text = format!("{} of {} nodes", heard.len(), plan.state.nodes.len());
+    let text = format!("{} of {} nodes", heard.len(), plan.state.voters().count());
     if heard.len() >= plan.state.majority() { Ok(text) } else { Err(text) }
 }
 
@@ -95,7 +95,7 @@ fn breaker_closed(plan: &Plan, _: Option<Timestamp>) -> Guarded {
     if plan.volume.breaker.open { Err("it is open".into()) } else { Ok("closed".into()) }
 }
 
-/// Drift that the state itself shows. A node that never booted counts for the majority and was never seen to work.
+/// Drift that the state itself shows: a node that never booted was never seen to work.
 fn nodes_known(plan: &Plan, _: Option<Timestamp>) -> Guarded {
     match plan.state.nodes.values().find(|node| node.incarnation.0 == 0) {
         Some(node) => Err(format!("{} has never booted", node.name)),

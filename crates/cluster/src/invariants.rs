@@ -24,8 +24,19 @@ impl ClusterState {
 
     fn check_invariants(&self) -> Broken {
         must(self.nodes.keys().all(|id| *id <= self.last_node), || "a node's id was never given out".into())?;
+        self.check_members()?;
         self.volumes.iter().try_for_each(|(id, volume)| self.check_volume(*id, volume))?;
         self.proposals.iter().try_for_each(|(id, proposal)| self.check_proposal(*id, proposal))
+    }
+
+    fn check_members(&self) -> Broken {
+        let counted = &self.membership.counted;
+        let newest = counted.last_key_value().map_or(0, |(number, _)| *number);
+        must(newest == self.membership.number, || "R13: the present members have no number".into())?;
+        let now = self.voters().collect();
+        must(counted.last_key_value().is_none_or(|(_, set)| *set == now), || "R13: the members are others than counted".into())?;
+        let known = self.volumes.values().all(|volume| volume.members.known <= self.membership.number);
+        must(known, || "R13: a primary counts with members that never were".into())
     }
 
     fn check_volume(&self, id: VolumeId, volume: &VolumeState) -> Broken {

@@ -40,6 +40,6 @@ pub use policy::{Alone, Change, ChangeId, ChangeState, Control, Hold, VolumeRule
 pub use refusal::{Refusal, RefusalKind, Rule};
 pub use state::{
     Access, Approval, Breaker, ClusterState, ExportClient, ExportSettings, FailedPlan, LapsedPromise, Left, LeftInSync,
-    Maintenance, MaintenanceId, MaintenanceState, Node, NodeKind, Policy, Proposal, ProposalState, Reign, ReignState, Settings,
-    Squash, StopCause, Token, VolumeState, WithoutPrimary,
+    Maintenance, MaintenanceId, MaintenanceState, Membership, Node, NodeKind, Policy, Proposal, ProposalState, Reign, ReignState,
+    Settings, Squash, StopCause, Token, VolumeMembers, VolumeState, WithoutPrimary,
 };

@@ -51,6 +51,8 @@ pub const ROLE_CHANGES_KEPT_MAX: usize = 32;
 /// Bounds of the window in which role changes are counted, milliseconds: a minute to a week.
 pub const ROLE_CHANGES_WINDOW_MS_MIN: u64 = 60_000;
 pub const ROLE_CHANGES_WINDOW_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
+/// Copies of one volume: each more is one more that clients wait for.
+pub const REPLICAS_MAX: usize = 5;
 /// Longest that a drill may be good for, days.
 pub const DRILL_DAYS_MAX: u32 = 365;
 /// Files that the evidence of a promotion with a loss names; the rest is counted.

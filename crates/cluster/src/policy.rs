@@ -248,6 +248,12 @@ pub enum Wish {
     LiftHold {
         since: Timestamp,
     },
+    /// Takes a replica away although fewer than two copies stay in sync: those that would.
+    RemoveReplica {
+        volume: VolumeId,
+        node: mainstay_protocol::NodeId,
+        left: std::collections::BTreeSet<mainstay_protocol::NodeId>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -363,6 +369,10 @@ impl ClusterState {
         match wish {
             Wish::Volume { volume, from, to } => format!("{}: {}", self.volume_label(*volume), from.difference(to)),
             Wish::LiftHold { since } => format!("lift the hold of the cluster that began {}", instant(*since)),
+            Wish::RemoveReplica { volume, node, left } => {
+                let (node, volume, left) = (self.node_name(*node), self.volume_label(*volume), self.names(left.iter()));
+                format!("remove the replica of {volume} on {node}; then in sync: {left} alone")
+            }
         }
     }
 }

@@ -235,6 +235,27 @@ pub enum RefusalKind {
     CopyNeeded(String),
     #[error("{0} has no primary that serves: the copy on {1} could not be made again from anything")]
     NothingToCopyFrom(String, String),
+    // Of membership. R4: a copy goes only when enough others stay.
+    #[error("{node} is the primary of {volume}")]
+    RemovesPrimary { node: String, volume: String },
+    #[error("without {node} the copies of {volume} in sync, each in its present boot, are {left}")]
+    RemovesRedundancy { node: String, volume: String, left: String },
+    #[error("{volume} has no primary that serves, and a copy less may be the copy that is missed")]
+    RemovesUnserved { volume: String },
+    #[error("it was decided on version {expected} of the replicas of {volume}, which are at {current}")]
+    ReplicasChanged { volume: String, expected: u64, current: u64 },
+    #[error("{node} holds {volumes}")]
+    HoldsVolumes { node: String, volumes: String },
+    // R9: what is under way of a copy that was removed must not meet a new one.
+    #[error("the copy that {node} had of {volume} was removed in its present boot {boot}")]
+    RemovedInThisBoot { node: String, volume: String, boot: Incarnation },
+    // R13: any two majorities must meet.
+    #[error(
+        "the primary {primary} of {volume} may still count its lease with other members: {counted}, and {next} differ from them by more than one"
+    )]
+    MembersUnsettled { primary: String, volume: String, counted: String, next: String },
+    #[error("of the members that stay ({stay}) only {answering} answer, and {needed} must")]
+    RemovesMajority { stay: String, answering: String, needed: usize },
 }
 
 impl RefusalKind {
@@ -269,6 +290,10 @@ impl RefusalKind {
             DeniedBefore { .. } | TooManyRoleChanges { .. } => Rule::R8,
             ChangeClosed { .. } | ChangeMismatch { .. } | DrillOutdated { .. } => Rule::R14,
             LossByOne { .. } | LossMisnamed { .. } | EmptyCopy(_) | CopyNeeded(_) | NothingToCopyFrom(..) => Rule::R5,
+            RemovesPrimary { .. } | RemovesRedundancy { .. } | ReplicasChanged { .. } | HoldsVolumes { .. } => Rule::R4,
+            RemovesUnserved { .. } => Rule::R5,
+            RemovedInThisBoot { .. } => Rule::R9,
+            MembersUnsettled { .. } | RemovesMajority { .. } => Rule::R13,
         }
     }
 
@@ -331,7 +356,34 @@ impl RefusalKind {
             EmptyCopy(_) => "Bring back a node that holds something, its disk in other hardware if need be",
             CopyNeeded(_) => "Wait until another copy is in sync and this one has left the set",
             NothingToCopyFrom(..) => "Let another copy serve first",
+            RemovesPrimary { .. } | RemovesRedundancy { .. } | ReplicasChanged { .. } | HoldsVolumes { .. } => self.members_clear(),
+            RemovesUnserved { .. } | RemovedInThisBoot { .. } | MembersUnsettled { .. } | RemovesMajority { .. } => {
+                self.members_clear()
+            }
             _ => self.input_clears(),
+        }
+    }
+
+    /// For who is in the cluster and who holds what.
+    fn members_clear(&self) -> &'static str {
+        use RefusalKind::*;
+        match self {
+            RemovesPrimary { .. } => "Hand it over first: `mainstay switchover VOLUME --to NODE`",
+            RemovesRedundancy { .. } => {
+                "Add another replica first (`mainstay volume add-replica`) and wait until it is in sync. If one copy is meant to be \
+                 enough, `--accept-single`; another person then approves it"
+            }
+            ReplicasChanged { .. } => "Look at the volume as it is now and decide anew",
+            HoldsVolumes { .. } => {
+                "Move its copies first: `mainstay volume add-replica` on another node, then `mainstay volume remove-replica`; \
+                 `mainstay node replace` does both"
+            }
+            RemovesUnserved { .. } => "Decide who serves it first: `mainstay recover`",
+            RemovedInThisBoot { .. } => "Restart Mainstay on that node, then add the replica",
+            MembersUnsettled { .. } => {
+                "Wait a moment and ask again. If that primary is gone for good, its failover comes first: `mainstay proposals`"
+            }
+            _ => "Bring one of them back first, or add a node in its place",
         }
     }
 

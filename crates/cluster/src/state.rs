@@ -257,6 +257,9 @@ pub struct VolumeState {
     /// Replicas that were members of the in-sync set, and are not any more. What was acknowledged before is on them.
     #[serde(default)]
     pub left_in_sync: BTreeMap<NodeId, LeftInSync>,
+    /// Changes of who holds it and of who counts for its lease.
+    #[serde(default)]
+    pub members: VolumeMembers,
 }
 
 /// Since when a replica is not waited for.
@@ -266,6 +269,29 @@ pub struct LeftInSync {
     /// The primary that decided it; or whose grant it was left out of.
     pub by: NodeId,
     pub reason: String,
+}
+
+/// What a volume remembers of changes of members.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeMembers {
+    /// The present reign counts its lease with these members or newer ones ([`Membership::number`]): by its primary's word, and from
+    /// its grant on.
+    pub known: u64,
+    /// Rises with every change of `replicas`: what `expected` is compared with.
+    pub version: u64,
+    /// Nodes whose copy was removed, and the boot in which that was: such a boot begins no second copy, because what is still under
+    /// way to and from the first could be taken for the second's (R9).
+    pub removed: BTreeMap<NodeId, Incarnation>,
+}
+
+/// Who counts for majorities: every node that has ever booted. It changes by one node at a time, so that any majority that a lease
+/// rests on meets any majority that a grant rests on (R13, docs/decisions/0012-membership.md).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership {
+    /// Rises with every change.
+    pub number: u64,
+    /// The present members under the present number, and older ones that some primary may still count its lease with.
+    pub counted: BTreeMap<u64, BTreeSet<NodeId>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -427,6 +453,8 @@ pub struct ClusterState {
     /// Holds, and changes that wait for a second person.
     #[serde(default)]
     pub control: Control,
+    #[serde(default)]
+    pub membership: Membership,
 }
 
 impl VolumeState {
@@ -457,7 +485,11 @@ impl ClusterState {
     }
     /// Nodes that make a majority of the whole cluster, witness included (R12, R13).
     pub fn majority(&self) -> usize {
-        self.nodes.len() / 2 + 1
+        self.voters().count() / 2 + 1
+    }
+    /// Who counts for majorities. A node that joined and never booted promises nothing and holds up nothing.
+    pub fn voters(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.nodes.iter().filter(|(_, node)| node.incarnation.0 > 0).map(|(id, _)| *id)
     }
     pub fn open_proposal(&self, volume: VolumeId) -> Option<(ProposalId, &Proposal)> {
         let id = self.volumes.get(&volume)?.open_proposal?;

@@ -258,6 +258,13 @@ impl Model {
         self.reconsider(now);
     }
 
+    /// This member is none any more: it counts for nothing, is shown nothing, and what it proposes vanishes.
+    pub fn remove_node(&mut self, now: Mono, node: NodeId) {
+        self.stop(now, node);
+        self.members.remove(&node);
+        self.reconsider(now);
+    }
+
     /// Opens or closes one direction between two nodes.
     pub fn set_link(&mut self, now: Mono, from: NodeId, to: NodeId, open: bool) {
         if open {

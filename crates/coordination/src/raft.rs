@@ -146,6 +146,8 @@ pub struct Health {
     pub term: u64,
     pub voters: BTreeSet<NodeId>,
     pub learners: BTreeSet<NodeId>,
+    /// A leader: voters that acknowledged something within `election_ms_max`, and itself. Nobody otherwise.
+    pub answering: BTreeSet<NodeId>,
     /// Raft's index of the first entry that is still in the log, of the newest, and of the newest one applied.
     pub first_log: u64,
     pub last_log: u64,
@@ -485,6 +487,7 @@ impl Shared {
             term: metrics.current_term,
             voters: members.voter_ids().map(node_id).collect(),
             learners: members.learner_ids().map(node_id).collect(),
+            answering: self.alive(&metrics).into_iter().map(node_id).collect(),
             first_log: metrics.purged.map_or(0, |id: LogId| id.index + 1),
             last_log: metrics.last_log_index.unwrap_or(0),
             applied: metrics.last_applied.map_or(0, |id: LogId| id.index),

@@ -212,6 +212,16 @@ impl Launcher {
         wait_booted(&AdminClient::new(&config)?, &mut nodes).await?;
         Ok((nodes, config))
     }
+
+    /// One more node for the cluster in `dir`; it answers and is counted when this returns.
+    pub async fn join(&self, dir: &Path, client: &AdminClient, spec: &NodeSpec) -> Result<NodeProcess, LaunchError> {
+        let config = write_config(dir, spec)?;
+        founding::join(&config, &token(client, None).await?, spec.kind).await?;
+        let mut nodes = [self.spawn(dir, &spec.name)?];
+        wait_booted(client, &mut nodes).await?;
+        let [node] = nodes;
+        Ok(node)
+    }
 }
 
 fn write_config(dir: &Path, spec: &NodeSpec) -> Result<NodeConfig, LaunchError> {
@@ -261,12 +271,15 @@ pub async fn wait_answer(client: &AdminClient, node: &mut NodeProcess) -> Result
     Err(LaunchError::Silent(node.name.clone()))
 }
 
-/// Until the cluster state has a boot of every node: before that a volume on it is refused (R6).
+/// Until the cluster state has a boot of every one of these nodes: before that a volume on it is refused (R6).
 async fn wait_booted(client: &AdminClient, nodes: &mut [NodeProcess]) -> Result<(), LaunchError> {
     let begun = Instant::now();
+    let waited: Vec<String> = nodes.iter().map(|node| node.name.clone()).collect();
     loop {
         let missing = match client.status().await {
-            Ok(status) => status.nodes.iter().find(|node| node.state != "up").map(|node| node.name.clone()),
+            Ok(status) => {
+                status.nodes.iter().find(|node| waited.contains(&node.name) && node.state != "up").map(|node| node.name.clone())
+            }
             Err(_) => nodes.first().map(|node| node.name.clone()),
         };
         let Some(missing) = missing else { return Ok(()) };

@@ -6,3 +6,4 @@ pub mod demo;
 pub mod drill;
 pub mod launch;
 pub mod nfs_client;
+pub mod plan;

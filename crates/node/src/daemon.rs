@@ -9,6 +9,7 @@ use crate::event_log::EventLog;
 use crate::founding::HANDLE_KEY;
 use crate::hex;
 use crate::host::{self, Host};
+use crate::members::{self, Aside};
 use crate::peers::{Peers, PeersError};
 use crate::pki::{self, AUTHORITY_CERTIFICATE, AUTHORITY_KEY, Authority, Credentials, NODE_CERTIFICATE, NODE_KEY, PkiError};
 use crate::serve::listener::{self, Bindings};
@@ -17,7 +18,7 @@ use crate::shell::{App, PeerTransport, Reception, Shell, write_promises};
 use crate::systemd;
 use crate::tls::{TlsError, TlsIdentity};
 use mainstay_cluster::{Actor, ClusterState, Command, Event, NodeKind, RefusalKind, Settings, StopCause};
-use mainstay_coordination::{Config, ProposeError, Raft, Role, StartError, Storage};
+use mainstay_coordination::{Config, ProposeError, Raft, StartError, Storage};
 use mainstay_nfs::HandleKey;
 use mainstay_protocol::{ClusterId, Incarnation, NodeId, VolumeId};
 use mainstay_replica::{ServeMode, StoredPromise};
@@ -35,8 +36,8 @@ use tokio_rustls::TlsAcceptor;
 const STOP_TIME_MAX: Duration = Duration::from_secs(15);
 /// How long one attempt to have something decided may take.
 const DECIDE_TIME_MAX: Duration = Duration::from_secs(5);
-/// Pause between two looks at whether all members vote.
-const MEMBERS_PAUSE: Duration = Duration::from_millis(250);
+/// A boot that nobody wants to know of for so long asks whether this node is still a member.
+const UNHEARD_TIME_MAX: Duration = Duration::from_secs(10);
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Debug, thiserror::Error)]
@@ -179,7 +180,7 @@ impl Daemon {
             accepting,
             tokio::spawn(admin::run(admin_listener, admin_tls, app.clone())),
             tokio::spawn(follower.run()),
-            tokio::spawn(keep_members_voting(app.raft.clone())),
+            tokio::spawn(members::keep_voting(app.raft.clone())),
         ];
         let kind = app.identity.kind;
         Ok(Daemon { app, kind, tasks, service, stop_service, _directory: directory })
@@ -191,6 +192,7 @@ impl Daemon {
         if self.app.identity.founder {
             self.found().await?;
         }
+        let mut heard = Instant::now();
         loop {
             let command = Command::Booted { node: self.app.me(), incarnation: self.app.incarnation, at: clock::wall() };
             match self.app.raft.propose(command, DECIDE_TIME_MAX).await {
@@ -198,13 +200,29 @@ impl Daemon {
                 Err(ProposeError::Refused(refusal)) if matches!(*refusal.kind, RefusalKind::UnknownNode(_)) => {
                     tracing::debug!("this node is not known yet where it asked");
                 }
+                // Another node joined or left a moment ago, and a primary has not gone over yet: one at a time (R13).
+                Err(ProposeError::Refused(refusal)) if matches!(*refusal.kind, RefusalKind::MembersUnsettled { .. }) => {
+                    tracing::info!("waits to be counted: {}", refusal.message);
+                    tokio::time::sleep(DECIDE_TIME_MAX / 10).await;
+                }
                 Err(ProposeError::Refused(refusal)) => return Err(NodeError::Refused(refusal.message)),
                 Err(error) => tracing::debug!(%error, "the cluster does not know of this boot yet"),
+            }
+            if heard.elapsed() >= UNHEARD_TIME_MAX {
+                if let Some(told) = members::removed_meanwhile(&self.app).await {
+                    return Err(NodeError::Refused(format!("{told}. {}", members::farewell(&self.app.state(), self.app.me()))));
+                }
+                heard = Instant::now();
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         }
         tracing::info!("the cluster knows of this boot");
-        std::future::pending().await
+        let mut view = self.app.raft.watch();
+        let me = self.app.me();
+        match view.wait_for(|state| members::removed(state, me)).await {
+            Ok(state) => Err(NodeError::Refused(members::farewell(&state, me))),
+            Err(_) => std::future::pending().await,
+        }
     }
 
     /// Harmless when it was done before: a cluster is initialised once.
@@ -266,6 +284,7 @@ struct Follower {
     shell: Arc<Shell>,
     options: Options,
     volumes: std::path::PathBuf,
+    aside: Aside,
     promised: BTreeMap<VolumeId, StoredPromise>,
     /// Number of the last audit event that was logged.
     logged: Option<u64>,
@@ -295,23 +314,24 @@ impl Follower {
             modes,
         };
         let volumes = directory.root().join("volumes");
+        let aside = Aside::new(directory);
         let kept = EventLog::open(directory.events())
             .inspect_err(|error| tracing::error!(%error, "cannot open the log of events: only the newest few hundred are kept"));
-        Ok(Follower { app, shell: Arc::new(shell), options, volumes, promised, logged: None, kept: kept.ok() })
+        Ok(Follower { app, shell: Arc::new(shell), options, volumes, aside, promised, logged: None, kept: kept.ok() })
     }
 
     async fn run(mut self) {
         let mut view = self.app.raft.watch();
         loop {
             let state = view.borrow_and_update().clone();
-            self.follow(&state);
+            self.follow(&state).await;
             if view.changed().await.is_err() {
                 return;
             }
         }
     }
 
-    fn follow(&mut self, state: &Arc<ClusterState>) {
+    async fn follow(&mut self, state: &Arc<ClusterState>) {
         self.app.peers.set_members(&peer_addresses(state));
         for host in self.app.hosts.all() {
             host.decided(state.clone());
@@ -322,6 +342,36 @@ impl Follower {
             self.start(volume, state);
         }
         self.log_events(state);
+        if members::shows_this_boot(&self.app, state) {
+            self.place_copies(state).await;
+        }
+    }
+
+    /// Begins an empty copy where one was added, and sets aside what was removed. The thread of the volume begins anew for it; what this
+    /// node has promised goes over, and as after a restart it waits one lease before its word counts (R13).
+    async fn place_copies(&mut self, state: &Arc<ClusterState>) {
+        for (id, volume) in &state.volumes {
+            let Some(host) = self.app.hosts.get(*id) else { continue };
+            let holds = volume.replicas.contains(&self.app.me());
+            if host.holds != holds {
+                let Some(promised) = host.retire().await else {
+                    tracing::error!(volume = volume.name, "its thread does not end: look at the disk; it is asked again");
+                    continue;
+                };
+                self.app.hosts.remove(*id);
+                self.promised.insert(*id, promised);
+            }
+            if !holds {
+                match self.aside.set(*id, self.app.incarnation.0) {
+                    Ok(None) => {}
+                    Ok(Some(place)) => members::tell_aside(&self.app, *id, &volume.name, &place),
+                    Err(error) => tracing::error!(volume = volume.name, %error, "cannot set the removed copy aside"),
+                }
+            }
+            if host.holds != holds {
+                self.start(*id, state);
+            }
+        }
     }
 
     fn start(&self, id: VolumeId, state: &Arc<ClusterState>) {
@@ -373,29 +423,6 @@ impl Follower {
 fn peer_addresses(state: &ClusterState) -> BTreeMap<NodeId, SocketAddr> {
     // The cluster checked the form of addresses; one that is a host name is a limit of this version, and is skipped.
     state.nodes.iter().filter_map(|(id, node)| Some((*id, node.peer_address.parse().ok()?))).collect()
-}
-
-/// The consensus group's leader gives a vote to every member of the cluster that is there to take it.
-async fn keep_members_voting(raft: Raft) {
-    let mut failed = false;
-    loop {
-        tokio::time::sleep(MEMBERS_PAUSE).await;
-        let health = raft.health();
-        if let (Some(reason), false) = (&health.failed, failed) {
-            tracing::error!(reason, "coordination stopped on this node: look at its disk, then restart it");
-            failed = true;
-        }
-        if health.role != Role::Leader {
-            continue;
-        }
-        let state = raft.state();
-        for node in state.nodes.keys().filter(|node| !health.voters.contains(node)) {
-            match raft.add_voter(*node, DECIDE_TIME_MAX).await {
-                Ok(()) => tracing::info!(%node, "votes from now on"),
-                Err(error) => tracing::debug!(%node, %error, "cannot vote yet"),
-            }
-        }
-    }
 }
 
 /// From here on a panic anywhere ends the process: it is an error of this program, and a node that went on with half of its

@@ -193,6 +193,11 @@ impl Directory {
         self.root.join("volumes").join(volume.to_string())
     }
 
+    /// Copies that were removed from a volume: kept until a person deletes them.
+    pub fn removed(&self) -> PathBuf {
+        self.root.join("removed")
+    }
+
     /// All audit events, kept for people ([`crate::event_log`]).
     pub fn events(&self) -> PathBuf {
         self.root.join(EVENTS)

@@ -13,6 +13,7 @@ pub mod founding;
 pub mod hex;
 pub mod host;
 pub mod logging;
+mod members;
 pub mod metrics;
 mod outlet;
 pub mod peers;

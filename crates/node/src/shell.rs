@@ -93,8 +93,9 @@ impl Inbound for Reception {
         self.hosts.get(envelope.volume).is_some_and(|host| host.peer(envelope))
     }
 
-    fn coordination(&self, _from: NodeId, request: Bytes) -> Pin<Box<dyn Future<Output = Bytes> + Send>> {
-        let raft = self.raft.get().cloned();
+    fn coordination(&self, from: NodeId, request: Bytes) -> Pin<Box<dyn Future<Output = Bytes> + Send>> {
+        // A connection outlives the membership of who made it.
+        let raft = self.raft.get().filter(|_| self.member(from)).cloned();
         Box::pin(async move {
             match raft {
                 Some(raft) => raft.handle(&request).await,

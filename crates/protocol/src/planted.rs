@@ -99,6 +99,11 @@ pub enum Bug {
     // ---- promotion with a loss ----
     /// Who proposes to give acknowledged writes up may approve it alone (against R5).
     LossByOne,
+    // ---- membership ----
+    /// Removes replicas until the primary's copy is the only one, and asks nobody else (against R4).
+    RemoveLastCopies,
+    /// Grants an epoch on a majority of the members as they were before one joined (against R13).
+    OldMajority,
 }
 
 impl Bug {
@@ -141,6 +146,8 @@ impl Bug {
         Bug::DrainUnconfirmed,
         Bug::ServeAfterWord,
         Bug::LossByOne,
+        Bug::RemoveLastCopies,
+        Bug::OldMajority,
     ];
 }
 

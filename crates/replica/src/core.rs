@@ -62,6 +62,7 @@ pub enum Purpose {
     Leaving,
     Overdue,
     Drained(ProposalId),
+    Members,
 }
 
 /// A proposed command whose result has not come.
@@ -129,7 +130,7 @@ impl Core {
     }
 
     pub fn voters(&self) -> BTreeSet<NodeId> {
-        self.view.nodes.keys().copied().collect()
+        self.view.voters().collect()
     }
 
     /// A majority of the nodes, this one counted, was heard within the lease.
@@ -137,7 +138,7 @@ impl Core {
         let heard = |node: &NodeId| {
             *node == self.me.node || self.contacts.silent_ms(*node, now).is_some_and(|ms| ms < self.timing.lease_ms)
         };
-        self.view.nodes.keys().filter(|node| heard(node)).count() > self.view.nodes.len() / 2
+        self.view.voters().filter(heard).count() >= self.view.majority()
     }
 
     pub fn send(&mut self, to: NodeId, message: PeerMessage) {

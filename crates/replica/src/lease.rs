@@ -69,7 +69,12 @@ impl Promise {
 
     /// What is on disk, and nothing on its way there that would change it: only that is a word to give.
     pub fn settled(&self) -> Option<Epoch> {
-        (self.durable == self.wanted).then_some(self.durable.epoch)
+        self.kept().map(|promise| promise.epoch)
+    }
+
+    /// The same whole, for who takes this node's part over in the same process.
+    pub fn kept(&self) -> Option<StoredPromise> {
+        (self.durable == self.wanted).then_some(self.durable)
     }
 
     /// Everything below this epoch is rejected.

@@ -13,6 +13,7 @@ mod drain;
 mod event;
 mod gate;
 mod lease;
+mod members;
 mod presence;
 mod primary;
 mod repair;

@@ -4,6 +4,7 @@ use crate::core::{Core, Purpose};
 use crate::drain::Drain;
 use crate::event::{Effect, Note, PeerStatus, ServeMode};
 use crate::lease::Lease;
+use crate::members::Counted;
 use crate::secondary::Inherited;
 use crate::source::Source;
 use crate::stream::{Joining, Peer, State};
@@ -44,6 +45,7 @@ pub struct Primary {
     pub(crate) stage: Stage,
     lease: Lease,
     lease_until: Mono,
+    pub(crate) counted: Counted,
     pub(crate) peers: BTreeMap<NodeId, Peer>,
     started_at: Position,
     pub commit: Position,
@@ -90,6 +92,7 @@ impl Primary {
             stage: Stage::Starting,
             lease: Lease::default(),
             lease_until: Mono::ZERO,
+            counted: Counted::now(core),
             peers: BTreeMap::new(),
             started_at: first,
             commit: Position(0),
@@ -143,6 +146,8 @@ impl Primary {
             core.send(node, PeerMessage::LeaseRequest { epoch: self.epoch, sent: now.mono });
         }
         self.peers.values_mut().for_each(|peer| peer.poke = true);
+        // The only member has nobody's promise to wait for.
+        self.measure_lease(core);
     }
 
     pub fn on_promise(&mut self, core: &Core, from: NodeId, epoch: Epoch, sent: Mono, now: Now) {
@@ -152,9 +157,14 @@ impl Primary {
         }
     }
 
+    /// When the lease ends that a majority of `counted` and all of `in_sync` bear.
+    pub(crate) fn lease_with(&self, core: &Core, counted: &BTreeSet<NodeId>, in_sync: &BTreeSet<NodeId>) -> Option<Mono> {
+        self.lease.until(core.me.node, counted, in_sync, core.timing.lease_ms)
+    }
+
     /// Every in-sync member counts, those about to be added too: none of them may be granted anything while we serve.
-    fn measure_lease(&mut self, core: &Core) {
-        let until = self.lease.until(core.me.node, &core.voters(), &self.members(core), core.timing.lease_ms);
+    pub(crate) fn measure_lease(&mut self, core: &Core) {
+        let until = self.lease_with(core, &self.counted.members, &self.members(core));
         self.lease_until = until.unwrap_or(Mono::ZERO);
     }
 
@@ -163,7 +173,7 @@ impl Primary {
     fn lease_bears(&self, core: &Core, node: NodeId, now: Now) -> bool {
         let mut members = self.members(core);
         members.insert(node);
-        let until = self.lease.until(core.me.node, &core.voters(), &members, core.timing.lease_ms);
+        let until = self.lease_with(core, &self.counted.members, &members);
         !self.holds_lease(now) || until.is_some_and(|until| now.mono.after_ms(core.timing.lease_ms / 2) < until)
     }
 
@@ -448,7 +458,7 @@ impl Primary {
     // ---- commit --------------------------------------------------------------------------------------------------------
 
     /// Who must hold a record before it counts: the in-sync set, and those on their way into it.
-    fn members(&self, core: &Core) -> BTreeSet<NodeId> {
+    pub(crate) fn members(&self, core: &Core) -> BTreeSet<NodeId> {
         let mut members: BTreeSet<NodeId> = core.state().map(|state| state.in_sync.keys().copied().collect()).unwrap_or_default();
         members.extend(self.peers.iter().filter(|(_, peer)| peer.counts() && !planted(Bug::JoinUncounted)).map(|(node, _)| *node));
         members.insert(core.me.node);
@@ -627,6 +637,7 @@ impl Primary {
             self.renew(core, now);
         }
         self.tend_in_sync_set(core, now);
+        self.follow_members(core, now);
     }
 
     pub fn poll(&mut self, core: &mut Core, now: Now) {

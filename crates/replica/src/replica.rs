@@ -154,6 +154,18 @@ impl Replica {
         &self.core.view
     }
 
+    /// Whether it should hold a copy and has none, or the other way around: its shell then sets the copy aside, or begins an empty
+    /// one, and starts anew.
+    pub fn misplaced(&self) -> bool {
+        let holds = self.core.state().map(|state| state.replicas.contains(&self.core.me.node));
+        holds.is_some_and(|holds| holds != self.core.volume.is_some())
+    }
+
+    /// What this node has durably promised; `None` while another promise is on its way to the disk.
+    pub fn promised(&self) -> Option<StoredPromise> {
+        self.core.promise.kept()
+    }
+
     /// Whether it has stopped trusting its copy.
     pub fn failed(&self) -> bool {
         self.core.failed.is_some()

@@ -608,6 +608,6 @@ pub fn no_primary_can_serve(core: &Core, now: Now) -> bool {
         // One that knows a newer epoch shows that this view is old.
         said.is_some_and(|said| said.idle && said.epoch <= core.view_epoch() && now.mono.ms_since(said.at) < fresh_ms)
     };
-    let others = core.view.nodes.keys().filter(|node| **node != core.me.node && idle(node)).count();
-    core.promise.lapsed(now.mono) && others + 1 > core.view.nodes.len() / 2
+    let others = core.view.voters().filter(|node| *node != core.me.node && idle(node)).count();
+    core.promise.lapsed(now.mono) && others + 1 >= core.view.majority()
 }

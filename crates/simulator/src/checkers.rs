@@ -8,6 +8,7 @@ pub mod p1_leases;
 pub mod p1_one_writer;
 pub mod p1_promises;
 pub mod p2_alone;
+pub mod p2_copies;
 pub mod p2_in_sync;
 pub mod p2_kept_records;
 pub mod p2_trees;
@@ -94,6 +95,7 @@ impl Checkers {
         found.extend(self.live.decided(before, after).map(of("P4")));
         found.extend(self.in_sync.decided(before, after, nodes).map(of("P2")));
         self.p3.decided(before, after);
+        found.extend(p2_copies::decided(before, after, nodes).map(of("P2")));
         self.p4.decided(before, after);
         if let Some(grant) = grant(before, after) {
             self.granted(now, &grant, (before, after), nodes, &mut found);

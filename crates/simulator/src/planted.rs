@@ -180,4 +180,11 @@ pub const SHOWN: &[Shown] = &[
         "given-up",
         ("P3", 24),
     ),
+    shown(Bug::RemoveLastCopies, ("takes copies away until one is left, and asks no second person", "R4"), "members", ("P2", 24)),
+    shown(
+        Bug::OldMajority,
+        ("grants on a majority of the members as they were before one joined", "R13: majorities meet"),
+        "members",
+        ("P1", 48),
+    ),
 ];

@@ -16,6 +16,10 @@ pub const A: NodeId = NodeId(1);
 pub const B: NodeId = NodeId(2);
 pub const W: NodeId = NodeId(3);
 pub const NODES: [NodeId; 3] = [A, B, W];
+/// Further file servers, which may join a run that has them ([`Cluster::spares`]), in the order of joining.
+pub const D: NodeId = NodeId(4);
+pub const E: NodeId = NodeId(5);
+pub const SPARES: [NodeId; 2] = [D, E];
 
 /// One thing that happens to the world.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,6 +114,17 @@ pub enum Action {
     CallOff,
     /// A person proposes to promote this node in spite of what it lacks, and names that loss; a second one decides.
     GiveUp(NodeId),
+    /// The next spare file server joins, and starts when it is let in.
+    Join,
+    /// A person has another file server hold the volume.
+    AddReplica(NodeId),
+    /// A person takes a copy away, whatever it is; now and then down to one, which a second person approves as any change.
+    RemoveReplica {
+        node: NodeId,
+        accept_single: bool,
+    },
+    /// A person takes a node out of the cluster, for good.
+    RemoveNode(NodeId),
 }
 
 /// How operators treat proposals.
@@ -177,6 +192,8 @@ pub struct Cluster {
     pub alone: Alone,
     /// Role changes within the window that do not open the breaker.
     pub role_changes_max: u32,
+    /// File servers that may join while it runs, at most [`SPARES`].
+    pub spares: u16,
 }
 
 impl Default for Cluster {
@@ -190,6 +207,7 @@ impl Default for Cluster {
             policy: Policy::Manual,
             alone: Alone::Serve,
             role_changes_max: mainstay_cluster::policy::ROLE_CHANGES_MAX,
+            spares: 0,
         }
     }
 }

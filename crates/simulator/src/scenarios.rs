@@ -1,6 +1,7 @@
 //! The scenario library, by the names of SCENARIOS.md: files, and what is easier said in code. Seeds vary the schedule, the story
 //! stays.
 
+mod hunt_members;
 mod hunts;
 mod library;
 mod random_mix;
@@ -18,7 +19,7 @@ pub fn all() -> &'static [Scenario] {
             Err(error) => unreachable!("a scenario of the library is wrong: {error}"),
         };
         let written = library::FILES.iter().chain(library::HUNTS).map(parsed);
-        written.chain(hunts::all()).chain([random_mix::random_mix()]).collect()
+        written.chain(hunts::all()).chain(hunt_members::all()).chain([random_mix::random_mix()]).collect()
     })
 }
 

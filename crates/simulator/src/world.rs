@@ -6,6 +6,7 @@
 mod clients;
 mod faults;
 mod healing;
+mod members;
 mod node;
 mod operators;
 mod policies;
@@ -22,7 +23,7 @@ use crate::network::Network;
 use crate::numbers::Tally;
 use crate::queue::{MILLISECOND, Queue, SECOND, Time};
 use crate::rng::Rng;
-use crate::scenario::{A, Approvals, B, NODES, Plan, W};
+use crate::scenario::{A, Approvals, B, NODES, Plan, SPARES, W};
 use crate::timeline::MarkKind;
 use crate::trace::{Trace, TraceHash};
 use mainstay_cluster::{Actor, ClusterState, Command, ExportSettings, NodeKind, Policy, Rule, Settings};
@@ -64,6 +65,8 @@ pub enum Event {
     },
     Operators,
     Script(usize),
+    /// A node that was removed belongs to coordination no longer.
+    Depart(NodeId),
 }
 
 /// Counts for the report.
@@ -162,7 +165,10 @@ impl World {
         let state = initial_state(&plan);
         let coordination = if plan.rough_coordination { model::Settings::ROUGH } else { model::Settings::CALM };
         let model = Model::new(rng.next(), coordination, &NODES, state);
-        let nodes = NODES.map(|id| (id, Node::new(id, id != W, &mut rng))).into_iter().collect();
+        let mut nodes: BTreeMap<_, _> = NODES.map(|id| (id, Node::new(id, id != W, &mut rng))).into_iter().collect();
+        for id in SPARES.into_iter().take(plan.cluster.spares.into()) {
+            nodes.insert(id, Node { state: NodeState::Off, ..Node::new(id, true, &mut rng) });
+        }
         let mut world = World {
             queue: Queue::default(),
             network: Network::new(rng.fork()),
@@ -259,6 +265,7 @@ impl World {
             Event::Coordination => self.coordinate(),
             Event::Client { client, event } => self.client_event(client, event),
             Event::Operators => self.operate(),
+            Event::Depart(node) => self.depart(node),
             // What was planned for later is a fault like the others: over.
             Event::Script(_) if self.healing => {}
             Event::Script(index) => {
@@ -371,6 +378,7 @@ impl World {
         let now = self.queue.now();
         self.trace(Trace::Brief, || decision_text(&before, &newest));
         self.note_decision(&before, &newest);
+        self.follow_members(&before, &newest);
         // Judges who can name a rule speak first.
         let found = self.checkers.decided(now, &before, &newest, &self.nodes);
         self.record(found);

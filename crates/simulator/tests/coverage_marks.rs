@@ -73,6 +73,8 @@ const PATHS: &[(&str, u64)] = &[
     ("switchover:stuck", 2),
     ("moving-base", 2),
     ("S17", 3),
+    ("members", 16),
+    ("moving", 4),
 ];
 /// Every change of the core draws new schedules: what one round misses, the next ones find.
 const ROUNDS: u64 = 8;

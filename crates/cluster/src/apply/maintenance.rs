@@ -129,10 +129,11 @@ impl ClusterState {
     /// What is maintained may go down at any moment: those that are not must be able to decide, and to hold a lease, alone.
     pub(crate) fn keeps_majority(&self, node: NodeId) -> Result<String, RefusalKind> {
         let away = |other: &&NodeId| **other == node || self.maintenance_of(**other).is_some();
-        let away: Vec<NodeId> = self.nodes.keys().filter(away).copied().collect();
-        let (left, needed) = (self.nodes.len() - away.len(), self.majority());
+        let away: Vec<NodeId> = self.voters().filter(|other| away(&other)).collect();
+        let (all, needed) = (self.voters().count(), self.majority());
+        let left = all - away.len();
         match left >= needed {
-            true => Ok(format!("{left} of {} nodes stay, {needed} are needed", self.nodes.len())),
+            true => Ok(format!("{left} of {all} nodes stay, {needed} are needed")),
             false => Err(RefusalKind::MaintainsMajority { away: self.names(away.iter()), left, needed }),
         }
     }

@@ -106,6 +106,9 @@ impl ClusterState {
         if incarnation < current || incarnation.0 == 0 {
             return Err(RefusalKind::IncarnationNotRisen { node: name, given: incarnation, current });
         }
+        if current.0 == 0 {
+            self.members_may_be(&self.voters().chain([node]).collect())?;
+        }
         let text = format!("{name} booted, boot {incarnation}");
         self.record(at, &Actor::Node(node), None, Event::NodeBooted { node, incarnation }, text);
         let reigns = |reign: Option<crate::state::Reign>| reign.is_some_and(|r| r.node == node && r.incarnation < incarnation);
@@ -119,6 +122,7 @@ impl ClusterState {
             known.booted_at = at;
             known.left = None;
         }
+        self.count_members();
         Ok(())
     }
 

@@ -47,7 +47,7 @@ impl ClusterState {
     }
 
     /// The same wish again, while it waits, is nothing new.
-    fn ask(&mut self, wish: Wish, reason: &str, actor: &Actor, at: Timestamp) -> Applied {
+    pub(super) fn ask(&mut self, wish: Wish, reason: &str, actor: &Actor, at: Timestamp) -> Applied {
         let open = || self.control.changes.values().filter(|change| change.state == ChangeState::Pending);
         if open().any(|change| change.wish == wish && change.asked_by == *actor && at < change.expires_at) {
             return Ok(());
@@ -104,6 +104,10 @@ impl ClusterState {
                 let text = format!("the hold of the cluster is lifted, as {asked_by} asked and {actor} approved");
                 self.record(at, actor, None, Event::HoldLifted, text);
             }
+            Wish::RemoveReplica { volume, node, .. } => {
+                let by = format!("asked by {asked_by} as {id}, approved by {actor}: {reason}");
+                self.drop_replica(volume, node, actor, &by, at);
+            }
         }
         Ok(())
     }
@@ -138,6 +142,7 @@ impl ClusterState {
         match wish {
             Wish::Volume { volume, from, .. } => self.volumes.get(volume).is_some_and(|known| known.settings() == *from),
             Wish::LiftHold { since } => self.control.hold.as_ref().is_some_and(|hold| hold.at == *since),
+            Wish::RemoveReplica { volume, node, left } => self.still_removable(*volume, *node, left),
         }
     }
 
@@ -257,7 +262,7 @@ impl ClusterState {
 
 fn volume_of(wish: &Wish) -> Option<VolumeId> {
     match wish {
-        Wish::Volume { volume, .. } => Some(*volume),
+        Wish::Volume { volume, .. } | Wish::RemoveReplica { volume, .. } => Some(*volume),
         Wish::LiftHold { .. } => None,
     }
 }

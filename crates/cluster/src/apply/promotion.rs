@@ -351,7 +351,7 @@ impl ClusterState {
         let Some(proposal) = self.proposals.get(&id) else { return false };
         let approved = proposal.approval.as_ref().is_some_and(|approval| approval.evidence_hash == proposal.evidence_hash);
         let candidate = self.promised_in_this_boot(proposal, proposal.candidate);
-        let majority = proposal.lapsed.len() >= self.majority() || planted(Bug::GrantWithoutMajority);
+        let majority = self.promised_by_majority(proposal) || planted(Bug::GrantWithoutMajority);
         let unblocked = self.own_plan(id, proposal).is_ok_and(|plan| plan.refusal().is_none());
         proposal.state == ProposalState::Fencing && approved && candidate && majority && unblocked
     }
@@ -372,13 +372,14 @@ impl ClusterState {
         let incarnation = self.nodes[&candidate].incarnation;
         let in_sync = self.granted_set(proposal, incarnation);
         let raised = proposal.evidence.basis.loss != Loss::None || proposal.evidence.loss.is_some();
-        let parent = proposal.parent_epoch;
+        let (parent, members) = (proposal.parent_epoch, self.membership.number);
         let epoch = self.with_volume(volume_id, |volume| {
             assert_eq!(volume.epoch, parent, "R1: a grant follows the epoch that was approved");
             volume.epoch = volume.epoch.next();
             volume.loss_epoch += u64::from(raised);
             volume.reign = Some(Reign { node: candidate, incarnation, state: ReignState::CatchingUp });
             volume.last_primary = Some(candidate);
+            volume.members.known = members;
             volume.fenced = false;
             for node in volume.in_sync.keys().filter(|node| !in_sync.contains_key(node)) {
                 let reason = format!("epoch {} was granted without it", volume.epoch);

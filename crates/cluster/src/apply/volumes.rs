@@ -8,7 +8,7 @@ use crate::limits::{FAILED_PLANS_MAX, VOLUMES_MAX};
 use crate::policy::{PolicySet, VolumeRules};
 use crate::refusal::RefusalKind;
 use crate::state::{
-    Breaker, ClusterState, FailedPlan, LeftInSync, NodeKind, Policy, ProposalState, Reign, ReignState, VolumeState,
+    Breaker, ClusterState, FailedPlan, LeftInSync, NodeKind, Policy, ProposalState, Reign, ReignState, VolumeMembers, VolumeState,
 };
 use mainstay_protocol::{Epoch, Incarnation, NodeId, ProposalId, Timestamp, VolumeId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,6 +54,7 @@ impl ClusterState {
             created_at: *at,
             rules: VolumeRules { policy_set: Some(made_so), ..VolumeRules::default() },
             left_in_sync: BTreeMap::new(),
+            members: VolumeMembers { known: self.membership.number, ..VolumeMembers::default() },
         };
         let text = format!("{actor} made volume {name} on {}, primary {}", self.names(replicas.iter()), self.node_name(*primary));
         assert!(self.volumes.insert(self.last_volume, volume).is_none(), "a volume's id is never reused");

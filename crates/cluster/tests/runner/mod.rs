@@ -240,7 +240,7 @@ impl Runner {
     }
 
     fn node_command(&self, verb: &str, arguments: &Arguments, at: Timestamp) -> Command {
-        let number = self.state.nodes.len() + 1;
+        let number = usize::from(self.state.last_node.0) + 1;
         let peer_address = arguments.text("peer", "").to_string();
         let peer_address = if peer_address.is_empty() { format!("127.0.0.{}:7300", 10 + number) } else { peer_address };
         let admin_address = format!("127.0.0.{}:7400", 10 + number);
@@ -441,8 +441,36 @@ impl Runner {
                 let last = LogPoint { epoch, position: Position(position), chain: Chain(position as u128) };
                 Command::Drained { proposal, node, incarnation: self.boot(node, arguments), last, at }
             }
+            "add-replica" | "remove-replica" | "remove-node" | "members" => self.members_command(verb, arguments, at),
             "note" => Command::Note { volume: None, text: arguments.text("text", "").into(), actor, at },
             other => panic!("unknown verb {other}"),
+        }
+    }
+
+    /// `add-replica d [expected=1]`, `remove-replica b [single]`, `remove-node d [answers=a,w]`, `members a [number=2]`.
+    fn members_command(&self, verb: &str, arguments: &Arguments, at: Timestamp) -> Command {
+        let (volume, node, actor) = (self.volume(arguments), self.node(arguments.word(0)), self.actor(arguments, "ann"));
+        let reason = arguments.text("reason", "a new machine").to_string();
+        let known = self.state.volumes.get(&volume);
+        let expected = arguments.number("expected", known.map_or(0, |known| known.members.version));
+        match verb {
+            "add-replica" => Command::AddReplica { volume, node, expected, reason, actor, at },
+            "remove-replica" => {
+                let accept_single = arguments.plain.contains(&"single");
+                Command::RemoveReplica { volume, node, expected, accept_single, reason, actor, at }
+            }
+            "remove-node" => {
+                let answering = match arguments.named.get("answers") {
+                    Some(names) => names.split(',').map(|name| self.node(name)).collect(),
+                    None => self.state.nodes.keys().copied().collect(),
+                };
+                Command::RemoveNode { node, answering, reason, actor, at }
+            }
+            _ => {
+                let epoch = Epoch(arguments.number("epoch", known.map_or(0, |known| known.epoch.0)));
+                let members = arguments.number("number", self.state.membership.number);
+                Command::MembersKnown { volume, epoch, node, incarnation: self.boot(node, arguments), members, at }
+            }
         }
     }
 

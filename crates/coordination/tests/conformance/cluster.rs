@@ -31,6 +31,8 @@ pub trait Cluster {
     fn start(&mut self, node: NodeId);
     /// Brings a fresh node up and makes it a member.
     fn add(&mut self, node: NodeId);
+    /// It is no member any more.
+    fn remove(&mut self, node: NodeId);
     /// Lets a little time pass.
     fn run(&mut self);
     /// How much time has passed since the beginning.

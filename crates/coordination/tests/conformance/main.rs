@@ -28,9 +28,17 @@ macro_rules! conformance {
             ask!(a_member_that_only_the_leader_does_not_reach_goes_on);
             ask!(a_link_that_carries_one_way_only_stops_nobody);
             ask!(a_node_that_is_added_learns_everything_and_counts);
+            ask!(a_dead_member_is_replaced_and_counts_no_more);
         }
     };
 }
 
 conformance!(embedded_raft, crate::raft::RaftCluster::new(3));
 conformance!(the_model, crate::model::ModelCluster::new(3));
+
+/// Five voters, of which two may be away.
+#[test]
+fn five_voters_shrink_to_three_one_by_one() {
+    crate::suite::five_shrink_to_three(crate::raft::RaftCluster::new(5));
+    crate::suite::five_shrink_to_three(crate::model::ModelCluster::new(5));
+}

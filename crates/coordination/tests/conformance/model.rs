@@ -109,6 +109,10 @@ impl Cluster for ModelCluster {
         self.model.start(self.now, node);
         self.views.insert(node, self.model.view(node));
     }
+    fn remove(&mut self, node: NodeId) {
+        self.model.remove_node(self.now, node);
+        self.views.remove(&node);
+    }
     fn add(&mut self, node: NodeId) {
         self.model.add_node(self.now, node);
         self.views.insert(node, self.model.view(node));

@@ -174,6 +174,19 @@ impl Cluster for RaftCluster {
     fn start(&mut self, node: NodeId) {
         self.boot(node);
     }
+    /// Whatever became of its process.
+    fn remove(&mut self, node: NodeId) {
+        let by = self.other(&[node]);
+        let running = |cluster: &RaftCluster| cluster.net.running.lock().unwrap().keys().copied().find(|other| *other != node);
+        self.until("its removal", |cluster| {
+            let by = running(cluster).unwrap_or(by);
+            let raft = cluster.node(by);
+            cluster.runtime.block_on(raft.remove(node, LIMIT)).is_ok()
+        });
+        self.crash(node);
+        self.directories.remove(&node);
+        self.last_views.remove(&node);
+    }
     fn add(&mut self, node: NodeId) {
         self.boot(node);
         let by = self.node(NodeId(1));

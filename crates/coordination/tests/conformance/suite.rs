@@ -234,3 +234,32 @@ pub fn a_node_that_is_added_learns_everything_and_counts(mut cluster: impl Clust
     cluster.decide(NodeId(1), note("all"));
     cluster.agree(MANY as u64 + 3);
 }
+
+/// Its vote is one to wait for as long as it is there.
+pub fn a_dead_member_is_replaced_and_counts_no_more(mut cluster: impl Cluster) {
+    cluster.decide(NodeId(1), init());
+    cluster.crash(NodeId(3));
+    cluster.decide(NodeId(1), note("without the third"));
+    cluster.add(NodeId(4));
+    cluster.decide(NodeId(4), note("three of four"));
+    cluster.remove(NodeId(3));
+    // Two of three are a majority again.
+    cluster.isolate(NodeId(2));
+    cluster.decide(NodeId(1), note("two of three"));
+    cluster.heal();
+    cluster.agree(4);
+}
+
+pub fn five_shrink_to_three(mut cluster: impl Cluster) {
+    cluster.decide(NodeId(1), init());
+    cluster.crash(NodeId(4));
+    cluster.crash(NodeId(5));
+    cluster.decide(NodeId(1), note("three of five"));
+    cluster.remove(NodeId(4));
+    cluster.decide(NodeId(2), note("three of four"));
+    cluster.remove(NodeId(5));
+    cluster.isolate(NodeId(3));
+    cluster.decide(NodeId(1), note("two of three"));
+    cluster.heal();
+    cluster.agree(4);
+}

@@ -46,7 +46,7 @@ pub enum Command {
     },
     /// Make this machine a node of an existing cluster
     Join(Join),
-    /// Run the daemon
+    /// Run the daemon; or remove or replace a node
     Node(Node),
     /// Make credentials for one more person, on the node that ran `init`
     Credentials(Credentials),
@@ -135,6 +135,67 @@ pub enum Command {
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
+    /// What differs between the cluster and a file that describes it, and the steps between. Exit code 0: nothing; 2: something
+    Plan(PlanFile),
+    /// Do the steps of `plan`, in an order that keeps majority and redundancy. Interrupted, it goes on where it stopped
+    Apply(Apply),
+}
+
+#[derive(Debug, Args)]
+pub struct PlanFile {
+    /// What the cluster should be like, such as cluster.toml
+    pub file: Option<PathBuf>,
+    /// Write the file that the cluster is like now to standard output
+    #[arg(long, conflicts_with = "file")]
+    pub export: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// What the cluster should be like
+    pub file: PathBuf,
+    /// Hand volumes over where a primary's copy is to go; clients wait for a moment
+    #[arg(long)]
+    pub switchover: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// Why, for the audit log [default: as FILE says]
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// Take a node that holds nothing out of the cluster, for good
+    Remove {
+        node: String,
+        /// Why
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// Give everything that a node holds to another one that has joined, then take it out. Run again, it goes on where it stopped
+    Replace {
+        old: String,
+        /// The node that takes its place
+        #[arg(long, value_name = "NODE")]
+        with: String,
+        /// Why
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct RemoveReplica {
+    pub volume: String,
+    pub node: String,
+    /// Fewer than two copies in sync are to be enough; another person must approve it
+    #[arg(long)]
+    pub accept_single: bool,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -209,6 +270,8 @@ pub struct Node {
     /// Size of new segment files. Smaller ones suit small disks and demonstrations
     #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=1024))]
     pub segment_mib: u64,
+    #[command(subcommand)]
+    pub command: Option<NodeCommand>,
 }
 
 #[derive(Debug, Args)]
@@ -250,6 +313,16 @@ pub enum Volume {
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
+    /// Have another file server hold a copy, which begins empty
+    AddReplica {
+        volume: String,
+        node: String,
+        /// Why
+        #[arg(long, value_name = "TEXT", default_value = "one more copy")]
+        reason: String,
+    },
+    /// Have a file server hold it no longer; its copy is set aside there, never deleted
+    RemoveReplica(RemoveReplica),
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,6 @@
 //! Commands that work on this machine's files: init, join, node, credentials.
 
-use super::args::{Credentials, Format, Init, Join, Node, NodeFlags, RoleName};
+use super::args::{Credentials, Format, Init, Join, NodeFlags, RoleName};
 use super::output::show;
 use super::{CliError, exit};
 use mainstay_node::config::NodeConfig;
@@ -118,10 +118,10 @@ pub fn join(path: &Path, join: &Join, format: Format) -> Result<u8, CliError> {
     Ok(exit::OK)
 }
 
-pub fn node(path: &Path, node: &Node) -> Result<u8, CliError> {
+pub fn node(path: &Path, segment_mib: u64) -> Result<u8, CliError> {
     let config = NodeConfig::load(path).map_err(failed)?;
     logging::start();
-    let mut options = mainstay_volume::Options { segment_bytes: node.segment_mib << 20, ..mainstay_volume::Options::default() };
+    let mut options = mainstay_volume::Options { segment_bytes: segment_mib << 20, ..mainstay_volume::Options::default() };
     // The reserve is a number of segments in effect; with small segments a small one does.
     options.reserve_bytes = options.reserve_bytes.min(4 * options.segment_bytes);
     daemon::fail_stop();

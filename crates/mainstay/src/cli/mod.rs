@@ -6,13 +6,14 @@ mod events;
 pub mod exit;
 mod local;
 mod losses;
+pub(crate) mod membership;
 pub(crate) mod output;
 mod policy;
 mod quarantine;
 mod recover;
 mod show;
 mod status;
-mod switchover;
+pub(crate) mod switchover;
 
 use args::{Cli, Command, CopyCommand, Events, Explain, Maintenance, Proposals, Switch, Ticket, Volume};
 use clap::Parser;
@@ -92,7 +93,7 @@ fn run(cli: Cli) -> Result<u8, CliError> {
     match cli.command {
         Command::Init(init) => local::init(&config("node.toml"), &init, format),
         Command::Join(join) => local::join(&config("node.toml"), &join, format),
-        Command::Node(node) => local::node(&config("node.toml"), &node),
+        Command::Node(args::Node { command: None, segment_mib }) => local::node(&config("node.toml"), segment_mib),
         Command::Bench(bench) => {
             crate::bench::run(&bench, format == args::Format::Json)?;
             Ok(exit::OK)
@@ -152,10 +153,17 @@ async fn ask(client: &AdminClient, command: Command, format: args::Format) -> Re
         Command::Maintenance(Maintenance::Extend { which, lasts }) => change::extend_maintenance(client, &which, lasts).await,
         Command::Maintenance(Maintenance::End { which }) => change::end_maintenance(client, &which).await,
         Command::Recover => recover::recover(client, format).await,
+        Command::Volume(Volume::AddReplica { volume, node, reason }) => {
+            membership::add_replica(client, &volume, &node, &reason, format).await
+        }
+        Command::Volume(Volume::RemoveReplica(remove)) => membership::remove_replica(client, &remove, format).await,
+        Command::Node(args::Node { command: Some(command), .. }) => membership::node(client, command, format).await,
+        Command::Plan(wish) => crate::plan::plan(client, &wish, format).await,
+        Command::Apply(wish) => crate::plan::apply(client, &wish, format).await,
         Command::Quarantine(command) => quarantine::run(client, command, format).await,
         Command::Init(_)
         | Command::Join(_)
-        | Command::Node(_)
+        | Command::Node(args::Node { command: None, .. })
         | Command::Credentials(_)
         | Command::Demo(_)
         | Command::Drill(_)

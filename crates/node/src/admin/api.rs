@@ -38,6 +38,9 @@
 //! | GET /v1/changes | viewer | [`ChangeStatus`] |
 //! | POST /v1/changes/ID/approve | approver | [`ApproveChange`] → [`ChangeStatus`] |
 //! | POST /v1/changes/ID/deny | approver | [`Reason`] → [`ChangeStatus`] |
+//! | POST /v1/volumes/NAME/replicas | admin | [`NewReplica`] → [`VolumeDetails`] |
+//! | POST /v1/volumes/NAME/replicas/NODE/remove | admin | [`RemoveReplica`] → [`Set`] |
+//! | POST /v1/nodes/NAME/remove | admin | [`Reason`] |
 
 use mainstay_cluster::{
     AuditEvent, Digest, Explanation, ExportSettings, LostFile, Outlook, Policy, Proposal, Settings, VolumeSettings, VolumeWish,
@@ -621,4 +624,19 @@ pub struct LookedFile {
     pub file: FileId,
     pub kind: FileKind,
     pub size: u64,
+}
+
+/// Another file server that is to hold a volume.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NewReplica {
+    pub node: String,
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RemoveReplica {
+    pub reason: String,
+    /// One copy in sync is to be enough: then another person must approve it.
+    #[serde(default)]
+    pub accept_single: bool,
 }

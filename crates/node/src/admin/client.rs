@@ -258,6 +258,19 @@ impl AdminClient {
         self.post(&format!("/v1/volumes/{}/switchover", escape(volume)), &NewSwitchover { to: to.into() }).await
     }
 
+    pub async fn add_replica(&self, volume: &str, node: &str, reason: &str) -> Result<VolumeDetails, ClientError> {
+        let new = NewReplica { node: node.into(), reason: reason.into() };
+        self.post(&format!("/v1/volumes/{}/replicas", escape(volume)), &new).await
+    }
+
+    pub async fn remove_replica(&self, volume: &str, node: &str, remove: &RemoveReplica) -> Result<Set, ClientError> {
+        self.post(&format!("/v1/volumes/{}/replicas/{}/remove", escape(volume), escape(node)), remove).await
+    }
+
+    pub async fn remove_node(&self, node: &str, reason: &str) -> Result<Done, ClientError> {
+        self.post(&format!("/v1/nodes/{}/remove", escape(node)), &Reason { reason: reason.into() }).await
+    }
+
     pub async fn explain_promote(&self, node: &str, volume: &str) -> Result<Explained, ClientError> {
         self.get(&format!("/v1/explain/promote?node={}&volume={}", escape(node), escape(volume))).await
     }

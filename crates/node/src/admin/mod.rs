@@ -11,6 +11,7 @@ mod evidence;
 pub mod http;
 mod join;
 mod losses;
+mod membership;
 mod policy;
 mod quarantine;
 mod routes;

@@ -19,7 +19,7 @@ pub async fn set_hold(app: &App, who: &str, set: &SetHold) -> Result<Set, ApiErr
 }
 
 /// What is laxer is now a change of this person that waits; what is not is done.
-async fn asked(app: &App, who: &str, command: Command) -> Result<Set, ApiError> {
+pub(super) async fn asked(app: &App, who: &str, command: Command) -> Result<Set, ApiError> {
     let wanted = command.clone();
     decide(app, command).await?;
     let state = app.state();
@@ -39,6 +39,9 @@ fn is_for(command: &Command, change: &Change) -> bool {
             volume == of && wish.applied_to(*from) == *to
         }
         (Command::SetHold { on: false, .. }, Wish::LiftHold { .. }) => true,
+        (Command::RemoveReplica { volume, node, .. }, Wish::RemoveReplica { volume: of, node: on, .. }) => {
+            volume == of && node == on
+        }
         _ => false,
     }
 }

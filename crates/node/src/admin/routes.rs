@@ -5,7 +5,7 @@ use super::api::{
     Reason,
 };
 use super::api::{ApproveChange, NewProposal, PassedDrill, SetHold, SetVolume};
-use super::{change, http, join, losses, policy, quarantine, scrape, switchover, verify, view};
+use super::{change, http, join, losses, membership, policy, quarantine, scrape, switchover, verify, view};
 use crate::pki::{Identity, Role};
 use crate::shell::App;
 use bytes::Bytes;
@@ -208,6 +208,23 @@ impl Ask<'_> {
             ["v1", "changes", id, "deny"] => {
                 let who = self.person(Role::Approver)?;
                 json(&policy::deny_change(app, who, number(id)?, &self.parse::<Reason>()?).await?)
+            }
+            _ => self.post_members(path).await,
+        }
+    }
+
+    async fn post_members(&self, path: &[&str]) -> Answer {
+        let app = self.app;
+        match path {
+            ["v1", "volumes", name, "replicas"] => {
+                json(&membership::add_replica(app, self.person(Role::Admin)?, name, &self.parse()?).await?)
+            }
+            ["v1", "volumes", name, "replicas", node, "remove"] => {
+                json(&membership::remove_replica(app, self.person(Role::Admin)?, name, node, &self.parse()?).await?)
+            }
+            ["v1", "nodes", name, "remove"] => {
+                membership::remove_node(app, self.person(Role::Admin)?, name, &self.parse::<Reason>()?.reason).await?;
+                json(&Done {})
             }
             _ => Err(ApiError::not_found("there is nothing here; see `mainstay help`")),
         }

@@ -7,7 +7,7 @@ use crate::clock;
 use crate::serve::{Slot, reply_all};
 use mainstay_cluster::{Actor, ClusterState, Command};
 use mainstay_protocol::{FileResult, Position};
-use mainstay_replica::{Effect, Event, Note, Replica};
+use mainstay_replica::{Effect, Event, Note, Replica, ServeMode, StoredPromise};
 use mainstay_volume::{Disk, FileDisk, OpenError, Volume};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -51,6 +51,7 @@ impl Start {
             effects: Vec::new(),
             replies: Vec::new(),
             role: "none",
+            retired: None,
         };
         core.run(&inputs);
     }
@@ -96,6 +97,8 @@ struct Core {
     effects: Vec<Effect>,
     replies: Vec<(Slot, FileResult)>,
     role: &'static str,
+    /// Somebody waits for this thread's end.
+    retired: Option<oneshot::Sender<()>>,
 }
 
 impl Core {
@@ -114,6 +117,23 @@ impl Core {
                 self.take(input);
             }
             self.poll();
+            // Not while a promise is on its way to the disk: who takes over must know what is there.
+            if let (Some(promised), true) = (self.replica.promised(), self.retired.is_some()) {
+                return self.end(promised);
+            }
+        }
+    }
+
+    /// The copy is closed before anybody hears of it. Nobody is told an outcome that is not known: connections are reset.
+    fn end(mut self, promised: StoredPromise) {
+        let retired = self.retired.take();
+        self.slots.drain().for_each(|(_, slot)| slot.abandon());
+        self.start.outside.serve(self.start.settings.volume, ServeMode::Closed);
+        drop(self.lanes.take());
+        drop(self.replica);
+        let _ = self.start.shared.retired.set(promised);
+        if let Some(answer) = retired {
+            let _ = answer.send(());
         }
     }
 
@@ -141,6 +161,7 @@ impl Core {
                 self.replica.step(now, Event::Mark { ticket });
             }
             Input::Inspect(ask) => ask(&self.replica, now),
+            Input::Retire(answer) => self.retired = Some(answer),
         }
     }
 

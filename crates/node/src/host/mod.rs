@@ -30,6 +30,8 @@ pub const PEER_BYTES_MAX: usize = 128 << 20;
 const DIGESTS_MAX: usize = 32;
 /// A volume's thread that does not answer a question within this is reported as hanging.
 const INSPECT_TIME_MAX: Duration = Duration::from_secs(2);
+/// A volume's thread that is to end, and does not within this, is asked again later.
+const RETIRE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// What a volume's thread needs done elsewhere. None of these block.
 pub trait Outside: Send + Sync + 'static {
@@ -64,6 +66,8 @@ enum Input {
     Client(ClientRequest, Slot),
     Mark(oneshot::Sender<Option<Position>>),
     Inspect(Inspection),
+    /// End the thread; answered when it has ended.
+    Retire(oneshot::Sender<()>),
 }
 
 /// Counters and small results that others read without asking the thread.
@@ -79,6 +83,8 @@ pub struct Shared {
     unopened: Mutex<Option<String>>,
     /// Where the copy lies, also when it could not be opened.
     copy: OnceLock<CopyPlace>,
+    /// The thread has ended because it was to, and this is what the node has promised.
+    retired: OnceLock<StoredPromise>,
 }
 
 /// The directory of a copy, for what people look at beside the volume's own work.
@@ -96,6 +102,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Clone)]
 pub struct Host {
     pub volume: VolumeId,
+    /// It was started with a copy; without, it only votes.
+    pub holds: bool,
     queue: Sender<Input>,
     pub shared: Arc<Shared>,
 }
@@ -104,7 +112,8 @@ impl Host {
     /// Opens the copy (on the new thread: recovery may take a while) and starts. The state must know the volume.
     pub fn start(settings: Settings, view: Arc<ClusterState>, outside: Arc<dyn Outside>) -> std::io::Result<Host> {
         let (queue, inputs) = std::sync::mpsc::channel();
-        let host = Host { volume: settings.volume, queue, shared: Arc::default() };
+        let holds = settings.directory.is_some();
+        let host = Host { volume: settings.volume, holds, queue, shared: Arc::default() };
         let thread = core::Start { settings, view, outside, queue: host.queue.clone(), shared: host.shared.clone() };
         std::thread::Builder::new().name(thread.settings.name.clone()).spawn(move || thread.run(inputs))?;
         Ok(host)
@@ -120,6 +129,17 @@ impl Host {
             return false;
         }
         self.queue.send(Input::Peer(envelope, bytes)).is_ok()
+    }
+
+    /// Ends the thread without a word to the cluster, because this node's part in the volume is another from now on. Its copy is
+    /// closed when the answer comes. `None`: it hangs; ask again.
+    pub async fn retire(&self) -> Option<StoredPromise> {
+        let (sender, answer) = oneshot::channel();
+        if self.queue.send(Input::Retire(sender)).is_ok() {
+            let _ = tokio::time::timeout(RETIRE_TIME_MAX, answer).await;
+        }
+        // Or it ended a while after it was asked before.
+        self.shared.retired.get().copied()
     }
 
     /// The slot is answered exactly once, unless the process ends.

@@ -35,7 +35,9 @@ pub fn quorum_lost(status: &ClusterStatus) -> Option<Finding> {
         .unknown("what a majority decided that this node did not hear; the nodes that are away may know more")
         .do_not(KEEP_DIRECTORIES)
         .do_not("bring a node back with an older copy of its directory: a decision could be lost by it")
-        .not_offered("forcing a quorum out of a minority. Nodes that are lost for good cannot be replaced by this version");
+        .not_offered(
+            "forcing a quorum out of a minority. With one, a node that is lost for good is replaced: `mainstay node replace`",
+        );
     let finding = status.volumes.iter().fold(finding, |finding, volume| {
         let holders: Vec<&str> = volume.in_sync.iter().map(String::as_str).collect();
         finding.known(format!(
@@ -94,16 +96,19 @@ fn gone(state: &'static str, kind: &str, node: &NodeStatus) -> Finding {
     }
 }
 
+const REPLACE: &str =
+    "it is lost for good: join another machine under another name (`mainstay token`, `mainstay join`), which takes its place";
+
+fn replace(node: &str) -> String {
+    format!("mainstay node replace {node} --with NAME --reason \"WHAT HAPPENED\"")
+}
+
 fn witness(status: &ClusterStatus, node: &NodeStatus) -> Finding {
     gone("witness-away", "witness", node)
         .known("it holds no data: nothing is lost, and everything that is served goes on (R12)")
         .known(next_loss(status))
         .start(&node.name, "start it; with its own directory it goes on where it was")
-        .not_offered(format!(
-            "making {} anew when its disk is lost: its name and its vote stay taken. A second witness can join under another name \
-             (`mainstay token`, then `mainstay join TOKEN --witness …`); a majority is then counted over all of them",
-            node.name
-        ))
+        .choice(REPLACE, NOTHING, replace(&node.name))
         .do_not("start it from an older copy of its disk while a file server is down: a decision could be lost by it")
 }
 
@@ -122,7 +127,7 @@ fn file_server(status: &ClusterStatus, node: &NodeStatus) -> Finding {
             NOTHING,
             format!("mainstay maintenance begin {} --for TIME --reason \"WHAT IS DONE\"", node.name),
         )
-        .not_offered(format!("putting new hardware in the place of {} under its name", node.name))
+        .choice(REPLACE, "nothing; what only its own disk holds stays there", replace(&node.name))
         .do_not(KEEP_DIRECTORIES)
 }
 

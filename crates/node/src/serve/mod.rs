@@ -51,6 +51,10 @@ impl Hosts {
         self.0.write().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(host.volume, host);
     }
 
+    pub fn remove(&self, volume: VolumeId) {
+        self.0.write().unwrap_or_else(|poisoned| poisoned.into_inner()).remove(&volume);
+    }
+
     pub fn all(&self) -> Vec<Host> {
         self.0.read().unwrap_or_else(|poisoned| poisoned.into_inner()).values().cloned().collect()
     }

@@ -3,7 +3,6 @@
 
 use super::Finding;
 use crate::queue::{MILLISECOND, Time};
-use crate::scenario::NODES;
 use crate::world::VOLUME;
 use mainstay_cluster::{ClusterState, Command, Rule};
 use mainstay_protocol::peer::Envelope;
@@ -31,7 +30,6 @@ impl Leases {
         let fenced = decided.volumes.get(&VOLUME).is_some_and(|volume| volume.fenced || volume.epoch >= *promised);
         let lease_ms = decided.settings.lease_ms;
         let elapsed_ms = (now - at) / MILLISECOND;
-        debug_assert!(NODES.contains(node));
         (!fenced && elapsed_ms < lease_ms).then(|| {
             let name = decided.node_name(*node);
             let text = format!(

@@ -18,7 +18,7 @@ impl Promises {
     pub fn granted(&self, grant: &Grant, after: &ClusterState, nodes: &Nodes) -> Option<Finding> {
         let epoch = grant.after.epoch;
         let kept = |id: &&NodeId| nodes.get(id).is_some_and(|node| node.promise.epoch >= epoch) || self.set_back.contains(id);
-        let promised: BTreeSet<NodeId> = after.nodes.keys().filter(kept).copied().collect();
+        let promised: BTreeSet<NodeId> = after.voters().filter(|id| kept(&id)).collect();
         if promised.contains(&grant.node) && promised.len() >= after.majority() {
             return None;
         }
@@ -27,7 +27,7 @@ impl Promises {
         let text = format!(
             "{epoch} was granted to {} when of {} nodes {who} had the promise to reject older epochs on disk; {} must, {} among them",
             grant.name,
-            after.nodes.len(),
+            after.voters().count(),
             after.majority(),
             grant.name
         );

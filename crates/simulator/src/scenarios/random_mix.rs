@@ -4,7 +4,7 @@ use crate::disk::{Crash, DiskFaults};
 use crate::network::Quality;
 use crate::queue::{MICROSECOND, MILLISECOND, SECOND, Time};
 use crate::rng::Rng;
-use crate::scenario::{A, Action, Approvals, B, NODES, Plan, Scenario};
+use crate::scenario::{A, Action, Approvals, B, D, E, NODES, Plan, SPARES, Scenario};
 use mainstay_cluster::{Alone, Policy};
 use mainstay_protocol::NodeId;
 
@@ -18,6 +18,8 @@ pub fn random_mix() -> Scenario {
 const MINUTE: Time = 60 * SECOND;
 const SHORTEST: Time = 4 * MINUTE;
 const LONGEST: Time = 90 * MINUTE;
+/// Runs in which members and copies change.
+const MEMBERS_PERCENT: u64 = 20;
 /// Pauses of a worker between two operations, while there is much to do.
 const RUSHES: [(Time, Time); 3] =
     [(MILLISECOND, 20 * MILLISECOND), (5 * MILLISECOND, 80 * MILLISECOND), (20 * MILLISECOND, 200 * MILLISECOND)];
@@ -60,7 +62,29 @@ fn plan(rng: &mut Rng) -> Plan {
         at = end + quiet(rng, &mut plan, end);
     }
     plan.think = RUSHES[1];
+    if rng.percent(MEMBERS_PERCENT) {
+        members(rng, &mut plan);
+    }
     plan
+}
+
+/// Machines join and leave, and copies come and go, whatever else happens.
+fn members(rng: &mut Rng, plan: &mut Plan) {
+    plan.cluster.spares = SPARES.len() as u16;
+    for _ in SPARES {
+        let at = rng.range(SECOND, plan.faults_end / 2);
+        plan.at(at, Action::Join);
+    }
+    for _ in 0..rng.range(2, 16) {
+        let (at, node) = (rng.range(SECOND, plan.faults_end), *rng.pick(&[A, B, D, E]));
+        let wish = match rng.below(8) {
+            0..3 => Action::AddReplica(node),
+            3..6 => Action::RemoveReplica { node, accept_single: rng.one_in(8) },
+            6 => Action::RemoveNode(node),
+            _ => Action::Switchover(node),
+        };
+        plan.at(at, wish);
+    }
 }
 
 /// Some seconds of load with faults. Returns when it is over.

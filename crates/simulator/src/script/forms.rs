@@ -86,4 +86,9 @@ pub const ACTIONS: &[ActionForm] = &[
     form("switchover NODE", |v| Action::Switchover(v.node(0))),
     form("switchover away", |_| Action::SwitchoverAway),
     form("call off", |_| Action::CallOff),
+    form("join", |_| Action::Join),
+    form("replica add NODE", |v| Action::AddReplica(v.node(0))),
+    form("replica remove NODE", |v| Action::RemoveReplica { node: v.node(0), accept_single: false }),
+    form("replica remove NODE accept single", |v| Action::RemoveReplica { node: v.node(0), accept_single: true }),
+    form("node remove NODE", |v| Action::RemoveNode(v.node(0))),
 ];

@@ -5,7 +5,7 @@ use super::value::Unit;
 use crate::disk::{Crash, DiskFaults};
 use crate::network::Quality;
 use crate::queue::{MILLISECOND, Time};
-use crate::scenario::{A, Action, Approvals, B, Cluster, Expect, Plan, W};
+use crate::scenario::{A, Action, Approvals, B, Cluster, D, E, Expect, Plan, W};
 use crate::sizing::Sizing;
 use mainstay_cluster::WithoutPrimary;
 use mainstay_protocol::NodeId;
@@ -60,7 +60,7 @@ fn settings(plan: &Plan) -> Vec<String> {
 
 /// What differs from what a plan has that says nothing of it.
 fn cluster(cluster: &Cluster) -> Vec<String> {
-    let Cluster { approval_ms, contact_lost_ms, without_primary, primary, breaker_open, policy, alone, role_changes_max } =
+    let Cluster { approval_ms, contact_lost_ms, without_primary, primary, breaker_open, policy, alone, role_changes_max, spares } =
         *cluster;
     let usual = Cluster::default();
     let lines = [
@@ -70,6 +70,7 @@ fn cluster(cluster: &Cluster) -> Vec<String> {
         (primary != usual.primary).then(|| format!("primary  {}", letter(primary))),
         breaker_open.then(|| "breaker open".into()),
         (role_changes_max != usual.role_changes_max).then(|| format!("breaker after {role_changes_max} role changes")),
+        (spares != usual.spares).then(|| format!("spares   {spares}")),
         (policy != usual.policy).then(|| format!("policy   {policy}")),
         (alone != usual.alone).then(|| format!("alone    {alone}")),
     ];
@@ -103,6 +104,8 @@ pub fn letter(node: NodeId) -> String {
         A => "a".into(),
         B => "b".into(),
         W => "w".into(),
+        D => "d".into(),
+        E => "e".into(),
         other => other.to_string(),
     }
 }
@@ -198,6 +201,10 @@ pub fn action_text(action: &Action) -> String {
         | Action::Switchover(_)
         | Action::SwitchoverAway
         | Action::CallOff
+        | Action::Join
+        | Action::AddReplica(_)
+        | Action::RemoveReplica { .. }
+        | Action::RemoveNode(_)
         | Action::ResetBreaker
         | Action::SetPolicy(_)
         | Action::SetAlone(_)
@@ -252,6 +259,12 @@ fn people_text(action: &Action) -> String {
         Action::Switchover(node) => format!("switchover {}", letter(*node)),
         Action::SwitchoverAway => "switchover away".into(),
         Action::CallOff => "call off".into(),
+        Action::Join => "join".into(),
+        Action::AddReplica(node) => format!("replica add {}", letter(*node)),
+        Action::RemoveReplica { node, accept_single } => {
+            format!("replica remove {}{}", letter(*node), if *accept_single { " accept single" } else { "" })
+        }
+        Action::RemoveNode(node) => format!("node remove {}", letter(*node)),
         Action::ResetBreaker => "reset breaker".into(),
         Action::SetPolicy(policy) => format!("set policy {policy}"),
         Action::SetAlone(alone) => format!("set alone {alone}"),

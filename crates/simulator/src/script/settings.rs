@@ -46,6 +46,7 @@ pub const SETTINGS: &[SettingForm] = &[
     form("primary SERVER", |plan, v| plan.cluster.primary = v.node(0)),
     form("breaker open", |plan, _| plan.cluster.breaker_open = true),
     form("breaker after COUNT role changes", |plan, v| plan.cluster.role_changes_max = v.number(0) as u32),
+    form("spares COUNT", |plan, v| plan.cluster.spares = v.number(0) as u16),
     form("policy manual", |plan, _| plan.cluster.policy = Policy::Manual),
     form("policy guarded", |plan, _| plan.cluster.policy = Policy::Guarded),
     form("policy hold", |plan, _| plan.cluster.policy = Policy::Hold),

@@ -8,7 +8,7 @@ use super::lex::{Kind, Line};
 use super::pattern::{Cursor, find};
 use super::settings::{DEMANDS, SETTINGS, SettingForm};
 use super::value::{Draw, Span};
-use crate::scenario::{A, B, W};
+use crate::scenario::{A, B, D, E, W};
 use std::sync::Arc;
 
 /// Words that begin what is not an action, and so cannot name a moment.
@@ -53,6 +53,8 @@ impl Names {
             "a" => Some((NodeRef::Literal(A), true)),
             "b" => Some((NodeRef::Literal(B), true)),
             "w" => Some((NodeRef::Literal(W), false)),
+            "d" => Some((NodeRef::Literal(D), true)),
+            "e" => Some((NodeRef::Literal(E), true)),
             _ => {
                 let found = self.nodes.iter().rev().find(|(known, ..)| known == name);
                 found.map(|(_, slot, server)| (NodeRef::Slot(*slot), *server))

@@ -5,7 +5,7 @@ use super::{Event, World};
 use crate::disk::{Crash, DiskFaults, lock};
 use crate::network::{End, Quality};
 use crate::queue::{MILLISECOND, SECOND, Time};
-use crate::scenario::{A, Action, B, NODES};
+use crate::scenario::{A, Action, B};
 use crate::timeline::MarkKind;
 use crate::trace::Trace;
 use mainstay_cluster::{StopCause, VolumeWish};
@@ -83,6 +83,10 @@ impl World {
             Action::Switchover(node) => self.switch_over(node),
             Action::SwitchoverAway => self.switch_away(),
             Action::CallOff => self.call_off(),
+            Action::Join => self.join(),
+            Action::AddReplica(node) => self.add_replica(node),
+            Action::RemoveReplica { node, accept_single } => self.remove_replica(node, accept_single),
+            Action::RemoveNode(node) => self.remove_node(node),
             Action::Echo => self.echo(),
             Action::ResetBreaker => self.reset_breaker("somebody has looked at it"),
             Action::SetPolicy(policy) => self.ask_to_set(VolumeWish { policy: Some(policy), ..VolumeWish::default() }),
@@ -150,7 +154,7 @@ impl World {
 
     pub(super) fn start(&mut self, id: NodeId) {
         let boot = self.nodes[&id].boot;
-        if self.nodes[&id].state == NodeState::Off {
+        if self.nodes[&id].state == NodeState::Off && self.may_run(id) {
             self.node_mut(id).state = NodeState::Booting;
             let delay = self.rng.range(50 * MILLISECOND, SECOND);
             self.queue.after(delay, Event::Boot { node: id, boot });
@@ -227,7 +231,7 @@ impl World {
     fn link_coordination(&mut self, id: NodeId) {
         let paused = |node: NodeId| self.nodes[&node].state == NodeState::Paused;
         let now = Mono(self.queue.now());
-        for other in NODES.into_iter().filter(|other| *other != id) {
+        for other in self.machines().into_iter().filter(|other| *other != id) {
             for (from, to) in [(id, other), (other, id)] {
                 let open = !self.network.is_cut(End::Node(from), End::Node(to)) && !paused(from) && !paused(to);
                 self.model.set_link(now, from, to, open);
@@ -237,7 +241,7 @@ impl World {
     }
 
     fn isolate(&mut self, id: NodeId) {
-        for other in NODES.into_iter().filter(|other| *other != id) {
+        for other in self.machines().into_iter().filter(|other| *other != id) {
             self.cut(id, other);
             self.cut(other, id);
         }
@@ -259,9 +263,11 @@ impl World {
 
     fn heal_links(&mut self) {
         let cut = |from: NodeId, to: NodeId| self.network.is_cut(End::Node(from), End::Node(to));
-        let unreached = NODES.map(|id| (id, NODES.iter().any(|other| cut(id, *other) || cut(*other, id))));
-        for from in NODES {
-            for to in NODES {
+        let all = self.machines();
+        let reached = |id: &NodeId| all.iter().all(|other| !cut(*id, *other) && !cut(*other, *id));
+        let unreached: Vec<(NodeId, bool)> = all.iter().map(|id| (*id, !reached(id))).collect();
+        for from in all.iter().copied() {
+            for to in all.iter().copied() {
                 self.network.cut(End::Node(from), End::Node(to), false);
             }
             for client in 0..self.clients.len() as u32 {
@@ -280,7 +286,7 @@ impl World {
 
     /// A process that gave up its copy (a failed write or sync) is started again, as its supervisor or an operator would.
     pub(super) fn restart_failed(&mut self) {
-        for id in NODES {
+        for id in self.machines() {
             let now = self.nodes[&id].clock.now(self.queue.now());
             let process = self.nodes[&id].process.as_ref();
             if process.is_some_and(|process| process.replica.status(now).failure.is_some()) {
@@ -295,7 +301,7 @@ impl World {
         self.heal_links();
         self.network.set_all(Quality::GOOD);
         self.set_sized_links();
-        for id in NODES {
+        for id in self.machines() {
             if let Some(platter) = self.nodes[&id].platter.as_ref() {
                 let mut platter = lock(platter);
                 platter.faults = DiskFaults::default();

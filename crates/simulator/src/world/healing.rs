@@ -7,14 +7,13 @@ use crate::checkers::p2_trees;
 use crate::disk::Crash;
 use crate::files::Dump;
 use crate::queue::{SECOND, Time};
-use crate::scenario::{A, B};
 use crate::trace::Trace;
 use crate::workload::{BulkWorker, RegisterWorker};
 use mainstay_cluster::{ReignState, Rule, StopCause};
 use mainstay_protocol::{FileOk, FileRequest, Incarnation, NodeId, Position};
 use mainstay_replica::{Event as ReplicaEvent, ServeMode};
 use mainstay_volume::ViewDigest;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The replicas' digests at one position.
 #[derive(Default)]
@@ -30,10 +29,13 @@ impl Marks {
     pub fn digest(&mut self, node: NodeId, position: Position, digest: ViewDigest) {
         self.digests.insert((node, position), digest);
     }
-    /// Both digests, when both are there.
-    fn pair(&self) -> Option<(ViewDigest, ViewDigest)> {
+    /// The digests of these copies, when all are there: the first, and one that differs from it if there is one.
+    fn pair(&self, replicas: &BTreeSet<NodeId>) -> Option<(ViewDigest, ViewDigest)> {
         let position = self.position??;
-        Some((*self.digests.get(&(A, position))?, *self.digests.get(&(B, position))?))
+        let of = |node: &NodeId| self.digests.get(&(*node, position)).copied();
+        let all: Vec<ViewDigest> = replicas.iter().map(of).collect::<Option<_>>()?;
+        let first = *all.first()?;
+        Some((first, all.into_iter().find(|other| *other != first).unwrap_or(first)))
     }
 }
 
@@ -47,6 +49,7 @@ impl World {
             self.violate("P8", Some(Rule::R10), "nobody was told that a maintenance runs over".into());
         }
         self.trace(Trace::Brief, || "-- the faults end".into());
+        self.end_removed();
         self.end_faults();
         let until = self.now() + self.plan.heal_within;
         if !self.run_while(until, World::whole) {
@@ -148,15 +151,16 @@ impl World {
     /// Both replicas digest their whole state at one position.
     fn compare_digests(&mut self, until: Time) {
         let Some(primary) = self.primary().filter(|_| self.violations.is_empty()) else { return };
+        let copies = self.volume_state().map(|volume| volume.replicas.clone()).unwrap_or_default();
         let patience = until.max(self.now() + 30 * SECOND);
         // A replica that is writing a checkpoint cannot digest this mark, but the next.
-        while self.goes_on() && self.marks.pair().is_none() && self.now() < patience {
+        while self.goes_on() && self.marks.pair(&copies).is_none() && self.now() < patience {
             self.marks.position = None;
             self.step(primary, ReplicaEvent::Mark { ticket: 1 });
             let next = self.now() + 3 * SECOND;
-            self.run_while(next, |world| world.marks.pair().is_some());
+            self.run_while(next, |world| world.marks.pair(&copies).is_some());
         }
-        match self.marks.pair() {
+        match self.marks.pair(&copies) {
             Some((a, b)) if a != b => {
                 self.violate("P7", None, format!("the copies differ: a has {}, b has {}", digest_text(&a), digest_text(&b)))
             }
@@ -177,15 +181,19 @@ impl World {
     /// The other copy must serve the same bytes: a planned change of primaries, approved as ever, and the walk once more.
     fn swap_primaries(&mut self) {
         let Some(primary) = self.primary().filter(|_| self.violations.is_empty()) else { return };
+        // Two people may have left it with one copy.
+        // Nor is a promotion possible without a majority: of two members that is both.
+        if self.volume_state().is_none_or(|volume| volume.in_sync.len() < 2) || self.decided().voters().count() < 3 {
+            return;
+        }
         self.trace(Trace::Brief, || format!("-- the other copy must hold the same: {primary} stops"));
-        let other = if primary == A { B } else { A };
         match self.rng.below(3) {
             0 => self.step(primary, ReplicaEvent::Stop(StopCause::Asked)),
             1 => self.crash(primary, Crash::Process),
             _ => self.crash(primary, Crash::Power),
         }
         let until = self.now() + self.plan.heal_within;
-        if !self.run_while(until, |world| world.primary() == Some(other) && world.serves_all(other)) {
+        if !self.run_while(until, |world| world.primary().is_some_and(|now| now != primary && world.serves_all(now))) {
             return self.not_healed("serving from the other copy");
         }
         self.compare_trees("on the other copy");

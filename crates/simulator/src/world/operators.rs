@@ -190,6 +190,8 @@ impl World {
         let meant = |command: &Command| {
             use Command::*;
             let upkeep = matches!(command, BeginMaintenance { .. } | EndMaintenance { .. } | ExtendMaintenance { .. });
+            // The name of who joined is free again when it is gone.
+            let upkeep = upkeep || matches!(command, AddNode { .. });
             upkeep || matches!(command, ResetBreaker { .. } | SetVolume { .. } | SetHold { .. })
         };
         let again = |command: &&Command| !meant(command);

@@ -6,7 +6,7 @@ use crate::disk::{Crash, DiskFaults, lock};
 use crate::network::End;
 use crate::numbers::{Numbers, Standing};
 use crate::queue::{MILLISECOND, SECOND, Time};
-use crate::scenario::{A, B, NODES};
+use crate::scenario::{A, B};
 use crate::sizing::Scaled;
 use crate::timeline::{LaneId, LaneKind, MarkKind, Recorder, SpanKind, Timeline};
 use mainstay_cluster::{ClusterState, MaintenanceState, NodeKind, ProposalState};
@@ -39,7 +39,7 @@ struct Facts {
     in_sync: bool,
     resync_percent: Option<u64>,
     /// One bit for each direction to each other node.
-    cut: u8,
+    cut: u16,
     hangs: bool,
     faulty: bool,
     full: bool,
@@ -48,12 +48,17 @@ struct Facts {
 /// The recorder, and what it saw last of each node.
 pub(super) struct Recording {
     pub recorder: Recorder,
-    seen: [Facts; NODES.len()],
+    seen: Vec<Facts>,
     sampled_at: Time,
 }
 
 fn lane(node: NodeId) -> LaneId {
     LaneId(node.0 as usize - 1)
+}
+
+/// A machine that has not joined yet is called what it will be.
+fn spare_name(state: &ClusterState, node: NodeId) -> String {
+    if state.nodes.contains_key(&node) { state.node_name(node) } else { crate::script::letter(node) }
 }
 
 fn name(state: &ClusterState, node: NodeId) -> String {
@@ -62,8 +67,10 @@ fn name(state: &ClusterState, node: NodeId) -> String {
 
 impl World {
     pub fn record_timeline(&mut self) {
-        let recorder = Recorder::new(NODES.into_iter().map(|node| name(&self.decided, node)));
-        self.recording = Some(Box::new(Recording { recorder, seen: Default::default(), sampled_at: 0 }));
+        let nodes = self.machines();
+        let recorder = Recorder::new(nodes.iter().map(|node| spare_name(&self.decided, *node)));
+        let seen = vec![Facts::default(); nodes.len()];
+        self.recording = Some(Box::new(Recording { recorder, seen, sampled_at: 0 }));
     }
 
     /// The text is made only when somebody records.
@@ -240,7 +247,7 @@ impl World {
         if samples {
             recording.sampled_at = now;
         }
-        for (index, node) in NODES.into_iter().enumerate() {
+        for (index, node) in self.machines().into_iter().enumerate() {
             let seen = recording.seen[index];
             let facts = self.facts(node, seen.resync_percent, samples);
             if facts != seen {
@@ -260,8 +267,8 @@ impl World {
             (true, false) => percent_before,
             (true, true) => Some(self.resync_percent(id)),
         };
-        let others = NODES.into_iter().filter(|other| *other != id).flat_map(|other| [(id, other), (other, id)]);
-        let cut = others.fold(0, |bits, (from, to)| bits << 1 | u8::from(self.network.is_cut(End::Node(from), End::Node(to))));
+        let others = self.machines().into_iter().filter(|other| *other != id).flat_map(|other| [(id, other), (other, id)]);
+        let cut = others.fold(0, |bits, (from, to)| bits << 1 | u16::from(self.network.is_cut(End::Node(from), End::Node(to))));
         let platter = node.platter.as_ref().map(lock);
         Facts {
             role: self.role(id),
@@ -322,7 +329,7 @@ impl World {
 
     fn cut_text(&self, id: NodeId) -> String {
         let mut text = String::new();
-        for other in NODES.into_iter().filter(|other| *other != id) {
+        for other in self.machines().into_iter().filter(|other| *other != id) {
             let cut = |from, to| self.network.is_cut(End::Node(from), End::Node(to));
             let way = match (cut(id, other), cut(other, id)) {
                 (false, false) => continue,

@@ -77,7 +77,14 @@ impl World {
             }
             NodeEvent::Decided(view) => {
                 self.hash.mix(view.version);
-                self.step(id, ReplicaEvent::Decided(view))
+                let (gone, current) = self.place_of(id, &view);
+                if gone {
+                    return self.stopped(id);
+                }
+                self.step(id, ReplicaEvent::Decided(view));
+                if current {
+                    self.place_copy(id);
+                }
             }
             NodeEvent::Proposed { ticket: ANNOUNCE_TICKET, .. } => {}
             NodeEvent::Proposed { ticket, result } => self.step(id, ReplicaEvent::Proposed { ticket, result: *result }),
@@ -211,6 +218,10 @@ impl World {
     // ---- peers ---------------------------------------------------------------------------------------------------------
 
     fn send(&mut self, from: NodeId, to: NodeId, mut envelope: Envelope) {
+        // Somebody was let in whose machine never comes.
+        if !self.nodes.contains_key(&to) {
+            return;
+        }
         if let Some(sized) = &self.plan.sized {
             scale_request(&mut envelope, sized);
         }
@@ -399,7 +410,9 @@ impl World {
         node.incarnation += 1;
         node.restart_clock(now);
         let options = volume_options(&self.plan);
-        let volume = match node.disk().map(|disk| open_volume(disk, options)).transpose() {
+        let view = self.model.view(id);
+        let holds = view.volumes.get(&VOLUME).is_some_and(|volume| volume.replicas.contains(&id));
+        let volume = match node.disk().filter(|_| holds).map(|disk| open_volume(disk, options)).transpose() {
             Ok(volume) => volume,
             Err(error) => return self.open_failed(id, error.to_string()),
         };
@@ -536,7 +549,7 @@ fn keep_some_promises(node: &mut Node) {
 }
 
 /// Effects that the disk had not got to are done up to some operation, or not at all.
-fn die_in_the_middle(process: &mut Process, disk: Option<crate::disk::SimDisk>, rng: &mut Rng) {
+pub(super) fn die_in_the_middle(process: &mut Process, disk: Option<crate::disk::SimDisk>, rng: &mut Rng) {
     let Some(disk) = disk else { return };
     for lane in [&mut process.log, &mut process.background] {
         if let Some((_, effect)) = lane.running.take().filter(|_| rng.percent(70)) {
@@ -563,7 +576,7 @@ fn read_bytes(effect: &DiskEffect) -> u64 {
 }
 
 /// As the daemon does it: a missing copy is begun empty, and filled by resync.
-fn open_volume(disk: SimDisk, options: Options) -> Result<Volume, OpenError> {
+pub(super) fn open_volume(disk: SimDisk, options: Options) -> Result<Volume, OpenError> {
     let disk = Arc::new(disk);
     match Volume::open(disk.clone(), CLUSTER, VOLUME, options.clone()) {
         Err(OpenError::Missing) => {

@@ -56,6 +56,7 @@ fn describe(world: &World, event: &Event) -> String {
         Event::Boot { node, .. } => format!("{} boots", letter(*node)),
         Event::Coordination => "coordination delivers what it has decided".into(),
         Event::Operators => "the operators look".into(),
+        Event::Depart(node) => format!("coordination drops {}, which was removed", letter(*node)),
         Event::Client { client, event } => {
             use mainstay_simulator::world::ClientEvent;
             let what = match event {
