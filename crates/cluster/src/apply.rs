@@ -2,6 +2,7 @@
 //!
 //! Every handler judges first and changes afterwards, so a refused command leaves nothing behind but its line in the audit log.
 
+mod fence;
 mod maintenance;
 mod nodes;
 mod policy;
@@ -84,6 +85,9 @@ impl ClusterState {
             Command::Drained { proposal, node, incarnation, last, at } => {
                 self.drained(*proposal, (*node, *incarnation), *last, *at)
             }
+            Command::FenceBegun { .. } => self.fence_begun(command),
+            Command::Fenced { .. } => self.fenced(command),
+            Command::FenceAsked { .. } => self.fence_asked(command),
         }
     }
 
@@ -152,6 +156,10 @@ impl ClusterState {
             Command::MaintenanceOverdue { maintenance, .. } => format!("overrun of maintenance {maintenance}"),
             Command::Switchover { to, .. } => format!("switchover of {} to {}", volume(), self.node_name(*to)),
             Command::Drained { proposal, node, .. } => format!("word of {} for {proposal}", self.node_name(*node)),
+            Command::FenceBegun { proposal, target, .. } | Command::Fenced { proposal, target, .. } => {
+                format!("fencing of {} for {proposal}", self.node_name(*target))
+            }
+            Command::FenceAsked { target, .. } => format!("fencing of {}", self.node_name(*target)),
         }
     }
 

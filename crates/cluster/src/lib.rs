@@ -36,7 +36,7 @@ pub use explain::{Explanation, Outlook};
 pub use policy::{Alone, Change, ChangeId, ChangeState, Control, Hold, VolumeRules, VolumeSettings, VolumeWish, Wish};
 pub use refusal::{Refusal, RefusalKind, Rule};
 pub use state::{
-    Access, Approval, Breaker, ClusterState, ExportClient, ExportSettings, FailedPlan, LapsedPromise, Left, Maintenance,
-    MaintenanceId, MaintenanceState, Node, NodeKind, Policy, Proposal, ProposalState, Reign, ReignState, Settings, Squash,
-    StopCause, Token, VolumeState, WithoutPrimary,
+    Access, Approval, Breaker, ClusterState, ExportClient, ExportSettings, FailedPlan, Fence, FenceOutcome, LapsedPromise, Left,
+    Maintenance, MaintenanceId, MaintenanceState, Node, NodeKind, Policy, Proposal, ProposalState, Reign, ReignState, Settings,
+    Squash, StopCause, Token, VolumeState, WithoutPrimary,
 };

@@ -53,3 +53,6 @@ pub const ROLE_CHANGES_WINDOW_MS_MIN: u64 = 60_000;
 pub const ROLE_CHANGES_WINDOW_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
 /// Longest that a drill may be good for, days.
 pub const DRILL_DAYS_MAX: u32 = 365;
+/// While an attempt to switch a machine off may be under way, that machine is not promoted. Who began it says what came of it; if that
+/// one is gone, so many milliseconds by wall clocks must do. Longer than any fencing hook may take.
+pub const FENCE_UNDER_WAY_MS_MAX: i64 = 15 * 60 * 1000;

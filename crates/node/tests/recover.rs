@@ -121,6 +121,7 @@ fn proposed(loss: Loss) -> ProposalDetails {
         granted: None,
         drained: None,
         by_hand: None,
+        fence: None,
     };
     ProposalDetails {
         id: 7,

@@ -95,6 +95,10 @@ pub enum Bug {
     DrainUnconfirmed,
     /// The primary goes on serving after its word, until it sees the successor (against R13).
     ServeAfterWord,
+
+    // ---- fencing hooks ----
+    /// A fencing hook that failed counts as proof that the old primary is off (against R6, R13).
+    CountFailedFence,
 }
 
 impl Bug {
@@ -136,6 +140,7 @@ impl Bug {
         Bug::SilentOverrun,
         Bug::DrainUnconfirmed,
         Bug::ServeAfterWord,
+        Bug::CountFailedFence,
     ];
 }
 

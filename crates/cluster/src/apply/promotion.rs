@@ -38,6 +38,7 @@ impl ClusterState {
         if let Some(kind) = plan.refusal() {
             return Err(kind);
         }
+        self.not_being_fenced(*candidate, *at)?;
         if let (Actor::Node(_), Some(kind)) = (proposer, self.denied_before(*volume, *candidate, *at)) {
             return Err(kind);
         }
@@ -68,6 +69,7 @@ impl ClusterState {
             granted: None,
             drained: None,
             by_hand: None,
+            fence: None,
         };
         self.proposals.insert(id, proposal);
         self.with_volume(*volume, |volume| volume.open_proposal = Some(id));
@@ -371,6 +373,7 @@ impl ClusterState {
             volume.reign = Some(Reign { node: candidate, incarnation, state: ReignState::CatchingUp });
             volume.last_primary = Some(candidate);
             volume.fenced = false;
+            volume.fenced_by = None;
             volume.in_sync = in_sync;
             volume.in_sync_version += 1;
             volume.epoch

@@ -51,6 +51,7 @@ impl ClusterState {
             export: export.clone(),
             created_at: *at,
             rules: VolumeRules { policy_set: Some(made_so), ..VolumeRules::default() },
+            fenced_by: None,
         };
         let text = format!("{actor} made volume {name} on {}, primary {}", self.names(replicas.iter()), self.node_name(*primary));
         assert!(self.volumes.insert(self.last_volume, volume).is_none(), "a volume's id is never reused");
