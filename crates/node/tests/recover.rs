@@ -26,6 +26,7 @@ fn node(name: &str, kind: &str, state: &str) -> NodeStatus {
         admin_address: "10.0.0.1:7002".into(),
         coordination: None,
         left: None,
+        problems: vec![],
     }
 }
 

@@ -62,6 +62,8 @@ pub enum Purpose {
     Leaving,
     Overdue,
     Drained(ProposalId),
+    FenceBegun(ProposalId),
+    Fenced(ProposalId),
 }
 
 /// A proposed command whose result has not come.

@@ -174,4 +174,10 @@ pub const SHOWN: &[Shown] = &[
         ("P3", 12),
     ),
     shown(Bug::ServeAfterWord, ("goes on serving after it has given its word to hand over", "R13"), "switchover", ("P1 P3", 12)),
+    shown(
+        Bug::CountFailedFence,
+        ("counts a fencing hook that failed as proof that a machine is off", "R6, R13"),
+        "S14",
+        ("P9", 12),
+    ),
 ];

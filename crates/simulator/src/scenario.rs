@@ -175,6 +175,25 @@ pub struct Cluster {
     pub alone: Alone,
     /// Role changes within the window that do not open the breaker.
     pub role_changes_max: u32,
+    /// What switches a file server off, for the other one's promotion.
+    pub hook: Hook,
+}
+
+/// What a fencing hook does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hook {
+    /// None is set up.
+    #[default]
+    Absent,
+    Works,
+    /// Says that it failed, and switched nothing off.
+    Fails,
+    /// Never ends; it may have switched the machine off before.
+    Hangs,
+    /// Says that all went well, and switched nothing off.
+    Lies,
+    /// Each time one of these.
+    Mixed,
 }
 
 impl Default for Cluster {
@@ -188,6 +207,7 @@ impl Default for Cluster {
             policy: Policy::Manual,
             alone: Alone::Serve,
             role_changes_max: mainstay_cluster::policy::ROLE_CHANGES_MAX,
+            hook: Hook::Absent,
         }
     }
 }

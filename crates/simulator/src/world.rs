@@ -5,6 +5,7 @@
 
 mod clients;
 mod faults;
+mod fencing;
 mod healing;
 mod node;
 mod operators;
@@ -64,6 +65,8 @@ pub enum Event {
     },
     Operators,
     Script(usize),
+    /// Somebody switches a machine on again.
+    SwitchOn(NodeId),
 }
 
 /// Counts for the report.
@@ -256,6 +259,7 @@ impl World {
             Event::Coordination => self.coordinate(),
             Event::Client { client, event } => self.client_event(client, event),
             Event::Operators => self.operate(),
+            Event::SwitchOn(node) => self.start(node),
             // What was planned for later is a fault like the others: over.
             Event::Script(_) if self.healing => {}
             Event::Script(index) => {

@@ -128,6 +128,23 @@ pub enum Command {
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
+    /// Have a node's machine switched off by the fencing hook of another node, or see with --dry-run what that would run
+    Fence(Fence),
+}
+
+#[derive(Debug, Args)]
+pub struct Fence {
+    /// The node to switch off
+    pub node: String,
+    /// Show the commands, ask the verify command, and switch nothing off
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Why; it is kept in the audit log
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// It is the primary of volumes, and they may lose it
+    #[arg(long)]
+    pub primary: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -9,7 +9,7 @@ use mainstay::launch::{Launcher, NodeProcess, Place, wait_answer};
 use mainstay_cluster::{Access, ExportClient, ExportSettings, Policy, Squash};
 use mainstay_node::admin::api::{ClusterStatus, MaintenanceStatus, NewMaintenance, NewVolume, ProposalDetails, VolumeStatus};
 use mainstay_node::admin::client::{AdminClient, ClientError};
-use mainstay_node::config::NodeConfig;
+use mainstay_node::config::{HooksConfig, NodeConfig};
 use mainstay_node::directory::Kind;
 use mainstay_node::founding;
 use rustix::process::Signal;
@@ -536,6 +536,9 @@ fn config(dir: &tempfile::TempDir, node: At, disk: Option<&SmallDisk>) -> NodeCo
         directory: directory(dir, node, disk),
         peer_address: node.peer(),
         admin_address: node.admin(),
+        service: None,
+        hooks: HooksConfig::default(),
+        fence: vec![],
     };
     config.save(&place.config).expect("node.toml");
     config

@@ -4,7 +4,7 @@ use crate::disk::{Crash, DiskFaults};
 use crate::network::Quality;
 use crate::queue::{MICROSECOND, MILLISECOND, SECOND, Time};
 use crate::rng::Rng;
-use crate::scenario::{A, Action, Approvals, B, NODES, Plan, Scenario};
+use crate::scenario::{A, Action, Approvals, B, Hook, NODES, Plan, Scenario};
 use mainstay_cluster::{Alone, Policy};
 use mainstay_protocol::NodeId;
 
@@ -60,6 +60,7 @@ fn plan(rng: &mut Rng) -> Plan {
         at = end + quiet(rng, &mut plan, end);
     }
     plan.think = RUSHES[1];
+    plan.cluster.hook = *rng.pick(&[Hook::Absent, Hook::Works, Hook::Mixed]);
     plan
 }
 

@@ -60,7 +60,7 @@ fn settings(plan: &Plan) -> Vec<String> {
 
 /// What differs from what a plan has that says nothing of it.
 fn cluster(cluster: &Cluster) -> Vec<String> {
-    let Cluster { approval_ms, contact_lost_ms, without_primary, primary, breaker_open, policy, alone, role_changes_max } =
+    let Cluster { approval_ms, contact_lost_ms, without_primary, primary, breaker_open, policy, alone, role_changes_max, hook } =
         *cluster;
     let usual = Cluster::default();
     let lines = [
@@ -72,6 +72,7 @@ fn cluster(cluster: &Cluster) -> Vec<String> {
         (role_changes_max != usual.role_changes_max).then(|| format!("breaker after {role_changes_max} role changes")),
         (policy != usual.policy).then(|| format!("policy   {policy}")),
         (alone != usual.alone).then(|| format!("alone    {alone}")),
+        (hook != usual.hook).then(|| format!("fencing  {}", format!("{hook:?}").to_lowercase())),
     ];
     lines.into_iter().flatten().collect()
 }
