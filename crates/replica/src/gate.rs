@@ -118,7 +118,7 @@ impl Gate {
         if !given && !over {
             mark("gate: waits for its own promise to lapse");
         }
-        if given || !over || core.promise.durable() < promised || core.promise.is_storing() {
+        if given || !over || core.promise.settled().is_none_or(|settled| settled < promised) {
             return;
         }
         let last = core.volume.as_ref().filter(|volume| volume.complete() && core.failed.is_none()).map(|volume| volume.last());

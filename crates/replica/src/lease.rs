@@ -46,10 +46,11 @@ impl Lease {
 /// The voter's side: what this node has promised, durably and for the lease's time.
 #[derive(Debug)]
 pub struct Promise {
-    /// Messages, leases and grants of an older epoch are rejected (R2).
+    /// The newest that is known to be on disk.
     durable: StoredPromise,
-    /// Asked to be stored, not yet confirmed; rejects already.
-    storing: Option<StoredPromise>,
+    /// The newest that was asked to be stored; the same when nothing is on its way. Messages, leases and grants of an older epoch
+    /// are rejected (R2).
+    wanted: StoredPromise,
     /// While this runs, a primary that this node promised to may be serving.
     lease_until: Mono,
     /// A node that restarted does not know what it promised in its earlier life; one full lease after the boot it does.
@@ -59,46 +60,42 @@ pub struct Promise {
 impl Promise {
     pub fn new(durable: StoredPromise, now: Mono, lapse_ms: u64) -> Promise {
         let quiet_until = if planted(Bug::NoQuietTime) { now } else { now.after_ms(lapse_ms) };
-        Promise { durable, storing: None, lease_until: Mono::ZERO, quiet_until }
+        Promise { durable, wanted: durable, lease_until: Mono::ZERO, quiet_until }
     }
 
     pub fn durable(&self) -> Epoch {
         self.durable.epoch
     }
 
-    pub fn is_storing(&self) -> bool {
-        self.storing.is_some()
+    /// What is on disk, and nothing on its way there that would change it: only that is a word to give.
+    pub fn settled(&self) -> Option<Epoch> {
+        (self.durable == self.wanted).then_some(self.durable.epoch)
     }
 
     /// Everything below this epoch is rejected.
     pub fn floor(&self) -> Epoch {
-        self.storing.map_or(self.durable.epoch, |storing| storing.epoch.max(self.durable.epoch))
+        self.wanted.epoch
     }
 
     /// Rejects older epochs from now on; returns the promise to store when it is not durable yet.
     pub fn raise(&mut self, epoch: Epoch, version: u64) -> Option<StoredPromise> {
         (epoch > self.floor()).then(|| {
-            let promise = StoredPromise { epoch, version };
-            self.storing = Some(promise);
-            promise
+            self.wanted = StoredPromise { epoch, version };
+            self.wanted
         })
     }
 
+    /// In the order in which they were asked to be stored: a promise that was released meanwhile is on disk only until the release is.
     pub fn stored(&mut self, promise: StoredPromise) {
-        self.durable = self.durable.max(promise);
-        if self.storing.is_some_and(|storing| storing <= promise) {
-            self.storing = None;
-        }
+        self.durable = promise;
     }
 
     /// The cluster state at `version` shows no grant of the promised epoch and nothing on its way to one: the promotion was
     /// called off, and the primary of `epoch` may go on. Returns the promise to store.
     pub fn release(&mut self, epoch: Epoch, version: u64) -> Option<StoredPromise> {
-        let promised = self.storing.unwrap_or(self.durable);
-        (promised.epoch > epoch && version > promised.version).then(|| {
-            self.storing = None;
-            self.durable = StoredPromise { epoch, version };
-            self.durable
+        (self.wanted.epoch > epoch && version > self.wanted.version).then(|| {
+            self.wanted = StoredPromise { epoch, version };
+            self.wanted
         })
     }
 
@@ -162,11 +159,31 @@ mod tests {
         assert_eq!(promise.raise(Epoch(2), 7), Some(stored(2, 7)));
         assert_eq!(promise.raise(Epoch(2), 8), None, "asked once");
         assert_eq!(promise.lease(Epoch(1), Mono(0).after_ms(3_600), 2_000), Err(Epoch(2)));
-        assert_eq!(promise.durable(), Epoch(1));
+        assert_eq!(promise.settled(), None);
         promise.stored(stored(2, 7));
-        assert_eq!(promise.durable(), Epoch(2));
+        assert_eq!(promise.settled(), Some(Epoch(2)));
         assert_eq!(promise.release(Epoch(1), 7), None, "an older view knows nothing of it");
         assert_eq!(promise.release(Epoch(1), 9), Some(stored(1, 9)));
         assert_eq!(promise.lease(Epoch(1), Mono(0).after_ms(3_700), 2_000), Ok(()));
+    }
+
+    /// Called off while it was being stored, and asked for again at once: the disk holds the older epoch in between, so until the last
+    /// of the three is on it there is nothing to give one's word on.
+    #[test]
+    fn a_promise_that_is_given_again_before_its_release_is_stored_is_not_settled() {
+        let stored = |epoch, version| StoredPromise { epoch: Epoch(epoch), version };
+        let mut promise = Promise::new(stored(1, 5), Mono(0), 2_000);
+        let asked = [promise.raise(Epoch(2), 12), promise.release(Epoch(1), 13), promise.raise(Epoch(2), 14)];
+        assert_eq!(asked, [Some(stored(2, 12)), Some(stored(1, 13)), Some(stored(2, 14))]);
+        for (promised, settled) in [(stored(2, 12), None), (stored(1, 13), None), (stored(2, 14), Some(Epoch(2)))] {
+            promise.stored(promised);
+            assert_eq!((promise.settled(), promise.floor()), (settled, Epoch(2)), "{promised:?} is stored");
+        }
+        // The release comes after the first is stored, and the next promise before the release is.
+        let mut promise = Promise::new(stored(1, 5), Mono(0), 2_000);
+        promise.raise(Epoch(2), 12);
+        promise.release(Epoch(1), 13);
+        promise.stored(stored(2, 12));
+        assert_eq!(promise.raise(Epoch(2), 14), Some(stored(2, 14)), "what is on disk is released already");
     }
 }
