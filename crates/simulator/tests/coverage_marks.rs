@@ -38,6 +38,9 @@ const NOBODY_SAYS: &[&str] = &[
     "DeniedBefore",
     "Diverged",
     "EpochExhausted",
+    // Of a cluster with one volume, and of candidates that look before they ask.
+    "FencesOthers",
+    "FencesUnapproved",
     "HasPrimary",
     "IncompletePrefix",
     "NeverBooted",
@@ -45,6 +48,7 @@ const NOBODY_SAYS: &[&str] = &[
     "NotExpired",
     "NotFenced",
     "NotOverdue",
+    "NotTheFencer",
     "NotThePrimary",
     "PromiseTooLow",
     "RemovesItself",
