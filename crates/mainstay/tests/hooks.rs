@@ -106,6 +106,13 @@ fn serves(status: &ClusterStatus, primary: &str, in_sync: usize) -> bool {
     volume.state == "serving" && volume.primary.as_deref() == Some(primary) && volume.in_sync.len() == in_sync
 }
 
+/// All nodes answer in the boot that the cluster knows, and both copies are in sync in it.
+fn whole(status: &ClusterStatus) -> bool {
+    let up = status.nodes.iter().all(|node| node.state == "up");
+    let current = status.volumes[0].replicas.iter().all(|replica| ["primary", "in-sync"].contains(&replica.state.as_str()));
+    up && current && serves(status, "a", 2)
+}
+
 /// `b` can switch `a` off, as far as anybody can tell, and says when it begins to serve.
 fn set_up_hooks(dir: &Path) {
     let place = Place::of(dir, "b").config;
@@ -132,7 +139,7 @@ async fn hooks_on_real_processes() {
     cluster.kill("b");
     set_up_hooks(&dir);
     cluster.start("b").await;
-    cluster.until("b is back", |status| serves(status, "a", 2)).await;
+    cluster.until("b is back", whole).await;
 
     // Tried out: nothing is switched off, and the cluster would refuse.
     let (code, text) = cluster.run(&["fence", "a", "--dry-run"]);

@@ -72,6 +72,10 @@ const PATHS: &[(&str, u64)] = &[
     ("backlog", 8),
     ("switchover:rough", 12),
     ("switchover:stuck", 2),
+    ("fencing:comes-back", 6),
+    ("fencing:learns-late", 6),
+    ("fencing:called-off", 6),
+    ("fencing:restarts", 12),
     ("moving-base", 2),
     ("S17", 3),
 ];
