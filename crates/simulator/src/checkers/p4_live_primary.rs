@@ -26,9 +26,11 @@ pub struct LivePrimary {
 }
 
 impl LivePrimary {
-    pub fn heard(&mut self, now: Time, by: NodeId, from: NodeId, gap_ms: u64) {
+    /// `lost_ms`: after so long a primary is missing. Who was silent for a good part of it is not heard without a gap: what was told of
+    /// it last, before it spoke again, is then as old.
+    pub fn heard(&mut self, now: Time, by: NodeId, from: NodeId, lost_ms: u64) {
         let heard = self.heard.entry((by, from)).or_insert(Heard { since: now, last: now });
-        if now - heard.last >= gap_ms * MILLISECOND {
+        if now - heard.last >= lost_ms * MILLISECOND / 4 {
             heard.since = now;
         }
         heard.last = now;
