@@ -73,7 +73,7 @@ const PATHS: &[(&str, u64)] = &[
     ("switchover:rough", 12),
     ("switchover:stuck", 2),
     ("fencing:comes-back", 6),
-    ("fencing:learns-late", 6),
+    ("fencing:learns-late", 10),
     ("fencing:called-off", 6),
     ("fencing:restarts", 12),
     ("moving-base", 2),
