@@ -85,6 +85,7 @@ impl ClusterState {
             Command::Drained { proposal, node, incarnation, last, at } => {
                 self.drained(*proposal, (*node, *incarnation), *last, *at)
             }
+            Command::SetAsideCopy { volume, node, reason, actor, at } => self.set_aside_copy(*volume, *node, reason, actor, *at),
             Command::FenceBegun { .. } => self.fence_begun(command),
             Command::Fenced { .. } => self.fenced(command),
             Command::FenceAsked { .. } => self.fence_asked(command),
@@ -156,6 +157,7 @@ impl ClusterState {
             Command::MaintenanceOverdue { maintenance, .. } => format!("overrun of maintenance {maintenance}"),
             Command::Switchover { to, .. } => format!("switchover of {} to {}", volume(), self.node_name(*to)),
             Command::Drained { proposal, node, .. } => format!("word of {} for {proposal}", self.node_name(*node)),
+            Command::SetAsideCopy { node, .. } => format!("setting aside the copy of {} on {}", volume(), self.node_name(*node)),
             Command::FenceBegun { proposal, target, .. } | Command::Fenced { proposal, target, .. } => {
                 format!("fencing of {} for {proposal}", self.node_name(*target))
             }

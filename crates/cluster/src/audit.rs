@@ -172,6 +172,10 @@ pub enum Event {
         candidate: NodeId,
         evidence_hash: Digest,
     },
+    /// To be made again from the primary when its node starts next.
+    CopySetAside {
+        node: NodeId,
+    },
     /// A machine is about to be switched off, for a promotion.
     FenceBegun {
         proposal: ProposalId,

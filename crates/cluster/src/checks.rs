@@ -2,15 +2,18 @@
 //! `explain`. A check is a claim, a rule, and a function that gives either the value seen or the refusal.
 
 mod hand_over;
+mod named_loss;
 
 use crate::digest::Digest;
-use crate::evidence::{Basis, Contact, CopyReport, CopyState, Evidence, EvidenceField, FencingProof, Known, Loss, Observed};
+use crate::evidence::{
+    Basis, Contact, CopyReport, CopyState, Evidence, EvidenceField, FencingProof, Known, Loss, LostFiles, NamedLoss, Observed,
+};
 use crate::policy::{TooMany, VolumeSettings, not_held};
 use crate::refusal::{RefusalKind, Rule};
 use crate::state::{ClusterState, MaintenanceState, Node, Policy, ProposalState, ReignState, VolumeState, WithoutPrimary};
 use mainstay_protocol::marks::mark_variant;
 use mainstay_protocol::planted::{Bug, planted};
-use mainstay_protocol::{Epoch, Incarnation, LogPoint, NodeId, Position, ProposalId, VolumeId};
+use mainstay_protocol::{Epoch, Incarnation, LogPoint, NodeId, Position, ProposalId, Timestamp, VolumeId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -107,6 +110,7 @@ impl Plan<'_> {
     /// What has to hold: of a switchover less, because the primary itself is asked.
     fn list(&self) -> &'static [(Rule, &'static str, CheckFunction)] {
         match self.evidence.fencing {
+            _ if self.evidence.loss.is_some() => named_loss::CHECKS,
             FencingProof::HandOver { .. } => hand_over::CHECKS,
             FencingProof::GivenBack { .. } => hand_over::WAY_BACK,
             FencingProof::LeaseLapse { .. } | FencingProof::OwnDemotion | FencingProof::ExternalFence { .. } => CHECKS,
@@ -554,6 +558,6 @@ impl ClusterState {
             true => state.fenced_by.map_or(FencingProof::OwnDemotion, |by| FencingProof::ExternalFence { by }),
             false => FencingProof::LeaseLapse { wait_ms: self.settings.lapse_ms() },
         };
-        Some(Evidence { basis: self.basis(candidate, volume, state), observed: observed.clone(), fencing })
+        Some(Evidence { basis: self.basis(candidate, volume, state), observed: observed.clone(), fencing, loss: None })
     }
 }

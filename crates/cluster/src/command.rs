@@ -285,6 +285,15 @@ pub enum Command {
         last: LogPoint,
         at: Timestamp,
     },
+    /// A person has a copy that cannot be used any more set aside on its node, as it is, and made again from the primary. It is done at
+    /// the node's next start, so that no word of the old copy can be taken for the new one's (R3, R9).
+    SetAsideCopy {
+        volume: VolumeId,
+        node: NodeId,
+        reason: String,
+        actor: Actor,
+        at: Timestamp,
+    },
     /// The candidate of an approved promotion is about to have the old primary's machine switched off: compare-and-swap, decided before
     /// the command runs. One attempt for each proposal (R8).
     FenceBegun {
@@ -331,7 +340,7 @@ impl Command {
             SetVolume { at, .. } | SetHold { at, .. } | ApproveChange { at, .. } | DenyChange { at, .. } => *at,
             DrillPassed { at, .. } => *at,
             Leaving { at, .. } | ExtendMaintenance { at, .. } | MaintenanceOverdue { at, .. } => *at,
-            Switchover { at, .. } | Drained { at, .. } => *at,
+            Switchover { at, .. } | Drained { at, .. } | SetAsideCopy { at, .. } => *at,
             FenceBegun { at, .. } | Fenced { at, .. } | FenceAsked { at, .. } => *at,
         }
     }
@@ -371,6 +380,7 @@ impl Command {
             MaintenanceOverdue { .. } => "MaintenanceOverdue",
             Switchover { .. } => "Switchover",
             Drained { .. } => "Drained",
+            SetAsideCopy { .. } => "SetAsideCopy",
             FenceBegun { .. } => "FenceBegun",
             Fenced { .. } => "Fenced",
             FenceAsked { .. } => "FenceAsked",
@@ -390,7 +400,7 @@ impl Command {
             Leaving { node, .. } => Actor::Node(*node),
             ExtendMaintenance { actor, .. } => actor.clone(),
             Expire { .. } | UseToken { .. } => Actor::Cluster,
-            Switchover { actor, .. } => actor.clone(),
+            Switchover { actor, .. } | SetAsideCopy { actor, .. } => actor.clone(),
             Drained { node, .. } => Actor::Node(*node),
             SetVolume { actor, .. } | SetHold { actor, .. } | DrillPassed { actor, .. } => actor.clone(),
             ApproveChange { actor, .. } | DenyChange { actor, .. } => actor.clone(),
@@ -408,7 +418,7 @@ impl Command {
             }
             GrantFailed { volume, .. } | StepDown { volume, .. } | ResetBreaker { volume, .. } => Some(*volume),
             Note { volume, .. } => *volume,
-            Switchover { volume, .. } => Some(*volume),
+            Switchover { volume, .. } | SetAsideCopy { volume, .. } => Some(*volume),
             SetVolume { volume, .. } | DrillPassed { volume, .. } => Some(*volume),
             _ => None,
         }

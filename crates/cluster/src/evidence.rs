@@ -5,7 +5,7 @@
 //! fixed when the proposal is made, and an observer that sees it change says so with `Command::Void`.
 
 use crate::digest::Digest;
-use mainstay_protocol::{Epoch, Incarnation, LogPoint, NodeId, Position, ProposalId, VolumeId};
+use mainstay_protocol::{Epoch, Incarnation, LogPoint, NodeId, Position, ProposalId, Timestamp, VolumeId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -132,6 +132,43 @@ pub struct Evidence {
     pub observed: Observed,
     /// Expected when the proposal was made. The old primary may still step down later, which only shortens the wait.
     pub fencing: FencingProof,
+    /// Of a promotion that gives up acknowledged writes: which. None: it may lose nothing (R5).
+    #[serde(default)]
+    pub loss: Option<NamedLoss>,
+}
+
+/// What a promotion of a copy that does not hold everything gives up, as far as anybody can know it (R5). Two people say yes to it:
+/// who proposes it, and another one who approves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedLoss {
+    /// Everything up to here is on the candidate, and stays. What comes behind it is given up.
+    pub after: LogPoint,
+    /// When the newest change that the candidate holds was made, by the clock of the primary of then.
+    pub newest_kept: Option<Timestamp>,
+    /// When the candidate left the in-sync set: all that was acknowledged before is on it. None: nobody knows.
+    pub left: Option<Timestamp>,
+    pub files: LostFiles,
+    /// Why it has to be, in the proposer's words.
+    pub reason: String,
+}
+
+/// Files that what is given up has touched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LostFiles {
+    /// No copy that holds more than the candidate can be read. The text says who was asked.
+    Unknown(String),
+    /// Exactly these, as read from another copy; and so many more that are not listed.
+    Known { files: Vec<LostFile>, more: u64 },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostFile {
+    pub path: String,
+    /// Of data that was written to it.
+    pub bytes: u64,
+    /// The first and the newest change of it that would be gone.
+    pub first: Timestamp,
+    pub last: Timestamp,
 }
 
 /// The piece of evidence that changed.
@@ -165,6 +202,10 @@ pub enum EvidenceField {
 impl Evidence {
     /// SHA-256 of the canonical encoding (postcard, fields in order, maps sorted by key).
     pub fn hash(&self) -> Digest {
-        Digest::of_value("mainstay evidence 1", self)
+        let Evidence { basis, observed, fencing, loss } = self;
+        match loss {
+            None => Digest::of_value("mainstay evidence 1", &(basis, observed, fencing)),
+            Some(_) => Digest::of_value("mainstay evidence 2", self),
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! `mainstay explain promote NODE VOLUME`: every check with its value, from the list that `apply` judges by; and the evidence
 //! as a person reads it.
 
-use crate::checks::{Check, Plan, Verdict, check, known_copy, silent_ms};
-use crate::evidence::{Contact, CopyReport, CopyState, Evidence, EvidenceField, FencingProof, Loss, Observed};
-use crate::refusal::{Refusal, RefusalKind, Rule};
+use crate::checks::{Check, Plan, Verdict, check, known_copy, reach, silent_ms};
+use crate::evidence::{
+    Contact, CopyReport, CopyState, Evidence, EvidenceField, FencingProof, Loss, LostFile, LostFiles, NamedLoss, Observed,
+};
+use crate::refusal::{Refusal, RefusalKind, Rule, instant};
 use crate::state::{ClusterState, Policy, ProposalState, VolumeState, WithoutPrimary};
 use mainstay_protocol::{NodeId, VolumeId};
 use serde::{Deserialize, Serialize};
@@ -217,6 +219,16 @@ impl fmt::Display for Loss {
     }
 }
 
+impl fmt::Display for LostFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LostFile { path, bytes, first, last } = self;
+        match first == last {
+            true => write!(f, "{path} ({bytes} bytes written, at {})", instant(*first)),
+            false => write!(f, "{path} ({bytes} bytes written, {} to {})", instant(*first), instant(*last)),
+        }
+    }
+}
+
 impl fmt::Display for FencingProof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -278,12 +290,43 @@ impl Evidence {
         }
         line("in-sync set", state.names(basis.in_sync.keys()));
         line("fencing", self.fencing_line(state));
-        line("loss", basis.loss.to_string());
+        match &self.loss {
+            None => line("loss", basis.loss.to_string()),
+            Some(loss) => self.loss_lines(loss).into_iter().for_each(|(name, value)| line(name, value)),
+        }
         let maintained = if basis.maintenance.is_empty() { "none".into() } else { state.names(basis.maintenance.iter()) };
         line("maintenance", maintained);
         line("configuration", basis.config.short());
         line("evidence", self.hash().to_string());
         lines.join("\n")
+    }
+
+    /// Capitals where somebody tired must not read over it.
+    fn loss_lines(&self, loss: &NamedLoss) -> Vec<(&'static str, String)> {
+        let held = self.observed.copies.iter().filter(|(node, _)| **node != self.basis.candidate);
+        let farthest = held.filter_map(|(node, _)| known_copy(&self.observed, *node)).max_by_key(|copy| reach(copy.last));
+        let known = match farthest.filter(|other| other.last.position > loss.after.position) {
+            Some(other) => {
+                let records = other.last.position.0 - loss.after.position.0;
+                format!("at least {records} records, up to {}, and what came later", other.last)
+            }
+            None => "HOW MUCH IS UNKNOWN: nobody that is heard knows how far the lost copies reached".into(),
+        };
+        let newest = loss.newest_kept.map_or("UNKNOWN".into(), instant);
+        let left = loss.left.map_or("since when is UNKNOWN".into(), |left| format!("since {}", instant(left)));
+        let mut lines = vec![
+            ("GIVES UP", format!("everything acknowledged after {}: {known}", loss.after)),
+            ("kept", format!("every change up to {newest}; it was not in sync {left}")),
+            ("why", loss.reason.clone()),
+        ];
+        match &loss.files {
+            LostFiles::Unknown(why) => lines.push(("lost files", format!("UNKNOWN: {why}"))),
+            LostFiles::Known { files, more } => {
+                lines.extend(files.iter().map(|file| ("lost file", file.to_string())));
+                lines.extend((*more > 0).then(|| ("lost files", format!("and {more} more"))));
+            }
+        }
+        lines
     }
 
     fn fencing_line(&self, state: &ClusterState) -> String {

@@ -53,6 +53,7 @@ fn guard(claim: &str, judged: Guarded) -> Check {
 fn nothing_lost(plan: &Plan, _: Option<Timestamp>) -> Guarded {
     let basis = &plan.evidence.basis;
     match basis.loss {
+        _ if plan.evidence.loss.is_some() => Err("acknowledged writes would be given up".into()),
         Loss::None => Ok(format!("{} is in sync since boot {}", plan.node.name, basis.candidate_incarnation)),
         loss => Err(loss.to_string()),
     }

@@ -31,12 +31,15 @@ pub use checks::{Check, Verdict};
 pub use command::{Actor, Command};
 pub use digest::Digest;
 pub use encoding::DecodeError;
-pub use evidence::{Basis, Contact, CopyReport, CopyState, Evidence, EvidenceField, FencingProof, Known, Loss, Observed};
+pub use evidence::{
+    Basis, Contact, CopyReport, CopyState, Evidence, EvidenceField, FencingProof, Known, Loss, LostFile, LostFiles, NamedLoss,
+    Observed,
+};
 pub use explain::{Explanation, Outlook};
 pub use policy::{Alone, Change, ChangeId, ChangeState, Control, Hold, VolumeRules, VolumeSettings, VolumeWish, Wish};
 pub use refusal::{Refusal, RefusalKind, Rule};
 pub use state::{
     Access, Approval, Breaker, ClusterState, ExportClient, ExportSettings, FailedPlan, Fence, FenceOutcome, LapsedPromise, Left,
-    Maintenance, MaintenanceId, MaintenanceState, Node, NodeKind, Policy, Proposal, ProposalState, Reign, ReignState, Settings,
-    Squash, StopCause, Token, VolumeState, WithoutPrimary,
+    LeftInSync, Maintenance, MaintenanceId, MaintenanceState, Node, NodeKind, Policy, Proposal, ProposalState, Reign, ReignState,
+    Settings, Squash, StopCause, Token, VolumeState, WithoutPrimary,
 };

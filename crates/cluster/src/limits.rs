@@ -53,6 +53,10 @@ pub const ROLE_CHANGES_WINDOW_MS_MIN: u64 = 60_000;
 pub const ROLE_CHANGES_WINDOW_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
 /// Longest that a drill may be good for, days.
 pub const DRILL_DAYS_MAX: u32 = 365;
+/// Files that the evidence of a promotion with a loss names; the rest is counted.
+pub const LOST_FILES_MAX: usize = 200;
+/// Bytes of a path among them.
+pub const LOST_PATH_BYTES_MAX: usize = 4096;
 /// While an attempt to switch a machine off may be under way, that machine is not promoted. Who began it says what came of it; if that
 /// one is gone, so many milliseconds by wall clocks must do. Longer than any fencing hook may take.
 pub const FENCE_UNDER_WAY_MS_MAX: i64 = 15 * 60 * 1000;

@@ -224,6 +224,17 @@ pub enum RefusalKind {
     // Appended.
     #[error("there is no change {0}")]
     UnknownChange(ChangeId),
+    // R5, appended: a loss is named, by two people, and is none that could be had back.
+    #[error("{proposal} gives up acknowledged writes, and {by} proposed it: a second person must approve it")]
+    LossByOne { proposal: ProposalId, by: Actor },
+    #[error("the loss is not named as it is: the copy on {node} ends at {last}")]
+    LossMisnamed { node: String, last: String },
+    #[error("the copy on {0} is empty: nothing of the volume would be left")]
+    EmptyCopy(String),
+    #[error("{0} is a member of the in-sync set, or the primary: its copy may be the only one with everything")]
+    CopyNeeded(String),
+    #[error("{0} has no primary that serves: the copy on {1} could not be made again from anything")]
+    NothingToCopyFrom(String, String),
     // Of fencing hooks. R2: an external action names the boot and the reign that it is for, and hits no other.
     #[error("it is for boot {given} of {node}; what it would hit now is {current}")]
     FencesAnother { node: String, given: Incarnation, current: String },
@@ -275,6 +286,7 @@ impl RefusalKind {
             OnHold { .. } | SamePerson { .. } => Rule::R7,
             DeniedBefore { .. } | TooManyRoleChanges { .. } => Rule::R8,
             ChangeClosed { .. } | ChangeMismatch { .. } | DrillOutdated { .. } => Rule::R14,
+            LossByOne { .. } | LossMisnamed { .. } | EmptyCopy(_) | CopyNeeded(_) | NothingToCopyFrom(..) => Rule::R5,
             FencesAnother { .. } | BeingFenced { .. } => Rule::R2,
             NotTheFencer { .. } | FencedOnce { .. } => Rule::R8,
             FencesOthers { .. } | FencesUnapproved { .. } => Rule::R7,
@@ -305,8 +317,8 @@ impl RefusalKind {
             }
             EpochExhausted => "Make a new volume and copy the data",
             NotInSync { .. } => {
-                "Promote a member of the set, or bring one back. Anything else would lose acknowledged writes and needs two \
-                 people who name that loss, which this version does not offer"
+                "Promote a member of the set, or bring one back. If none can ever come back: `mainstay propose VOLUME --candidate NODE \
+                 --give-up WHY` names what is lost, and a second person approves"
             }
             CopyTooShort { .. } => {
                 "Promote another member; if its disk was replaced or restored, let it copy everything again first"
@@ -336,6 +348,11 @@ impl RefusalKind {
             RestartedSince { .. } => "Wait until it is in sync again, in this boot",
             OnHold { .. } | SamePerson { .. } | DeniedBefore { .. } | TooManyRoleChanges { .. } => self.policy_clears(),
             ChangeClosed { .. } | ChangeMismatch { .. } | DrillOutdated { .. } | UnknownChange(_) => self.policy_clears(),
+            LossByOne { .. } => "Ask another approver to read the evidence and approve it",
+            LossMisnamed { .. } => "Propose again: the loss is then named from the present state",
+            EmptyCopy(_) => "Bring back a node that holds something, its disk in other hardware if need be",
+            CopyNeeded(_) => "Wait until another copy is in sync and this one has left the set",
+            NothingToCopyFrom(..) => "Let another copy serve first",
             FencesAnother { .. } | BeingFenced { .. } | NotTheFencer { .. } | FencedOnce { .. } => self.fence_clears(),
             FencesOthers { .. } | FencesUnapproved { .. } | NothingToFence(_) => self.fence_clears(),
             _ => self.input_clears(),

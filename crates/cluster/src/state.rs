@@ -254,9 +254,21 @@ pub struct VolumeState {
     /// What else binds its promotions.
     #[serde(default)]
     pub rules: VolumeRules,
+    /// Replicas that were members of the in-sync set, and are not any more. What was acknowledged before is on them.
+    #[serde(default)]
+    pub left_in_sync: BTreeMap<NodeId, LeftInSync>,
     /// `fenced` is so because the last primary's machine was seen to be off, in the course of this proposal.
     #[serde(default)]
     pub fenced_by: Option<ProposalId>,
+}
+
+/// Since when a replica is not waited for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftInSync {
+    pub at: Timestamp,
+    /// The primary that decided it; or whose grant it was left out of.
+    pub by: NodeId,
+    pub reason: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,6 +2,8 @@
 //!
 //! The first leaves records on the old primary that nobody was told about: they end in quarantine, are looked at, copied out and
 //! dropped. The second leaves only a copy that lacks acknowledged writes: nothing promotes it, and the guide says whom to bring back.
+//! Once more, and now the other is gone for good: two people name what is lost and promote it as it is; and when the other comes back
+//! after all, its records are kept and its copy is made again.
 
 use mainstay::launch::{Launcher, NodeProcess, NodeSpec, admin_path};
 use mainstay::nfs_client::{Client, Options};
@@ -10,6 +12,8 @@ use mainstay_cluster::{Access, ExportClient, ExportSettings, Policy, Squash};
 use mainstay_node::admin::api::{ClusterStatus, NewMaintenance, NewVolume, VolumeStatus};
 use mainstay_node::admin::client::AdminClient;
 use mainstay_node::directory::Kind;
+use mainstay_node::founding;
+use mainstay_node::pki::Role;
 use mainstay_protocol::Stability;
 use mainstay_protocol::file::CreateHow;
 use serde_json::Value;
@@ -137,6 +141,33 @@ impl Cluster {
         }
     }
 
+    /// Waits until the node's view is on disk as far as its copy goes now.
+    fn checkpointed(&self, name: &str) {
+        let status = self.runtime.block_on(self.client.status()).unwrap();
+        let written = files(&status).replicas.iter().find(|replica| replica.node == name).unwrap().position;
+        let address = status.nodes.iter().find(|node| node.name == name).unwrap().admin_address.parse().unwrap();
+        let begun = Instant::now();
+        loop {
+            let metrics = self.runtime.block_on(self.client.at(vec![address]).metrics()).unwrap();
+            let lines = metrics.lines().filter(|line| line.contains("checkpoint_position{"));
+            let newest = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).max();
+            if newest.is_some_and(|newest| newest >= written) {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "no checkpoint of {written}: {newest:?}");
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Another approver's credentials, made where the authority's key is.
+    fn second_person(&self) -> std::path::PathBuf {
+        let config = mainstay_node::config::NodeConfig::load(&mainstay::launch::Place::of(self.dir.path(), "a").config).unwrap();
+        let path = self.dir.path().join("bob.toml");
+        let endpoints = self.client.endpoints().to_vec();
+        founding::issue(&config, "bob", &[Role::Viewer, Role::Approver], endpoints).unwrap().save(&path).unwrap();
+        path
+    }
+
     /// The evidence may change between the look and the approval (R14); then a person looks again.
     fn approve(&mut self) {
         let begun = Instant::now();
@@ -192,6 +223,7 @@ fn two_double_failures_are_resolved_with_what_recover_prints() {
     dropped(&cluster, &id);
     the_log(&cluster);
     only_the_stale_one_is_back(&mut cluster);
+    two_people_give_up(&mut cluster);
 }
 
 /// The others die, the primary takes requests that it cannot acknowledge any more, and dies too. The secondary comes back.
@@ -394,4 +426,73 @@ fn only_the_stale_one_is_back(cluster: &mut Cluster) {
     assert_eq!(read(&mut client, "kept"), b"01234TAIL9");
     cluster.text(0, &["verify", "files"]);
     assert!(cluster.text(0, &["recover"]).starts_with("nothing to recover"));
+}
+
+fn two_people_give_up(cluster: &mut Cluster) {
+    let mut client = cluster.nfs();
+    cluster.kill("a");
+    cluster.until("b goes on alone", |status| serves(status, "b", 1));
+    write(&mut client, "given-up", b"acknowledged, and given up");
+    // Once its view is on disk, b cannot go back before it.
+    cluster.checkpointed("b");
+    cluster.kill("b");
+    cluster.start("a");
+    let stale = cluster.recover("stale-copy-only");
+    let choices = stale["choices"].as_array().unwrap();
+    assert_eq!(choices[1]["command"], "mainstay propose files --candidate a --give-up \"WHY\"", "{stale:#}");
+    let give_up = ["propose", "files", "--candidate", "a", "--give-up", "b burnt down"];
+    let begun = Instant::now();
+    // R13: until b has been silent for long enough nobody may take its place.
+    while cluster.run(&give_up).status.code() != Some(4) {
+        assert!(begun.elapsed() < PATIENCE, "{}", cluster.text(4, &give_up));
+        std::thread::sleep(PAUSE);
+    }
+    let pending = cluster.recover("approval-pending");
+    assert!(pending["choices"][0]["loss"].as_str().unwrap().starts_with("EVERYTHING acknowledged after e"), "{pending:#}");
+    let approve = pending["choices"][0]["command"].as_str().unwrap().strip_prefix("mainstay ").unwrap();
+    let approve: Vec<&str> = approve.split(' ').collect();
+    let alone = cluster.run(&approve);
+    assert_eq!(alone.status.code(), Some(3), "who proposed it approved it: {}", String::from_utf8_lossy(&alone.stdout));
+    assert!(String::from_utf8_lossy(&alone.stderr).contains("R5"), "{}", String::from_utf8_lossy(&alone.stderr));
+    let shown = cluster.text(0, &["proposals", "show", approve[1]]);
+    assert!(shown.contains("GIVES UP everything acknowledged after") && shown.contains("b burnt down"), "{shown}");
+    let second = cluster.second_person();
+    let output = Command::new(PROGRAM).args(&approve).arg("--config").arg(&second).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    cluster.until("a serves", |status| serves(status, "a", 1));
+    let mut client = cluster.nfs();
+    let root = client.root();
+    assert!(client.lookup(&root, "given-up").is_err(), "it was given up");
+    assert_eq!(read(&mut client, "alone"), b"acknowledged by the only copy", "everything older is there");
+    write(&mut client, "after-the-loss", b"and it goes on");
+    b_was_not_lost_after_all(cluster);
+}
+
+fn b_was_not_lost_after_all(cluster: &mut Cluster) {
+    assert_eq!(cluster.run(&["copy", "set-aside", "files", "a", "--reason", "to try"]).status.code(), Some(3), "it serves");
+    cluster.start("b");
+    let failed = cluster.recover("copy-failed");
+    let known = failed["known"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect::<Vec<_>>().join("\n");
+    assert!(known.contains("the cluster went another way after e"), "{failed:#}");
+    let listed: Value = serde_json::from_str(&cluster.text(0, &["quarantine", "list", "-o", "json"])).unwrap();
+    let [kept] = &listed["quarantines"].as_array().unwrap()[..] else { panic!("{listed:#}") };
+    let id = kept["id"].as_str().unwrap().to_string();
+    let set_aside = failed["choices"].as_array().unwrap().last().unwrap()["command"].as_str().unwrap().to_string();
+    assert_eq!(set_aside, "mainstay copy set-aside files b --reason \"WHY\"");
+    cluster.text(0, &["copy", "set-aside", "files", "b", "--reason", "two people gave it up"]);
+    cluster.kill("b");
+    cluster.start("b");
+    cluster.until("b is in sync again", |status| all_in_sync(status, "a"));
+    cluster.text(0, &["verify", "files"]);
+    // What only b had is kept twice: as records, and in the copy that was set aside.
+    let restored = cluster.run(&["quarantine", "restore", &id, "--path", "/given-up", "--as", "/given-up"]);
+    assert_eq!(restored.status.code(), Some(0), "{}", String::from_utf8_lossy(&restored.stderr));
+    assert_eq!(read(&mut cluster.nfs(), "given-up"), b"acknowledged, and given up");
+    let volumes = mainstay::launch::Place::of(cluster.dir.path(), "b").data.join("volumes");
+    let aside: Vec<String> =
+        std::fs::read_dir(&volumes).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    assert!(aside.iter().any(|name| name.starts_with("v1.aside-")), "{aside:?}");
+    let events = cluster.text(0, &["events"]);
+    assert!(events.contains("GIVING UP everything acknowledged after") && events.contains("bob approved"), "{events}");
+    cluster.text(0, &["events", "verify"]);
 }

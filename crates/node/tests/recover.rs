@@ -106,7 +106,8 @@ fn proposed(loss: Loss) -> ProposalDetails {
         loss_epoch: 0,
         config: Digest::of(b"config"),
     };
-    let evidence = Evidence { basis, observed: Observed::default(), fencing: FencingProof::LeaseLapse { wait_ms: 2_100 } };
+    let evidence =
+        Evidence { basis, observed: Observed::default(), fencing: FencingProof::LeaseLapse { wait_ms: 2_100 }, loss: None };
     let proposal = Proposal {
         volume: VolumeId(1),
         candidate: NodeId(2),
@@ -375,9 +376,10 @@ fn what_moves_is_left_alone() {
 }
 
 #[test]
-fn the_copy_is_moved_away_only_while_another_is_sound() {
-    let moving =
-        |seen: &Seen| findings(seen).iter().flat_map(|finding| &finding.choices).any(|choice| choice.command.starts_with("mv "));
+fn the_copy_is_set_aside_only_while_another_is_sound() {
+    let moving = |seen: &Seen| {
+        findings(seen).iter().flat_map(|finding| &finding.choices).any(|choice| choice.command.contains("copy set-aside"))
+    };
     let cases = copies();
     let of = |name: &str| &cases.iter().find(|(case, _)| *case == name).unwrap().1;
     assert!(moving(of("copy-failed")));

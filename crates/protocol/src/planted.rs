@@ -96,6 +96,9 @@ pub enum Bug {
     /// The primary goes on serving after its word, until it sees the successor (against R13).
     ServeAfterWord,
 
+    // ---- promotion with a loss ----
+    /// Who proposes to give acknowledged writes up may approve it alone (against R5).
+    LossByOne,
     // ---- fencing hooks ----
     /// A fencing hook that failed counts as proof that the old primary is off (against R6, R13).
     CountFailedFence,
@@ -140,6 +143,7 @@ impl Bug {
         Bug::SilentOverrun,
         Bug::DrainUnconfirmed,
         Bug::ServeAfterWord,
+        Bug::LossByOne,
         Bug::CountFailedFence,
     ];
 }

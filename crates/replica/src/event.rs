@@ -176,6 +176,12 @@ pub enum Note {
         records: u64,
         quarantine: String,
     },
+    /// The cluster went another way below what this copy has made durable: it must be set aside whole. The records that only it has
+    /// are kept in quarantine, where its log still reaches back to them.
+    Superseded {
+        records: u64,
+        quarantine: Option<String>,
+    },
     ResyncByChange {
         since: Position,
     },

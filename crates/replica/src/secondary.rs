@@ -13,7 +13,7 @@ use mainstay_protocol::planted::{Bug, planted};
 use mainstay_protocol::{
     ClientRequest, Epoch, FileError, FileRequest, FileResult, LogPoint, Mono, NodeId, Now, PeerMessage, Position, Record,
 };
-use mainstay_volume::{AppendError, Outcome, VolumeError};
+use mainstay_volume::{AppendError, KeptTail, Outcome, VolumeError};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Lists that one resync may have outstanding; more are asked for later, in the next walk.
@@ -310,11 +310,13 @@ impl Secondary {
             return;
         }
         let target = volume.point(to.position).filter(|ours| ours.epoch == to.epoch && (to.chain.0 == 0 || ours.chain == to.chain));
-        let Some(target) = target else {
-            return core.fail(format!("asked to go back to {to}, which this copy does not have: rebuild this replica"));
-        };
-        let rolled = volume.roll_back(target, &format!("{node}-{}", last.epoch));
+        let label = format!("{node}-{}", last.epoch);
+        let Some(target) = target else { return Self::superseded(core, to, None) };
+        let rolled = volume.roll_back(target, &label);
         self.restart_stream();
+        if let Err(VolumeError::BelowBase { .. }) = rolled {
+            return Self::keep_and_stop(core, target, &label);
+        }
         // Without room for the quarantine file the tail stays: asked for again in a while.
         if let Some(rolled) = core.trust_unless_busy(rolled) {
             let (records, quarantine) = (rolled.records, rolled.file.unwrap_or_default());
@@ -322,6 +324,25 @@ impl Secondary {
             core.note(Note::RolledBack { to: target.position, records, quarantine });
             self.hello_at = None;
         }
+    }
+
+    /// Two people gave up what this copy holds behind `to` (R5), and it has been made durable here: nothing takes that back but making
+    /// the copy again. What only it has is kept first (R9); without room for that it is asked again, as for every roll-back.
+    fn keep_and_stop(core: &mut Core, to: LogPoint, label: &str) {
+        let Some(volume) = core.volume.as_mut() else { return };
+        let kept = volume.keep_tail(to, label);
+        if let Some(kept) = core.trust_unless_busy(kept) {
+            Self::superseded(core, to, kept);
+        }
+    }
+
+    fn superseded(core: &mut Core, to: LogPoint, kept: Option<KeptTail>) {
+        let (records, quarantine) = kept.map_or((0, None), |kept| (kept.records, Some(kept.file)));
+        mark("secondary: superseded");
+        core.note(Note::Superseded { records, quarantine });
+        core.fail(format!(
+            "the cluster went another way after {to}, and this copy cannot go back there: have it set aside and made again"
+        ));
     }
 
     // ---- resync by change -----------------------------------------------------------------------------------------------------

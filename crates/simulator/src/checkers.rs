@@ -79,6 +79,12 @@ fn grant<'a>(before: &'a ClusterState, after: &'a ClusterState) -> Option<Grant<
     Some(Grant { before: old, after: new, node: reign.node, incarnation: reign.incarnation, name: after.node_name(reign.node) })
 }
 
+/// Whether this decision granted an epoch to a copy that lacks something, which two people named.
+pub fn gave_up(before: &ClusterState, after: &ClusterState) -> bool {
+    let granted = grant(before, after).map(|grant| grant.after.epoch);
+    granted.is_some_and(|epoch| after.proposals.values().any(|known| known.granted == Some(epoch) && known.evidence.loss.is_some()))
+}
+
 fn of(property: &'static str) -> impl Fn(Finding) -> Violation {
     move |(rule, text)| Violation::new(property, Some(rule), text)
 }
@@ -89,6 +95,7 @@ impl Checkers {
         let mut found: Vec<Violation> = Vec::new();
         found.extend(self.live.decided(before, after).map(of("P4")));
         found.extend(self.in_sync.decided(before, after, nodes).map(of("P2")));
+        self.p3.decided(before, after);
         self.p4.decided(before, after);
         if let Some(grant) = grant(before, after) {
             self.granted(now, &grant, (before, after), nodes, &mut found);
@@ -113,7 +120,7 @@ impl Checkers {
         found.extend(self.p1.granted(grant).map(of("P1")));
         if grant.before.is_some() {
             found.extend(self.promises.granted(grant, after, nodes).map(of("P1")));
-            found.extend(self.p3.granted(grant, nodes).into_iter().map(of("P3")));
+            found.extend(self.p3.granted(grant, after, nodes).into_iter().map(of("P3")));
             found.extend(p3_verified_copies::handed_over(grant, after, nodes).map(of("P3")));
             found.extend(self.p4.granted(grant, before, after).into_iter().map(of("P4")));
             let proposal = after.proposals.values().find(|proposal| proposal.granted == Some(grant.after.epoch));

@@ -175,9 +175,15 @@ pub const SHOWN: &[Shown] = &[
     ),
     shown(Bug::ServeAfterWord, ("goes on serving after it has given its word to hand over", "R13"), "switchover", ("P1 P3", 12)),
     shown(
+        Bug::LossByOne,
+        ("lets who proposes to give acknowledged writes up approve it alone", "R5: two people"),
+        "given-up",
+        ("P3", 24),
+    ),
+    shown(
         Bug::CountFailedFence,
         ("counts a fencing hook that failed as proof that a machine is off", "R6, R13"),
         "S14",
-        ("P9", 12),
+        ("P9", 24),
     ),
 ];

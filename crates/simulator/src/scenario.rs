@@ -108,6 +108,8 @@ pub enum Action {
     SwitchoverAway,
     /// A person calls off what was begun and is not granted yet.
     CallOff,
+    /// A person proposes to promote this node in spite of what it lacks, and names that loss; a second one decides.
+    GiveUp(NodeId),
 }
 
 /// How operators treat proposals.

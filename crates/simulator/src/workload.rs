@@ -29,6 +29,8 @@ pub struct Retired {
     /// None: making its root was what was given up.
     pub tree: Option<Tree>,
     pub pending: Option<Op>,
+    /// Two people gave up acknowledged writes, perhaps of this tree: nothing can be said about it any more.
+    pub given_up: bool,
 }
 
 /// One worker with one operation in flight, on a tree of its own.
@@ -149,16 +151,29 @@ impl FileWorker {
                 self.queue.retain(|op| !matches!(op, Op::SetSize { .. }));
             }
             (tree, pending) => {
-                self.retired.push(Retired { name, tree, pending });
+                self.retired.push(Retired { name, tree, pending, given_up: false });
                 self.queue.clear();
                 self.generation += 1;
             }
         }
     }
 
+    /// What was acknowledged may be gone, by two people's decision: it begins anew, in a tree of another name.
+    pub fn forget(&mut self) {
+        let name = self.root_name();
+        let (tree, pending) = (self.tree.take(), self.current.take());
+        self.retired.push(Retired { name, tree, pending, given_up: true });
+        self.retired.iter_mut().for_each(|tree| tree.given_up = true);
+        self.queue.clear();
+        self.generation += 1;
+    }
+
     /// Every tree there may be, for the final comparison: (name, tree, operation that may have happened).
     pub fn trees(&self) -> impl Iterator<Item = Retired> + '_ {
-        let own = self.tree.clone().map(|tree| Retired { name: self.root_name(), tree: Some(tree), pending: self.current.clone() });
+        let own = self.tree.clone().map(|tree| {
+            let (name, pending) = (self.root_name(), self.current.clone());
+            Retired { name, tree: Some(tree), pending, given_up: false }
+        });
         self.retired.iter().cloned().chain(own)
     }
 }
@@ -404,6 +419,11 @@ impl RegisterWorker {
             self.current = (register, Some(RegisterOp::Read));
             Some(FileRequest::Read { file, offset: 0, count: 8 })
         }
+    }
+
+    /// Its files may be gone, too.
+    pub fn forget(&mut self) {
+        self.handles.iter_mut().for_each(|handle| *handle = None);
     }
 
     /// What is in flight: the register and, unless it is being opened, the operation.

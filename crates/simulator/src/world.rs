@@ -138,6 +138,8 @@ pub struct World {
     pub healing: bool,
     /// Clients finish what they have and begin nothing new.
     closing: bool,
+    /// Nodes whose copy the cluster has left behind, until it is set aside.
+    superseded: BTreeSet<NodeId>,
     marks: healing::Marks,
     /// Of one poll; kept for its memory.
     effects: Vec<Effect>,
@@ -182,6 +184,7 @@ impl World {
             trace,
             healing: false,
             closing: false,
+            superseded: BTreeSet::new(),
             marks: healing::Marks::default(),
             effects: Vec::new(),
             bulk_moved: 0,
@@ -375,6 +378,12 @@ impl World {
         // Judges who can name a rule speak first.
         let found = self.checkers.decided(now, &before, &newest, &self.nodes);
         self.record(found);
+        if crate::checkers::gave_up(&before, &newest) {
+            self.forget_what_was_given_up();
+        }
+        if let Some(node) = set_aside(&before, &newest) {
+            self.copy_was_set_aside(node);
+        }
         let (old, new) = (before.volumes.get(&VOLUME), newest.volumes.get(&VOLUME));
         if old.map(|volume| volume.epoch) != new.map(|volume| volume.epoch) {
             self.stats.failovers += 1;
@@ -398,6 +407,14 @@ impl World {
     pub fn decided(&self) -> &Arc<ClusterState> {
         &self.decided
     }
+}
+
+/// The node whose copy somebody has set aside by this decision.
+fn set_aside(before: &ClusterState, after: &ClusterState) -> Option<NodeId> {
+    after.audit.after(before.audit.count).find_map(|event| match event.event {
+        mainstay_cluster::Event::CopySetAside { node } => Some(node),
+        _ => None,
+    })
 }
 
 fn decision_text(before: &ClusterState, after: &ClusterState) -> String {

@@ -37,12 +37,14 @@ const NOBODY_SAYS: &[&str] = &[
     // Nodes look before they ask.
     "DeniedBefore",
     "Diverged",
+    "EmptyCopy",
     "EpochExhausted",
     // Of a cluster with one volume, and of candidates that look before they ask.
     "FencesOthers",
     "FencesUnapproved",
     "HasPrimary",
     "IncompletePrefix",
+    "LossMisnamed",
     "NeverBooted",
     "NotAReplica",
     "NotExpired",
@@ -65,6 +67,7 @@ const PATHS: &[(&str, u64)] = &[
     ("failed-promotion", 2),
     ("see-saw-breaker", 1),
     ("two-copies", 1),
+    ("given-up", 12),
     ("S37", 2),
     ("S11", 2),
     ("S20", 2),

@@ -32,4 +32,4 @@ pub use log::write::LogBatch;
 pub use mem_disk::MemDisk;
 pub use options::{Options, Stats};
 pub use place::{Move, Place, SegmentId, StoredExtent, ViewDigest};
-pub use volume::{Outcome, RecordsAfter, RolledBack, Volume, VolumeEvent};
+pub use volume::{KeptTail, Outcome, RecordsAfter, RolledBack, Volume, VolumeEvent};

@@ -12,6 +12,7 @@ mod rollback;
 mod upkeep;
 
 pub use look::{Named, peek};
+pub use rollback::KeptTail;
 
 use crate::disk::Disk;
 use crate::effects::{BackgroundDone, DiskEffect, DiskEvent};

@@ -14,11 +14,11 @@ use crate::audit::Event;
 use crate::checks::{Plan, difference, forgotten, known_copy, reach};
 use crate::command::{Actor, Command};
 use crate::digest::Digest;
-use crate::evidence::{Evidence, EvidenceField, FencingProof, Loss};
+use crate::evidence::{Evidence, EvidenceField, FencingProof, Loss, LostFiles};
 use crate::input;
-use crate::limits::PROPOSALS_CLOSED_MAX;
+use crate::limits::{LOST_FILES_MAX, LOST_PATH_BYTES_MAX, PROPOSALS_CLOSED_MAX};
 use crate::refusal::{RefusalKind, Rule};
-use crate::state::{Approval, ClusterState, LapsedPromise, Proposal, ProposalState, Reign, ReignState};
+use crate::state::{Approval, ClusterState, LapsedPromise, LeftInSync, Proposal, ProposalState, Reign, ReignState};
 use mainstay_protocol::planted::{Bug, planted};
 use mainstay_protocol::{Epoch, Incarnation, LogPoint, NodeId, ProposalId, Timestamp, VolumeId};
 use std::collections::BTreeMap;
@@ -35,6 +35,7 @@ impl ClusterState {
         }
         let plan = self.plan(*volume, *candidate, *parent_epoch, evidence, None)?;
         self.check_bounds(evidence)?;
+        named_by_a_person(evidence, proposer)?;
         if let Some(kind) = plan.refusal() {
             return Err(kind);
         }
@@ -75,10 +76,11 @@ impl ClusterState {
         self.with_volume(*volume, |volume| volume.open_proposal = Some(id));
         let label = self.volume_label(*volume);
         let text = format!(
-            "{} proposes {id}: {} for {label}, evidence {}",
+            "{} proposes {id}: {} for {label}, evidence {}{}",
             self.actor_name(proposer),
             self.node_name(*candidate),
-            evidence_hash.short()
+            evidence_hash.short(),
+            given_up(evidence)
         );
         let event = Event::Proposed { proposal: id, candidate: *candidate, evidence_hash };
         self.record(*at, proposer, Some(*volume), event, text);
@@ -145,6 +147,9 @@ impl ClusterState {
         if at >= proposal.expires_at {
             return Err(RefusalKind::Expired { proposal: id, at: proposal.expires_at });
         }
+        if proposal.evidence.loss.is_some() && proposal.proposer == *actor && !planted(Bug::LossByOne) {
+            return Err(RefusalKind::LossByOne { proposal: id, by: actor.clone() });
+        }
         if let Some(kind) = self.own_plan(id, proposal)?.refusal() {
             return Err(kind);
         }
@@ -154,8 +159,9 @@ impl ClusterState {
 
     /// The one way past the gate: a person's word, or the policy's while every guard holds (`allowed_by`).
     pub(super) fn accept(&mut self, id: ProposalId, hash: Digest, actor: &Actor, allowed_by: Option<String>, at: Timestamp) {
-        let Some((volume, candidate)) = self.proposals.get(&id).map(|known| (known.volume, known.candidate)) else { return };
-        let (candidate, label) = (self.node_name(candidate), self.volume_label(volume));
+        let Some(proposal) = self.proposals.get(&id) else { return };
+        let (volume, given_up) = (proposal.volume, given_up(&proposal.evidence));
+        let (candidate, label) = (self.node_name(proposal.candidate), self.volume_label(volume));
         let by = allowed_by.as_ref().map_or(String::new(), |allowed| format!(" by {allowed}"));
         let expires_at = self.after_approval_time(at);
         let approval = Approval { actor: actor.clone(), evidence_hash: hash, at, expires_at, allowed_by };
@@ -167,7 +173,7 @@ impl ClusterState {
             proposal.approval = Some(approval);
             proposal.state = ProposalState::Fencing;
         });
-        let text = format!("{actor} approved {id}{by}: {candidate} for {label}, evidence {}", hash.short());
+        let text = format!("{actor} approved {id}{by}: {candidate} for {label}, evidence {}{given_up}", hash.short());
         self.record(at, actor, Some(volume), Event::Approved { proposal: id, evidence_hash: hash }, text);
     }
 
@@ -329,10 +335,13 @@ impl ClusterState {
     fn longer_word(&self, proposal: &Proposal, node: NodeId, word: &LapsedPromise) -> Option<String> {
         let volume = self.volumes.get(&proposal.volume)?;
         let (candidate, boot) = (proposal.candidate, proposal.evidence.basis.candidate_incarnation);
-        if volume.in_sync.get(&candidate) == Some(&boot) || forgotten(boot, Rule::R5) {
+        let named = proposal.evidence.loss.is_some();
+        if !named && volume.in_sync.get(&candidate) == Some(&boot) || forgotten(boot, Rule::R5) {
             return None;
         }
-        let words = proposal.lapsed.iter().chain([(&node, word)]).filter(|(node, _)| volume.in_sync.contains_key(node));
+        // What is given up must not be there after all: then any longer copy is the one to promote.
+        let counts = |node: &NodeId| named || volume.in_sync.contains_key(node);
+        let words = proposal.lapsed.iter().chain([(&node, word)]).filter(|(node, _)| counts(node));
         let ends: BTreeMap<NodeId, LogPoint> = words.filter_map(|(node, word)| Some((*node, word.last?))).collect();
         let own = *ends.get(&candidate)?;
         let (other, longer) = ends.into_iter().find(|(_, last)| reach(*last) > reach(own))?;
@@ -364,7 +373,7 @@ impl ClusterState {
         let (volume_id, candidate, evidence_hash) = (proposal.volume, proposal.candidate, proposal.evidence_hash);
         let incarnation = self.nodes[&candidate].incarnation;
         let in_sync = self.granted_set(proposal, incarnation);
-        let raised = proposal.evidence.basis.loss != Loss::None;
+        let raised = proposal.evidence.basis.loss != Loss::None || proposal.evidence.loss.is_some();
         let parent = proposal.parent_epoch;
         let epoch = self.with_volume(volume_id, |volume| {
             assert_eq!(volume.epoch, parent, "R1: a grant follows the epoch that was approved");
@@ -373,6 +382,11 @@ impl ClusterState {
             volume.reign = Some(Reign { node: candidate, incarnation, state: ReignState::CatchingUp });
             volume.last_primary = Some(candidate);
             volume.fenced = false;
+            for node in volume.in_sync.keys().filter(|node| !in_sync.contains_key(node)) {
+                let reason = format!("epoch {} was granted without it", volume.epoch);
+                volume.left_in_sync.insert(*node, LeftInSync { at, by: candidate, reason });
+            }
+            volume.left_in_sync.remove(&candidate);
             volume.fenced_by = None;
             volume.in_sync = in_sync;
             volume.in_sync_version += 1;
@@ -397,7 +411,9 @@ impl ClusterState {
         let old = self.volumes.get(&proposal.volume).map(|volume| volume.in_sync.clone()).unwrap_or_default();
         // A member without a usable copy (its disk failed) has a vote, but is not waited for.
         let copy = |node: &NodeId| proposal.lapsed.get(node).is_some_and(|promise| promise.last.is_some());
-        let promised = |node: &NodeId| copy(node) && self.promised_in_this_boot(proposal, *node);
+        // Of a promotion that gives something up nobody else is known to hold what stays, and nothing else.
+        let whole = proposal.evidence.loss.is_none();
+        let promised = |node: &NodeId| whole && copy(node) && self.promised_in_this_boot(proposal, *node);
         let mut set: BTreeMap<_, _> = old.into_iter().filter(|(node, _)| promised(node)).collect();
         set.insert(proposal.candidate, incarnation);
         set.extend(self.handed_over_by(proposal));
@@ -422,7 +438,11 @@ impl ClusterState {
         self.record(at, &Actor::Cluster, Some(volume), event, text);
         if raised {
             let loss_epoch = self.volumes[&volume].loss_epoch;
-            let text = format!("unsynced writes to {label} may be missing: clients are told (loss epoch {loss_epoch})");
+            let what = match self.proposals.get(&id).and_then(|proposal| proposal.evidence.loss.as_ref()) {
+                Some(loss) => format!("everything in {label} after {} is given up, as two people decided", loss.after),
+                None => format!("unsynced writes to {label} may be missing"),
+            };
+            let text = format!("{what}: clients are told (loss epoch {loss_epoch})");
             self.record(at, &Actor::Cluster, Some(volume), Event::LossEpochRaised { loss_epoch }, text);
         }
     }
@@ -457,4 +477,25 @@ impl ClusterState {
         let surplus = closed.len().saturating_sub(PROPOSALS_CLOSED_MAX);
         closed.into_iter().take(surplus).for_each(|old| drop(self.proposals.remove(&old)));
     }
+}
+
+/// R5: what is given up is named by who asks for it, and no node can.
+fn named_by_a_person(evidence: &Evidence, proposer: &Actor) -> Applied {
+    let Some(loss) = &evidence.loss else { return Ok(()) };
+    input::person(proposer)?;
+    input::text("reason", &loss.reason)?;
+    if let LostFiles::Known { files, .. } = &loss.files {
+        let paths = files.iter().map(|file| file.path.len()).max().unwrap_or(0);
+        if files.len() > LOST_FILES_MAX || paths > LOST_PATH_BYTES_MAX {
+            let most = format!("lists more than {LOST_FILES_MAX} files, or a path of more than {LOST_PATH_BYTES_MAX} bytes");
+            return Err(input::bad("loss", &files.len().to_string(), &most));
+        }
+    }
+    Ok(())
+}
+
+/// For the audit log, where nobody should have to look twice.
+fn given_up(evidence: &Evidence) -> String {
+    let Some(loss) = &evidence.loss else { return String::new() };
+    format!(", GIVING UP everything acknowledged after {} ({})", loss.after, input::clip(&loss.reason))
 }

@@ -29,7 +29,12 @@ impl ClusterState {
         // Without a primary the checks refuse, whatever stands here.
         let (from, incarnation) = state.reign.map_or_else(Default::default, |reign| (reign.node, reign.incarnation));
         let observed = Observed { by: to, ..Observed::default() };
-        Some(Evidence { basis: self.basis(to, volume, state), observed, fencing: FencingProof::HandOver { from, incarnation } })
+        Some(Evidence {
+            basis: self.basis(to, volume, state),
+            observed,
+            fencing: FencingProof::HandOver { from, incarnation },
+            loss: None,
+        })
     }
 
     pub(super) fn switchover(&mut self, command: &Command) -> Applied {
@@ -160,7 +165,7 @@ impl ClusterState {
     fn way_back(&self, of: ProposalId, volume: VolumeId, to: NodeId) -> Option<Evidence> {
         let basis = self.basis(to, volume, self.volumes.get(&volume)?);
         let observed = Observed { by: to, ..Observed::default() };
-        Some(Evidence { basis, observed, fencing: FencingProof::GivenBack { of } })
+        Some(Evidence { basis, observed, fencing: FencingProof::GivenBack { of }, loss: None })
     }
 
     /// The approval names a boot: what that boot held is in its memory.

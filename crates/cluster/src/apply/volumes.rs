@@ -7,7 +7,9 @@ use crate::input;
 use crate::limits::{FAILED_PLANS_MAX, VOLUMES_MAX};
 use crate::policy::{PolicySet, VolumeRules};
 use crate::refusal::RefusalKind;
-use crate::state::{Breaker, ClusterState, FailedPlan, NodeKind, Policy, ProposalState, Reign, ReignState, VolumeState};
+use crate::state::{
+    Breaker, ClusterState, FailedPlan, LeftInSync, NodeKind, Policy, ProposalState, Reign, ReignState, VolumeState,
+};
 use mainstay_protocol::{Epoch, Incarnation, NodeId, ProposalId, Timestamp, VolumeId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,6 +53,7 @@ impl ClusterState {
             export: export.clone(),
             created_at: *at,
             rules: VolumeRules { policy_set: Some(made_so), ..VolumeRules::default() },
+            left_in_sync: BTreeMap::new(),
             fenced_by: None,
         };
         let text = format!("{actor} made volume {name} on {}, primary {}", self.names(replicas.iter()), self.node_name(*primary));
@@ -137,9 +140,13 @@ impl ClusterState {
         let member = volume.in_sync.contains_key(remove);
         // The version moves even when there is nothing to remove: a growth of `remove` that is still under way somewhere can
         // then never be decided, and the primary may stop waiting for it.
+        let left = LeftInSync { at: *at, by: *node, reason: input::clip(reason) };
         self.with_volume(*id, |volume| {
             volume.in_sync.remove(remove);
             volume.in_sync_version += 1;
+            if member {
+                volume.left_in_sync.insert(*remove, left);
+            }
         });
         if !member {
             return Ok(());
@@ -171,6 +178,7 @@ impl ClusterState {
         self.with_volume(*id, |volume| {
             volume.in_sync.insert(*add, given);
             volume.in_sync_version += 1;
+            volume.left_in_sync.remove(add);
         });
         let event = Event::InSyncGrown { added: *add, incarnation: given, position: *position };
         self.record(*at, &Actor::Node(*node), Some(*id), event, text);
@@ -282,6 +290,24 @@ impl ClusterState {
         self.close(proposal, ProposalState::Failed { reason: reason.to_string() });
         let text = format!("promotion {proposal} of {} failed: {reason}", self.node_name(candidate));
         self.record(at, actor, Some(id), Event::PromotionFailed { proposal, epoch, candidate }, text);
+    }
+
+    /// R5: only a copy that nobody needs, while another one serves that it can be made again from. The node does it when it starts next.
+    pub(super) fn set_aside_copy(&mut self, id: VolumeId, node: NodeId, reason: &str, actor: &Actor, at: Timestamp) -> Applied {
+        input::person(actor)?;
+        input::text("reason", reason)?;
+        let volume = self.known_volume(id)?;
+        self.holds_data(node, &volume.name, &volume.replicas)?;
+        let name = self.node_name(node);
+        if volume.in_sync.contains_key(&node) || volume.primary() == Some(node) {
+            return Err(RefusalKind::CopyNeeded(name));
+        }
+        if !volume.reign.is_some_and(|reign| reign.state == ReignState::Serving) {
+            return Err(RefusalKind::NothingToCopyFrom(volume.name.clone(), name));
+        }
+        let text = format!("{actor} has the copy of {} on {name} set aside and made again: {reason}", volume.name);
+        self.record(at, actor, Some(id), Event::CopySetAside { node }, text);
+        Ok(())
     }
 
     /// The volume is known to exist wherever this is called; None keeps a bug from becoming a panic.

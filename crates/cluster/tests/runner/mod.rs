@@ -181,7 +181,7 @@ impl Runner {
         let epoch = Epoch(arguments.number("epoch", epoch.0));
         let last = LogPoint { epoch, position: Position(at), chain: Chain(at as u128) };
         let durable = Position(arguments.number("synced", at));
-        CopyReport { last, durable, state, incarnation: self.boot(node, arguments), age_ms: 100 }
+        CopyReport { last, durable, state, incarnation: self.boot(node, arguments), age_ms: arguments.number("age", 100) }
     }
 
     /// Two file servers and a witness, booted; volume `files` served by `a`; and what is seen once `a` is gone.
@@ -379,6 +379,21 @@ impl Runner {
         if arguments.text("stale", "") == "set" {
             evidence.basis.in_sync.remove(&NodeId(1));
         }
+        if let Some(reason) = arguments.named.get("give_up") {
+            let kept = Some(Timestamp::new(at.seconds - 600, 0));
+            let files = match arguments.text("files", "") {
+                "" => LostFiles::Unknown("a does not answer".into()),
+                path => {
+                    let (first, last) = (Timestamp::new(at.seconds - 500, 0), Timestamp::new(at.seconds - 400, 0));
+                    LostFiles::Known { files: vec![LostFile { path: path.into(), bytes: 8192, first, last }], more: 1 }
+                }
+            };
+            let named = self.state.evidence_with_loss(candidate, volume, &observed, (kept, files, reason.to_string()));
+            evidence = named.unwrap_or(evidence);
+        }
+        if let (Some(loss), "yes") = (&mut evidence.loss, arguments.text("smaller", "")) {
+            loss.after.position.0 += 1;
+        }
         let parent_epoch = Epoch(arguments.number("parent", evidence.basis.parent_epoch.0));
         let proposer = self.actor(arguments, arguments.word(0));
         Command::Propose { volume, candidate, parent_epoch, evidence: Box::new(evidence), proposer, at }
@@ -417,6 +432,10 @@ impl Runner {
             "overdue" => {
                 let maintenance = MaintenanceId(arguments.word(0).trim_start_matches('m').parse().expect("mN"));
                 Command::MaintenanceOverdue { maintenance, by: self.node(arguments.text("by", "w")), at }
+            }
+            "set-aside" => {
+                let reason = arguments.text("reason", "its disk was replaced").to_string();
+                Command::SetAsideCopy { volume: self.volume(arguments), node: self.node(arguments.word(0)), reason, actor, at }
             }
             "switchover" => self.switchover(arguments, at),
             "drained" => {

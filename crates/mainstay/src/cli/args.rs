@@ -117,7 +117,14 @@ pub enum Command {
         /// Node that would become the primary
         #[arg(long, value_name = "NODE")]
         candidate: String,
+        /// Give up the acknowledged writes that this node lacks, and why: only when no copy that holds them can come back. A second person
+        /// must approve
+        #[arg(long, value_name = "WHY")]
+        give_up: Option<String>,
     },
+    /// A node's copy of a volume that cannot be used any more
+    #[command(subcommand)]
+    Copy(CopyCommand),
     /// What waits for a second person: policies and settings that let more happen
     Changes,
     /// Put the whole cluster on hold, so that nothing is promoted, or ask to lift that
@@ -476,5 +483,18 @@ pub enum Events {
     Verify {
         /// What `events export` or `events -o json` wrote; no cluster is asked then [default: ask the cluster]
         file: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CopyCommand {
+    /// Keep a copy that failed as it is, beside the volume, and make another from the primary when the node starts next
+    SetAside {
+        volume: String,
+        /// Node whose copy it is
+        node: String,
+        /// Why, for the audit log
+        #[arg(long)]
+        reason: String,
     },
 }

@@ -6,6 +6,7 @@ mod events;
 pub mod exit;
 mod fence;
 mod local;
+mod losses;
 pub(crate) mod output;
 mod policy;
 mod quarantine;
@@ -14,7 +15,7 @@ mod show;
 mod status;
 mod switchover;
 
-use args::{Cli, Command, Events, Explain, Maintenance, Proposals, Switch, Ticket, Volume};
+use args::{Cli, Command, CopyCommand, Events, Explain, Maintenance, Proposals, Switch, Ticket, Volume};
 use clap::Parser;
 use clap::error::ErrorKind as ClapError;
 use mainstay_node::admin::api::{ApiError, ErrorKind};
@@ -144,7 +145,10 @@ async fn ask(client: &AdminClient, command: Command, format: args::Format) -> Re
         Command::Volume(Volume::Set(set)) => policy::set_volume(client, &set, format).await,
         Command::Hold { switch, reason } => policy::hold(client, switch == Switch::On, &reason, format).await,
         Command::Changes => policy::changes(client, format).await,
-        Command::Propose { volume, candidate } => policy::propose(client, &volume, &candidate, format).await,
+        Command::Propose { volume, candidate, give_up } => losses::propose(client, &volume, &candidate, give_up, format).await,
+        Command::Copy(CopyCommand::SetAside { volume, node, reason }) => {
+            losses::set_aside(client, &volume, &node, &reason, format).await
+        }
         Command::Maintenance(Maintenance::Begin(begin)) => change::begin_maintenance(client, begin, format).await,
         Command::Maintenance(Maintenance::Extend { which, lasts }) => change::extend_maintenance(client, &which, lasts).await,
         Command::Maintenance(Maintenance::End { which }) => change::end_maintenance(client, &which).await,

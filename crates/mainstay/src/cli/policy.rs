@@ -112,13 +112,6 @@ fn report(change: &ChangeStatus, format: Format) {
     show(format, change, |change| format!("change c{} ({}) is {}\n", change.id, change.what, change.text));
 }
 
-/// Exit code 4 while a person has to approve it.
-pub async fn propose(client: &AdminClient, volume: &str, candidate: &str, format: Format) -> Result<u8, CliError> {
-    let status = client.propose(volume, candidate).await?;
-    show(format, &status, |status| format!("proposal {} is {}: {}\n", status.id, status.state, status.next));
-    Ok(if status.state == "pending" { exit::APPROVAL_PENDING } else { exit::OK })
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::args::Ticket;

@@ -7,7 +7,9 @@ use super::router::Router;
 use super::watch::Watch;
 use mainstay::launch::{Launcher, NodeProcess, Place, wait_answer};
 use mainstay_cluster::{Access, ExportClient, ExportSettings, Policy, Squash};
-use mainstay_node::admin::api::{ClusterStatus, MaintenanceStatus, NewMaintenance, NewVolume, ProposalDetails, VolumeStatus};
+use mainstay_node::admin::api::{
+    ClusterStatus, MaintenanceStatus, NewMaintenance, NewProposal, NewVolume, ProposalDetails, VolumeStatus,
+};
 use mainstay_node::admin::client::{AdminClient, ClientError};
 use mainstay_node::config::{HooksConfig, NodeConfig};
 use mainstay_node::directory::Kind;
@@ -289,7 +291,12 @@ impl Cluster {
     /// A person asks for it, again until the rules allow it.
     pub fn propose(&self, candidate: At) {
         let begun = Instant::now();
-        while let Err(refused) = self.try_once(|admin| async move { admin.propose(VOLUME, candidate.name()).await }) {
+        while let Err(refused) = self.try_once(|admin| async move {
+            {
+                let new = NewProposal { candidate: candidate.name().into(), give_up: None };
+                admin.propose(VOLUME, &new).await
+            }
+        }) {
             assert!(begun.elapsed() < PATIENCE, "{candidate:?} cannot be proposed: {refused}");
             std::thread::sleep(PAUSE);
         }

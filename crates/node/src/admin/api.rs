@@ -30,7 +30,9 @@
 //! | POST /v1/volumes/NAME/paths | viewer | [`PathsWanted`] → [`Paths`], of this node's copy |
 //! | POST /v1/volumes/NAME/look | operator | [`Look`] → [`Looked`], of this node's copy |
 //! | POST /v1/volumes/NAME/settings | operator | [`SetVolume`] → [`Set`] |
-//! | POST /v1/volumes/NAME/propose | operator | [`NewProposal`] → [`ProposalStatus`] |
+//! | POST /v1/volumes/NAME/propose | operator; approver to give something up | [`NewProposal`] → [`ProposalStatus`] |
+//! | GET /v1/volumes/NAME/held?after=POSITION | viewer | [`Held`], of this node's copy |
+//! | POST /v1/volumes/NAME/set-aside | approver | [`Reason`], of this node's copy |
 //! | POST /v1/volumes/NAME/drill | operator | [`PassedDrill`] |
 //! | POST /v1/hold | operator | [`SetHold`] → [`Set`] |
 //! | GET /v1/changes | viewer | [`ChangeStatus`] |
@@ -38,9 +40,9 @@
 //! | POST /v1/changes/ID/deny | approver | [`Reason`] → [`ChangeStatus`] |
 
 use mainstay_cluster::{
-    AuditEvent, Digest, Explanation, ExportSettings, Outlook, Policy, Proposal, Settings, VolumeSettings, VolumeWish,
+    AuditEvent, Digest, Explanation, ExportSettings, LostFile, Outlook, Policy, Proposal, Settings, VolumeSettings, VolumeWish,
 };
-use mainstay_protocol::{FileId, FileKind};
+use mainstay_protocol::{FileId, FileKind, Timestamp};
 use mainstay_volume::ViewDigest;
 use mainstay_volume::quarantine::{Path, Summary, TailRecord};
 use serde::{Deserialize, Serialize};
@@ -528,6 +530,21 @@ pub struct ApproveChange {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NewProposal {
     pub candidate: String,
+    /// Why acknowledged writes that the candidate lacks are given up; none: it may lack nothing (R5).
+    #[serde(default)]
+    pub give_up: Option<String>,
+}
+
+/// What a copy holds behind a position.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Held {
+    pub last: u64,
+    /// When its newest change was made.
+    pub newest: Timestamp,
+    /// Files that were changed behind the position.
+    pub files: Vec<LostFile>,
+    /// Changed files that are not listed, and those whose records were not all read.
+    pub more: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

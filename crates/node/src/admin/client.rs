@@ -175,6 +175,11 @@ impl AdminClient {
         if status.is_success() { Ok(answer) } else { decode::<Done>(status, &answer).map(|_| bytes::Bytes::new()) }
     }
 
+    /// Of the first endpoint, as Prometheus reads them.
+    pub async fn metrics(&self) -> Result<String, ClientError> {
+        Ok(String::from_utf8_lossy(&self.bytes("/metrics").await?).into_owned())
+    }
+
     // What a node has set aside: each is asked of that node ([`AdminClient::at`]).
 
     pub async fn quarantines(&self) -> Result<Quarantines, ClientError> {
@@ -305,8 +310,17 @@ impl AdminClient {
         self.post(&format!("/v1/changes/{id}/deny"), &Reason { reason: reason.into() }).await
     }
 
-    pub async fn propose(&self, volume: &str, candidate: &str) -> Result<ProposalStatus, ClientError> {
-        self.post(&format!("/v1/volumes/{}/propose", escape(volume)), &NewProposal { candidate: candidate.into() }).await
+    pub async fn propose(&self, volume: &str, new: &NewProposal) -> Result<ProposalStatus, ClientError> {
+        self.post(&format!("/v1/volumes/{}/propose", escape(volume)), new).await
+    }
+
+    pub async fn held(&self, volume: &str, after: u64) -> Result<Held, ClientError> {
+        self.get(&format!("/v1/volumes/{}/held?after={after}", escape(volume))).await
+    }
+
+    /// Asks the node itself, so give its own endpoint.
+    pub async fn set_aside(&self, volume: &str, reason: &str) -> Result<Done, ClientError> {
+        self.post(&format!("/v1/volumes/{}/set-aside", escape(volume)), &Reason { reason: reason.into() }).await
     }
 
     pub async fn record_drill(&self, volume: &str, drill: &PassedDrill) -> Result<Done, ClientError> {

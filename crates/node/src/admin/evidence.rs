@@ -1,6 +1,6 @@
 //! Evidence in sentences, for the person who approves at three in the morning.
 
-use mainstay_cluster::{ClusterState, Contact, CopyState, Fence, FenceOutcome, FencingProof, Known, Loss, Proposal};
+use mainstay_cluster::{ClusterState, Contact, CopyState, Fence, FenceOutcome, FencingProof, Known, Loss, LostFiles, Proposal};
 use mainstay_protocol::NodeId;
 
 pub fn sentences(state: &ClusterState, proposal: &Proposal) -> Vec<String> {
@@ -29,8 +29,20 @@ pub fn sentences(state: &ClusterState, proposal: &Proposal) -> Vec<String> {
             format!("fencing: external fence confirmed ({by}): the machine of the old primary was off")
         }
     });
+    if let Some(loss) = &evidence.loss {
+        lines.push(format!("GIVES UP everything acknowledged after {} ({})", loss.after, loss.reason));
+        lines.push(match &loss.files {
+            LostFiles::Unknown(why) => format!("files that lose something: NOT KNOWN ({why})"),
+            LostFiles::Known { files, more } => {
+                let named: Vec<String> = files.iter().map(ToString::to_string).collect();
+                let more = if *more > 0 { format!(", and {more} more") } else { String::new() };
+                format!("files that lose something: {}{more}", named.join(", "))
+            }
+        });
+    }
     lines.extend(proposal.fence.as_ref().map(|fence| fence_text(state, fence)));
     lines.push(match basis.loss {
+        _ if evidence.loss.is_some() => "loss: as named above; two people decide it".into(),
         Loss::None => "loss: nothing that was acknowledged".into(),
         Loss::Unsynced => "loss: unstable writes may be missing; clients are told and send them again".into(),
         Loss::Unknown => "loss: not known".into(),

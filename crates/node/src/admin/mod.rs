@@ -11,6 +11,7 @@ mod evidence;
 mod fence;
 pub mod http;
 mod join;
+mod losses;
 mod policy;
 mod quarantine;
 mod routes;

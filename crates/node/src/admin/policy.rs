@@ -102,23 +102,6 @@ pub async fn deny_change(app: &App, who: &str, id: u64, reason: &Reason) -> Resu
     find(&app.state(), id).map(|(id, change)| status(&app.state(), id, change))
 }
 
-/// The evidence is what this node has seen; one that holds no copy has seen too little, and another is asked.
-pub async fn propose(app: &App, who: &str, name: &str, new: &NewProposal) -> Result<ProposalStatus, ApiError> {
-    let state = app.state();
-    let (volume, known) = view::find_volume(&state, name)?;
-    let candidate = view::find_node(&state, &new.candidate)?;
-    let elsewhere = || ApiError::new(ErrorKind::Elsewhere, format!("this node watches no copy of {name}; ask a file server"));
-    let host = app.hosts.get(volume).ok_or_else(elsewhere)?;
-    let observed = host.inspect(|replica, now| replica.observed(now)).await.ok_or_else(elsewhere)?;
-    let evidence = state.evidence(candidate, volume, &observed).ok_or_else(elsewhere)?;
-    let (parent_epoch, evidence, proposer) = (known.epoch, Box::new(evidence), person(who));
-    decide(app, Command::Propose { volume, candidate, parent_epoch, evidence, proposer, at: clock::wall() }).await?;
-    let state = app.state();
-    let newest = state.proposals.iter().rev().find(|(_, proposal)| proposal.volume == volume);
-    let id = newest.map_or(0, |(id, _)| id.0);
-    view::proposal_status_of(&state, id)
-}
-
 pub async fn record_drill(app: &App, who: &str, name: &str, drill: &PassedDrill) -> Result<(), ApiError> {
     let (volume, _) = view::find_volume(&app.state(), name)?;
     let config: Digest =

@@ -44,7 +44,7 @@ fn hanging(name: &str) -> ApiError {
 }
 
 /// Runs what may wait for the disk elsewhere than among the sockets.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| ApiError::new(ErrorKind::Unavailable, error.to_string()))
 }
 
@@ -179,7 +179,7 @@ pub async fn remove(app: &Arc<App>, who: &str, id: &str, reason: &str) -> Result
 // ---- this node's own copy ---------------------------------------------------------------------------------------------------
 
 /// Asks the volume something. It is a turn of the volume's own thread, so it must be short.
-async fn ask<T: Send + 'static>(
+pub(super) async fn ask<T: Send + 'static>(
     host: &Host,
     name: &str,
     question: impl FnOnce(&Volume) -> Result<T, VolumeError> + Send + 'static,
@@ -189,7 +189,7 @@ async fn ask<T: Send + 'static>(
     answer.map_err(|error| ApiError::new(ErrorKind::Unavailable, error.to_string()))
 }
 
-fn copy_of(app: &App, name: &str) -> Result<Host, ApiError> {
+pub(super) fn copy_of(app: &App, name: &str) -> Result<Host, ApiError> {
     let (id, _) = view::find_volume(&app.state(), name)?;
     app.hosts
         .get(id)

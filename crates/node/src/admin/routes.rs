@@ -5,13 +5,14 @@ use super::api::{
     Reason,
 };
 use super::api::{ApproveChange, FenceWish, NewProposal, PassedDrill, SetHold, SetVolume};
-use super::{change, fence, http, join, policy, quarantine, scrape, switchover, verify, view};
+use super::{change, fence, http, join, losses, policy, quarantine, scrape, switchover, verify, view};
 use crate::pki::{Identity, Role};
 use crate::shell::App;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
+use mainstay_protocol::Position;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -94,6 +95,7 @@ impl Ask<'_> {
             ["v1", "volumes"] => json(&view::volumes(&state)),
             ["v1", "volumes", name] => json(&view::volume(&state, name)?),
             ["v1", "volumes", name, "digest"] => json(&self.digest(name)?),
+            ["v1", "volumes", name, "held"] => json(&losses::held(self.app, name, Position(number(self.text("after")?)?)).await?),
             ["v1", "proposals"] => json(&view::proposals(&state)),
             ["v1", "proposals", id] => json(&view::proposal(&state, number(id)?)?),
             ["v1", "explain", "promote"] => json(&view::explain(self.app, self.text("node")?, self.text("volume")?).await?),
@@ -185,7 +187,14 @@ impl Ask<'_> {
                 json(&policy::set_volume(app, self.person(Role::Operator)?, name, &self.parse::<SetVolume>()?).await?)
             }
             ["v1", "volumes", name, "propose"] => {
-                json(&policy::propose(app, self.person(Role::Operator)?, name, &self.parse::<NewProposal>()?).await?)
+                let new = self.parse::<NewProposal>()?;
+                // Who names a loss is the first of the two people who approve it.
+                let role = if new.give_up.is_some() { Role::Approver } else { Role::Operator };
+                json(&losses::propose(app, self.person(role)?, name, &new).await?)
+            }
+            ["v1", "volumes", name, "set-aside"] => {
+                losses::set_aside(app, self.person(Role::Approver)?, name, &self.parse::<Reason>()?.reason).await?;
+                json(&Done {})
             }
             ["v1", "volumes", name, "drill"] => {
                 policy::record_drill(app, self.person(Role::Operator)?, name, &self.parse::<PassedDrill>()?).await?;
@@ -209,7 +218,7 @@ impl Ask<'_> {
     }
 
     fn digest(&self, name: &str) -> Result<DigestReply, ApiError> {
-        let position = mainstay_protocol::Position(number(self.text("position")?)?);
+        let position = Position(number(self.text("position")?)?);
         let (volume, _) = view::find_volume(&self.app.state(), name)?;
         Ok(DigestReply { digest: self.app.hosts.get(volume).and_then(|host| host.digest(position)) })
     }

@@ -1,5 +1,6 @@
 //! The thread that owns a replica: inputs in, one poll per batch, effects out.
 
+use super::aside;
 use super::lanes::Lanes;
 use super::{CopyPlace, DIGESTS_MAX, Input, Outside, Settings, Shared, lock, notes};
 use crate::clock;
@@ -56,6 +57,10 @@ impl Start {
 
     fn open(&self) -> Result<(Option<Volume>, Option<Lanes>), String> {
         let Some(directory) = &self.settings.directory else { return Ok((None, None)) };
+        let aside = aside::follow_order(directory).map_err(|error| format!("cannot set the copy aside: {error}"))?;
+        if let Some(aside) = aside {
+            tracing::warn!(volume = %self.settings.name, directory = %aside.display(), "the copy was set aside as it was ordered; another is made");
+        }
         let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(directory).map_err(|error| format!("{}: {error}", directory.display()))?);
         // Before the copy itself is opened: what was set aside can be looked at also when that fails.
         let _ = self.shared.copy.set(CopyPlace { disk: disk.clone(), directory: directory.clone() });
@@ -197,6 +202,7 @@ impl Core {
                 match note {
                     Note::Role { role, .. } => self.count_role(role),
                     Note::RolledBack { records, quarantine, .. } => self.tell_set_aside(records, &quarantine),
+                    Note::Superseded { records, quarantine: Some(file) } => self.tell_set_aside(records, &file),
                     _ => {}
                 }
             }

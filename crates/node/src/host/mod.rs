@@ -4,6 +4,7 @@
 //! request budget, disk events by the effects that caused them, peers by [`PEER_BYTES_MAX`]. The thread therefore never
 //! blocks on anything but its queue.
 
+pub mod aside;
 mod core;
 mod lanes;
 mod notes;

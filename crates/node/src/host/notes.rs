@@ -18,6 +18,10 @@ pub(super) fn log(volume: &str, note: &Note) {
         Note::RolledBack { to, records, quarantine } => {
             warn!(volume, %to, records, quarantine, "rolled back records that the cluster does not have; they are kept in quarantine")
         }
+        Note::Superseded { records, quarantine } => {
+            let quarantine = quarantine.as_deref().unwrap_or("none");
+            error!(volume, records, quarantine, "the cluster went another way: this copy must be set aside and made again")
+        }
         Note::ResyncByChange { since } => info!(volume, %since, "resync by change begins"),
         Note::ResyncDone { position, bytes } => info!(volume, %position, bytes, "resync done"),
         Note::BadPeer { from, reason } => error!(volume, %from, reason, "a peer sent what it must not"),

@@ -42,11 +42,10 @@ fn failed(volume: &VolumeStatus, copy: &ReplicaStatus, failure: &str) -> Finding
         .not_offered("opening a damaged copy with the damage left out: this version serves a sound copy or none")
         .do_not(KEEP_DIRECTORIES)
         .do_not("repair the files by hand; make an image of the disk before anything else is tried"),
-        (false, false) => finding.known(format!("{} holds everything", list(&sound))).choice_on(
-            node,
-            format!("the disk is sound or replaced: move the failed copy of {name} away on {node} (its directory in node.toml, volumes/v{}), then start the node; the copy is made again from the other", volume.id),
-            format!("nothing, while {} is sound", list(&sound)),
-            format!("mv DIRECTORY/volumes/v{0} DIRECTORY/volumes/v{0}.failed", volume.id),
+        (false, false) => finding.known(format!("{} holds everything", list(&sound))).choice(
+            format!("the disk is sound or replaced: have the failed copy set aside, then restart the process of {node}; the copy is made again"),
+            format!("nothing, while {} is sound; the old copy stays beside the new one until you remove it", list(&sound)),
+            format!("mainstay copy set-aside {name} {node} --reason \"WHY\""),
         ),
         (false, true) => finding.do_not(KEEP_DIRECTORIES),
     }

@@ -63,7 +63,10 @@ fn pending(volume: &VolumeStatus, proposal: &ProposalDetails) -> Finding {
         .known(format!("the proposal can be approved until {expires}; then a new one is made"))
         .choice(
             format!("promote {candidate}: it serves when every promise to the old primary has lapsed"),
-            loss(proposal.proposal.evidence.basis.loss),
+            match &proposal.proposal.evidence.loss {
+                None => loss(proposal.proposal.evidence.basis.loss).to_string(),
+                Some(named) => format!("EVERYTHING acknowledged after {}, as the proposal names it", named.after),
+            },
             format!("mainstay approve {id} --evidence {hash}"),
         )
         .choice(
@@ -140,13 +143,17 @@ fn stale_only(volume: &VolumeStatus, there: &[&str]) -> Finding {
             "how much {} lacks: everything acknowledged since it left the in-sync set; `mainstay events` says when",
             list(there)
         ))
-        .not_offered(format!(
-            "promoting {} with the loss named and approved by two people: refused by R5 in this version",
-            list(there)
-        ))
-        .do_not(KEEP_DIRECTORIES);
-    members.iter().fold(finding, |finding, member| {
+        .do_not(KEEP_DIRECTORIES)
+        .do_not("give anything up while a member may come back: what is given up is then only in quarantine, for a person to sort");
+    let finding = members.iter().fold(finding, |finding, member| {
         finding.start(member, "bring it back, its disk in other hardware if need be: the volume goes on without loss")
+    });
+    there.iter().fold(finding, |finding, node| {
+        finding.choice(
+            format!("no member can ever come back: promote {node} as it is; you are the first of two people, another one approves"),
+            format!("everything acknowledged that {node} lacks; the proposal names it"),
+            format!("mainstay propose {} --candidate {node} --give-up \"WHY\"", volume.name),
+        )
     })
 }
 

@@ -38,6 +38,11 @@ impl KeptRecords {
         }
     }
 
+    /// A person has set the copy aside.
+    pub fn rebuilt(&mut self, node: NodeId) {
+        self.durable.remove(&node);
+    }
+
     /// A copy was opened: it must reach as far as its node has told.
     pub fn opened(&mut self, node: NodeId, name: &str, volume: &Volume) -> Option<Finding> {
         let (told, has) = (self.durable.remove(&node)?, volume.durable());

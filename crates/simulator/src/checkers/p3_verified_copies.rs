@@ -3,16 +3,19 @@
 
 use super::{Finding, Grant, Nodes};
 use crate::world::VOLUME;
-use mainstay_cluster::{ClusterState, Rule, VolumeState};
+use mainstay_cluster::{Actor, ClusterState, Proposal, Rule, VolumeState};
 use mainstay_protocol::peer::Envelope;
-use mainstay_protocol::{Incarnation, PeerMessage, Position};
+use mainstay_protocol::{Incarnation, NodeId, PeerMessage, Position};
 use mainstay_volume::Volume;
+use std::collections::BTreeMap;
 
 #[derive(Default)]
 pub struct VerifiedCopies {
     /// Highest commit points that a lawful primary has told a secondary.
     commit: Position,
     commit_durable: Position,
+    /// The durable one, when a node left the in-sync set: that much is on its disk.
+    left: BTreeMap<NodeId, Position>,
 }
 
 impl VerifiedCopies {
@@ -25,8 +28,47 @@ impl VerifiedCopies {
         }
     }
 
-    pub fn granted(&mut self, grant: &Grant, nodes: &Nodes) -> Vec<Finding> {
+    pub fn decided(&mut self, before: &ClusterState, after: &ClusterState) {
+        let (Some(old), Some(new)) = (before.volumes.get(&VOLUME), after.volumes.get(&VOLUME)) else { return };
+        for node in old.in_sync.keys().filter(|node| !new.in_sync.contains_key(node)) {
+            self.left.insert(*node, self.commit_durable);
+        }
+        new.in_sync.keys().for_each(|node| _ = self.left.remove(node));
+    }
+
+    /// Two people have named what is given up (R5): then no more than that is gone.
+    fn given_up(&mut self, grant: &Grant, proposal: &Proposal, nodes: &Nodes) -> Vec<Finding> {
+        let node = &nodes[&grant.node];
+        let (epoch, name) = (grant.after.epoch, &grant.name);
+        let mut found = Vec::new();
+        let people = [Some(&proposal.proposer), proposal.approval.as_ref().map(|approval| &approval.actor)];
+        let two = matches!(people, [Some(Actor::Person(first)), Some(Actor::Person(second))] if first != second);
+        if !two {
+            let text = format!("{name} was granted {epoch} although it lacks acknowledged writes, by the word of {people:?} alone");
+            found.push((Rule::R5, text));
+        }
+        let Some(volume) = node.process.as_ref().and_then(|process| process.replica.volume()) else { return found };
+        found.extend(in_resync(grant, volume));
+        let last = volume.last().position;
+        let named = proposal.evidence.loss.as_ref().map_or(Position(0), |loss| loss.after.position);
+        let held = self.left.get(&grant.node).copied().unwrap_or_default();
+        if last < named || last < held {
+            let text = format!(
+                "{name} was granted {epoch} with a copy that ends at {last}, but {named} was named, and {held} was committed when it left the set"
+            );
+            found.push((Rule::R5, text));
+        }
+        (self.commit, self.commit_durable) = (last, self.commit_durable.min(last));
+        self.left.clear();
+        found
+    }
+
+    pub fn granted(&mut self, grant: &Grant, after: &ClusterState, nodes: &Nodes) -> Vec<Finding> {
         let before = grant.before.expect("the first grant is not judged");
+        let proposal = after.proposals.values().find(|proposal| proposal.granted == Some(grant.after.epoch));
+        if let Some(proposal) = proposal.filter(|proposal| proposal.evidence.loss.is_some()) {
+            return self.given_up(grant, proposal, nodes);
+        }
         let node = &nodes[&grant.node];
         let mut found = Vec::from_iter(not_in_sync(grant, before, node.incarnation));
         // If it died between its word and the grant, what its disk holds is judged by P2 at its next life.

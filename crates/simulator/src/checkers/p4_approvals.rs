@@ -67,7 +67,10 @@ impl Approvals {
 
     /// A node that came back is a secondary first, and in sync, before it can be anything else.
     fn returned(&self, grant: &Grant, after: &ClusterState) -> Option<Finding> {
-        let member = grant.before.is_some_and(|before| before.in_sync.contains_key(&grant.node));
+        let proposal = after.proposals.values().find(|proposal| proposal.granted == Some(grant.after.epoch));
+        // Two people may make it the primary in spite of what it lacks; P3 judges that.
+        let named = proposal.is_some_and(|proposal| proposal.evidence.loss.is_some());
+        let member = named || grant.before.is_some_and(|before| before.in_sync.contains_key(&grant.node));
         let boot = after.nodes.get(&grant.node).map_or(0, |node| node.incarnation.0);
         (!member && boot > 1).then(|| {
             let (name, epoch) = (&grant.name, grant.after.epoch);

@@ -5,7 +5,7 @@
 
 use crate::queue::Time;
 use crate::units::instant;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A value says who wrote it.
 fn shown(value: u64) -> String {
@@ -32,6 +32,8 @@ struct Value {
 #[derive(Clone, Debug, Default)]
 pub struct History {
     values: BTreeMap<u64, Value>,
+    /// Values from before a loss that two people named: which of them it held then, nobody can say.
+    before: BTreeSet<u64>,
 }
 
 /// The stretch between a value's first answer and its last invocation.
@@ -61,7 +63,18 @@ impl History {
         assert!(known.is_none(), "values are unique");
     }
 
+    /// Acknowledged writes may be gone from here on: any older value may be the first. Those of `pending` may still come to be written.
+    pub fn forget(&mut self, pending: &[(u64, Time)]) {
+        let written = std::mem::take(&mut self.values).into_keys();
+        self.before.extend(written);
+        for (value, invoked) in pending {
+            self.before.remove(value);
+            self.write(*value, *invoked, None);
+        }
+    }
+
     pub fn read(&mut self, value: u64, invoked: Time, answered: Time) {
+        let value = if self.before.contains(&value) { 0 } else { value };
         self.values.entry(value).or_default().reads.push(Interval { invoked, answered });
     }
 
@@ -178,6 +191,21 @@ mod tests {
         early.read(11, 21, 22);
         assert!(early.check(&[]).is_err());
         assert_eq!(early.check(&[10]), Ok(()));
+    }
+
+    #[test]
+    fn after_a_named_loss_an_older_value_may_be_the_first_but_comes_back_no_more() {
+        let mut history = History::default();
+        history.write(10, 1, Some(2));
+        history.write(11, 3, Some(4));
+        assert_eq!(history.check(&[]), Ok(()));
+        history.forget(&[(12, 5)]);
+        history.read(10, 20, 21);
+        history.read(12, 22, 23);
+        assert_eq!(history.check(&[]), Ok(()));
+        history.write(13, 24, Some(25));
+        history.read(10, 26, 27);
+        assert!(history.check(&[]).is_err());
     }
 
     #[test]

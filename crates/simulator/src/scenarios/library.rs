@@ -66,4 +66,5 @@ pub const HUNTS: &[(&str, &str)] = &[
     ("R7-on-hold.scenario", include_str!("../../scenarios/hunts/R7-on-hold.scenario")),
     ("R8-see-saw-breaker.scenario", include_str!("../../scenarios/hunts/R8-see-saw-breaker.scenario")),
     ("R4-two-copies.scenario", include_str!("../../scenarios/hunts/R4-two-copies.scenario")),
+    ("R5-given-up.scenario", include_str!("../../scenarios/hunts/R5-given-up.scenario")),
 ];

@@ -65,6 +65,7 @@ pub const ACTIONS: &[ActionForm] = &[
     form("maintenance extend NODE to TIME", |v| Action::ExtendMaintenance { node: v.node(0), lasts: v.number(1) }),
     form("maintenance end NODE", |v| Action::EndMaintenance(v.node(0))),
     form("promote NODE", |v| Action::Promote(v.node(0))),
+    form("give up for SERVER", |v| Action::GiveUp(v.node(0))),
     form("echo", |_| Action::Echo),
     form("reset breaker", |_| Action::ResetBreaker),
     form("set policy manual", |_| Action::SetPolicy(Policy::Manual)),

@@ -195,6 +195,7 @@ pub fn action_text(action: &Action) -> String {
         | Action::EndMaintenance(_)
         | Action::ExtendMaintenance { .. }
         | Action::Promote(_)
+        | Action::GiveUp(_)
         | Action::Switchover(_)
         | Action::SwitchoverAway
         | Action::CallOff
@@ -248,6 +249,7 @@ fn people_text(action: &Action) -> String {
         Action::EndMaintenance(node) => format!("maintenance end {}", letter(*node)),
         Action::ExtendMaintenance { node, lasts } => format!("maintenance extend {} to {}", letter(*node), time(*lasts)),
         Action::Promote(node) => format!("promote {}", letter(*node)),
+        Action::GiveUp(node) => format!("give up for {}", letter(*node)),
         Action::Switchover(node) => format!("switchover {}", letter(*node)),
         Action::SwitchoverAway => "switchover away".into(),
         Action::CallOff => "call off".into(),

@@ -358,6 +358,40 @@ impl World {
         self.think(client, slot);
     }
 
+    /// Two people gave up acknowledged writes: what each client knew may be so no more. Applications would be restarted on what there is.
+    pub(super) fn forget_what_was_given_up(&mut self) {
+        let mut pending = vec![Vec::new(); REGISTERS];
+        for client in (0..self.clients.len() as u32).filter(|client| *client != AUDITOR) {
+            self.reconnect(client);
+            for slot in 0..self.clients[client as usize].slots.len() {
+                let state = &mut self.clients[client as usize].slots[slot];
+                state.sequence += 1;
+                let invoked = state.outstanding.take().map(|outstanding| outstanding.invoked);
+                match &mut state.job {
+                    Job::Files(worker) => worker.forget(),
+                    Job::Registers(worker) => {
+                        let current = worker.current();
+                        worker.forget();
+                        if let ((register, Some(RegisterOp::Write(value))), Some(invoked)) = (current, invoked) {
+                            pending[register].push((value, invoked));
+                        }
+                    }
+                    Job::Bulk(_) | Job::Audit(..) => {}
+                }
+                if !self.clients[client as usize].slots[slot].finished {
+                    self.think(client, slot);
+                }
+            }
+        }
+        let losses = std::mem::take(&mut self.checkers.losses);
+        for (register, pending) in pending.iter().enumerate() {
+            if let Err(text) = self.checkers.registers[register].check(&losses) {
+                self.violate("P2", None, format!("register {register}, before the named loss: {text}"));
+            }
+            self.checkers.registers[register].forget(pending);
+        }
+    }
+
     /// Who sleeps longer than the new pause is woken within it: a rush begins at once.
     pub(super) fn set_think(&mut self, think: (Time, Time)) {
         let sooner = think.1 < self.plan.think.1;

@@ -79,6 +79,7 @@ impl World {
             Action::EndMaintenance(node) => self.end_maintenance(node),
             Action::ExtendMaintenance { node, lasts } => self.extend_maintenance(node, lasts),
             Action::Promote(node) => self.ask_to_promote(node),
+            Action::GiveUp(node) => self.give_up_for(node),
             Action::Switchover(node) => self.switch_over(node),
             Action::SwitchoverAway => self.switch_away(),
             Action::CallOff => self.call_off(),

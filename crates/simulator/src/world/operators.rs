@@ -1,11 +1,12 @@
 //! The people: they see proposals through some node's eyes, take their time, and are sometimes wrong.
 
 use super::{Event, HELPFUL, VOLUME, World, person};
+use crate::disk::Crash;
 use crate::queue::{MILLISECOND, SECOND, Time};
 use crate::rng::Rng;
 use crate::scenario::{A, Approvals, B};
 use crate::trace::Trace;
-use mainstay_cluster::{ChangeId, ClusterState, Command, Digest, MaintenanceState, Proposal, ProposalState};
+use mainstay_cluster::{ChangeId, ClusterState, Command, Digest, LostFiles, MaintenanceState, Proposal, ProposalState, ReignState};
 use mainstay_protocol::{NodeId, ProposalId, Timestamp};
 use std::collections::BTreeMap;
 
@@ -63,6 +64,7 @@ impl World {
             self.tidy_up(through, &view);
         }
         self.tend_policies(through, &view);
+        self.set_superseded_aside(through, &view);
         self.approve_late(through);
         self.decide_second(through);
         if let Some((id, proposal)) = view.open_proposal(VOLUME) {
@@ -83,7 +85,7 @@ impl World {
             return;
         }
         if now < due {
-            return;
+            return self.approve_alone(through, id, proposal);
         }
         self.operators.pending.insert(id, now + 30 * SECOND);
         if matches!(self.operators.approvals, Approvals::Opposite(..)) {
@@ -209,6 +211,57 @@ impl World {
         let (evidence, proposer, at) = (Box::new(evidence), person("peter"), now.wall);
         let command = Command::Propose { volume: VOLUME, candidate, parent_epoch, evidence, proposer, at };
         self.propose(through, OPERATOR_TICKET, command);
+    }
+
+    /// `mainstay propose --give-up`: as [`World::ask_to_promote`], and what is lost by it is named.
+    pub(super) fn give_up_for(&mut self, candidate: NodeId) {
+        let Some(through) = self.anybody() else { return };
+        let (now, view) = (self.nodes[&through].clock.now(self.queue.now()), self.model.view(through));
+        let Some(process) = self.nodes[&through].process.as_ref() else { return };
+        let observed = process.replica.observed(now);
+        let named = (None, LostFiles::Unknown("nobody can read the other copy".into()), "it does not come back".to_string());
+        let Some(evidence) = view.evidence_with_loss(candidate, VOLUME, &observed, named) else { return };
+        let (parent_epoch, proposer, at) = (evidence.basis.parent_epoch, person("peter"), now.wall);
+        self.trace(Trace::Brief, || format!("peter proposes {candidate} through {through}, whatever is lost by it"));
+        let command = Command::Propose { volume: VOLUME, candidate, parent_epoch, evidence: Box::new(evidence), proposer, at };
+        self.propose(through, OPERATOR_TICKET, command);
+    }
+
+    /// Who proposed to give something up is asked now and then to approve it, too: that must not do.
+    fn approve_alone(&mut self, through: NodeId, id: ProposalId, proposal: &Proposal) {
+        if proposal.evidence.loss.is_some() && self.operators.rng.one_in(4) {
+            let (evidence_hash, at) = (proposal.evidence_hash, self.wall_of(through));
+            self.checkers.approved(id, evidence_hash);
+            self.trace(Trace::Brief, || format!("{} approves {id} through {through}", proposal.proposer));
+            let actor = proposal.proposer.clone();
+            self.propose(through, OPERATOR_TICKET, Command::Approve { proposal: id, evidence_hash, actor, at });
+        }
+    }
+
+    /// `mainstay copy set-aside`, and a restart: what a person does with a copy that the cluster has left behind.
+    pub(super) fn set_superseded_aside(&mut self, through: NodeId, view: &ClusterState) {
+        // Erratic people also ask for copies that are needed; the cluster refuses, and a sound copy its own node.
+        let erratic = matches!(self.operators.approvals, Approvals::Erratic(..)) && self.operators.rng.one_in(64);
+        let any = if erratic { Some(*self.operators.rng.pick(&[A, B])) } else { None };
+        let Some(node) = any.or(self.superseded.first().copied()) else { return };
+        let serving = view
+            .volumes
+            .get(&VOLUME)
+            .is_some_and(|volume| volume.reign.is_some_and(|reign| reign.state == ReignState::Serving && reign.node != node));
+        if any.is_none() && (!serving || !self.operators.rng.one_in(8)) {
+            return;
+        }
+        let (reason, actor, at) = ("two people gave it up".to_string(), person("olga"), self.wall_of(through));
+        self.propose(through, OPERATOR_TICKET, Command::SetAsideCopy { volume: VOLUME, node, reason, actor, at });
+    }
+
+    /// Decided: the node does it when it starts next, and it is started now.
+    pub(super) fn copy_was_set_aside(&mut self, node: NodeId) {
+        if self.superseded.remove(&node) {
+            self.crash(node, Crash::Process);
+            self.rebuild(node);
+            self.start(node);
+        }
     }
 
     /// `mainstay switchover`, as somebody asks who looks at the cluster through one node.

@@ -198,9 +198,13 @@ impl World {
             }
             _ => {}
         }
+        if let Note::Superseded { records, .. } = &note {
+            self.superseded.insert(id);
+            self.mark(id, MarkKind::RollBack, || format!("{records} records are in quarantine; the copy is of no use any more"));
+        }
         self.trace(Trace::Brief, || format!("{id} notes {note:?}"));
         self.checkers.kept.noted(id, &note);
-        let allowed = self.plan.expect.damage || self.disk_was_faulty(id);
+        let allowed = self.plan.expect.damage || self.disk_was_faulty(id) || self.superseded.contains(&id);
         if let Note::VolumeFailed { reason } = note
             && !allowed
         {
@@ -449,8 +453,9 @@ impl World {
         self.decided().volumes.get(&VOLUME)?.primary()
     }
 
-    fn rebuild(&mut self, id: NodeId) {
+    pub(super) fn rebuild(&mut self, id: NodeId) {
         self.trace(Trace::Brief, || format!("-- the copy of {id} is rebuilt from nothing"));
+        self.checkers.kept.rebuilt(id);
         let Some(platter) = self.nodes[&id].platter.clone() else { return };
         lock(&platter).wipe();
     }

@@ -61,15 +61,23 @@ impl Log {
         Ok(Quarantined { file: name, records, bytes })
     }
 
-    /// A name that is not taken: the same positions can be dropped more than once, from different histories.
-    fn quarantine_name(&self, disk: &dyn Disk, label: &str, from: Position) -> Result<String, VolumeError> {
+    /// Whether these very positions were copied under this label before.
+    pub fn has_quarantine(&self, disk: &dyn Disk, to: LogPoint, label: &str) -> Result<bool, VolumeError> {
+        let taken = disk.list().map_err(|error| DiskError::new("list", "the volume's directory", &error))?;
+        Ok(taken.binary_search(&self.nth_name(label, to.position.next(), 0)).is_ok())
+    }
+
+    fn nth_name(&self, label: &str, from: Position, n: u32) -> String {
         let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
         let label: String = label.chars().map(plain).take(LABEL_BYTES_MAX).collect();
+        let again = if n == 0 { String::new() } else { format!("-{n}") };
+        format!("quarantine-{label}-{}-{}{again}.log", from.0, self.last.position.0)
+    }
+
+    /// A name that is not taken: the same positions can be dropped more than once, from different histories.
+    fn quarantine_name(&self, disk: &dyn Disk, label: &str, from: Position) -> Result<String, VolumeError> {
         let taken = disk.list().map_err(|error| DiskError::new("list", "the volume's directory", &error))?;
-        let name = |n: u32| {
-            let again = if n == 0 { String::new() } else { format!("-{n}") };
-            format!("quarantine-{label}-{}-{}{again}.log", from.0, self.last.position.0)
-        };
+        let name = |n: u32| self.nth_name(label, from, n);
         let free = (0..).map(name).find(|name| taken.binary_search(name).is_err());
         Ok(free.expect("a directory holds finitely many names"))
     }

@@ -8,7 +8,7 @@ use crate::extents;
 use crate::log::read::ReadJob;
 use bytes::Bytes;
 use mainstay_protocol::limits::PAYLOAD_BYTES_MAX;
-use mainstay_protocol::{FileKind, InodeRow};
+use mainstay_protocol::{FileKind, InodeRow, Position, RecordBody, RecordHeader, Timestamp};
 use std::ops::Range;
 
 /// An entry of a directory, with as much as a walk through the tree needs.
@@ -41,6 +41,23 @@ impl Volume {
             found.push(Named { name: entry.name, inode: entry.file.inode, cookie: entry.cookie, directory });
         }
         Ok(found)
+    }
+
+    /// When the newest change that this copy holds was made, by the clock of the primary of then.
+    pub fn newest_change(&self) -> Timestamp {
+        self.view.now.clock
+    }
+
+    /// What the next `limit` records behind `after` say, and the position of the last one looked at. Blocks; `Gone` when the log does
+    /// not reach back that far.
+    pub fn records_behind(&self, after: Position, limit: u64) -> Result<(Vec<(RecordHeader, RecordBody)>, Position), VolumeError> {
+        let to = Position(after.0.saturating_add(limit)).min(self.last().position);
+        let mut found = Vec::new();
+        self.log.each_record(&*self.disk, after, to, &mut |record, _| {
+            found.push((record.header, record.body()?));
+            Ok(())
+        })?;
+        Ok((found, to.max(after)))
     }
 
     /// How `range` of a file, of which the first [`PAYLOAD_BYTES_MAX`] bytes count, would be read now; [`peek`] does it, on whatever
