@@ -2,6 +2,7 @@
 //!
 //! Every handler judges first and changes afterwards, so a refused command leaves nothing behind but its line in the audit log.
 
+mod fence;
 mod maintenance;
 mod membership;
 mod nodes;
@@ -93,6 +94,9 @@ impl ClusterState {
             Command::MembersKnown { volume, epoch, node, incarnation, members, .. } => {
                 self.members_known(*volume, *epoch, (*node, *incarnation), *members)
             }
+            Command::FenceBegun { .. } => self.fence_begun(command),
+            Command::Fenced { .. } => self.fenced(command),
+            Command::FenceAsked { .. } => self.fence_asked(command),
         }
     }
 
@@ -166,6 +170,10 @@ impl ClusterState {
             Command::RemoveReplica { node, .. } => format!("removing the replica of {} on {}", volume(), self.node_name(*node)),
             Command::RemoveNode { node, .. } => format!("removing node {}", self.node_name(*node)),
             Command::MembersKnown { node, .. } => format!("word of {} about the members for {}", self.node_name(*node), volume()),
+            Command::FenceBegun { proposal, target, .. } | Command::Fenced { proposal, target, .. } => {
+                format!("fencing of {} for {proposal}", self.node_name(*target))
+            }
+            Command::FenceAsked { target, .. } => format!("fencing of {}", self.node_name(*target)),
         }
     }
 

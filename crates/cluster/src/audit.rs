@@ -186,6 +186,29 @@ pub enum Event {
     NodeRemoved {
         node: NodeId,
     },
+    /// A machine is about to be switched off, for a promotion.
+    FenceBegun {
+        proposal: ProposalId,
+        target: NodeId,
+        incarnation: Incarnation,
+    },
+    /// The machine was seen to be off.
+    FenceConfirmed {
+        proposal: ProposalId,
+        target: NodeId,
+        incarnation: Incarnation,
+    },
+    /// Pages a person: what is meant to switch machines off does not. The promotion goes on without it.
+    FenceFailed {
+        proposal: ProposalId,
+        target: NodeId,
+        incarnation: Incarnation,
+    },
+    /// A person has a machine switched off.
+    FenceAsked {
+        target: NodeId,
+        incarnation: Incarnation,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

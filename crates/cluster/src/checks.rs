@@ -113,7 +113,7 @@ impl Plan<'_> {
             _ if self.evidence.loss.is_some() => named_loss::CHECKS,
             FencingProof::HandOver { .. } => hand_over::CHECKS,
             FencingProof::GivenBack { .. } => hand_over::WAY_BACK,
-            FencingProof::LeaseLapse { .. } | FencingProof::OwnDemotion => CHECKS,
+            FencingProof::LeaseLapse { .. } | FencingProof::OwnDemotion | FencingProof::ExternalFence { .. } => CHECKS,
         }
     }
 
@@ -252,7 +252,8 @@ fn all_known(plan: &Plan) -> Judgement {
         return Err(plan.missing_copy());
     }
     if plan.volume.fenced || plan.volume.last_primary.is_none() {
-        return Ok("the candidate's copy; the old primary gave up by itself".into());
+        let how = if plan.volume.fenced_by.is_some() { "was switched off" } else { "gave up by itself" };
+        return Ok(format!("the candidate's copy; the old primary {how}"));
     }
     let limit_ms = plan.state.settings.contact_lost_ms;
     let told = observers(plan).filter(|(_, contact)| told_ms(*contact, limit_ms).is_some());
@@ -384,10 +385,14 @@ fn fencing(plan: &Plan) -> Judgement {
     let Some(primary) = plan.volume.last_primary.map(|node| plan.state.node_name(node)) else {
         return Ok("there never was one".into());
     };
-    if plan.volume.fenced {
-        return Ok(format!("{primary} stepped down or restarted: nothing to wait for"));
+    match (plan.volume.fenced, plan.volume.fenced_by) {
+        (true, Some(by)) => {
+            return Ok(format!("external fence confirmed ({by}): the machine of {primary} was off, nothing to wait for"));
+        }
+        (true, None) => return Ok(format!("{primary} stepped down or restarted: nothing to wait for")),
+        (false, _) => {}
     }
-    if plan.evidence.fencing == FencingProof::OwnDemotion {
+    if !matches!(plan.evidence.fencing, FencingProof::LeaseLapse { .. }) {
         return Err(RefusalKind::NotFenced(primary));
     }
     let limit_ms = plan.state.settings.contact_lost_ms;
@@ -551,7 +556,7 @@ impl ClusterState {
         let state = self.volumes.get(&volume)?;
         self.nodes.get(&candidate)?;
         let fencing = match state.fenced || state.last_primary.is_none() {
-            true => FencingProof::OwnDemotion,
+            true => state.fenced_by.map_or(FencingProof::OwnDemotion, |by| FencingProof::ExternalFence { by }),
             false => FencingProof::LeaseLapse { wait_ms: self.settings.lapse_ms() },
         };
         Some(Evidence { basis: self.basis(candidate, volume, state), observed: observed.clone(), fencing, loss: None })

@@ -3,7 +3,7 @@
 use crate::digest::Digest;
 use crate::evidence::{Evidence, EvidenceField};
 use crate::policy::{ChangeId, VolumeWish};
-use crate::state::{ExportSettings, MaintenanceId, NodeKind, Policy, Settings, StopCause, WithoutPrimary};
+use crate::state::{ExportSettings, FenceOutcome, MaintenanceId, NodeKind, Policy, Settings, StopCause, WithoutPrimary};
 use mainstay_protocol::{ClusterId, Epoch, Incarnation, LogPoint, NodeId, Position, ProposalId, Timestamp, VolumeId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -332,6 +332,37 @@ pub enum Command {
         members: u64,
         at: Timestamp,
     },
+    /// The candidate of an approved promotion is about to have the old primary's machine switched off: compare-and-swap, decided before
+    /// the command runs. One attempt for each proposal (R8).
+    FenceBegun {
+        proposal: ProposalId,
+        node: NodeId,
+        incarnation: Incarnation,
+        target: NodeId,
+        target_incarnation: Incarnation,
+        at: Timestamp,
+    },
+    /// What came of it. Only [`FenceOutcome::Confirmed`] proves anything (R13), and only while it still means this boot of the target.
+    Fenced {
+        proposal: ProposalId,
+        node: NodeId,
+        incarnation: Incarnation,
+        target: NodeId,
+        target_incarnation: Incarnation,
+        outcome: FenceOutcome,
+        at: Timestamp,
+    },
+    /// A person has a machine switched off through `node`, outside of a promotion. Proves nothing: leases run out by themselves.
+    FenceAsked {
+        node: NodeId,
+        target: NodeId,
+        target_incarnation: Incarnation,
+        /// The person knows that volumes lose their primary by it.
+        allow_primary: bool,
+        reason: String,
+        actor: Actor,
+        at: Timestamp,
+    },
 }
 
 impl Command {
@@ -349,6 +380,7 @@ impl Command {
             Leaving { at, .. } | ExtendMaintenance { at, .. } | MaintenanceOverdue { at, .. } => *at,
             Switchover { at, .. } | Drained { at, .. } | SetAsideCopy { at, .. } => *at,
             AddReplica { at, .. } | RemoveReplica { at, .. } | RemoveNode { at, .. } | MembersKnown { at, .. } => *at,
+            FenceBegun { at, .. } | Fenced { at, .. } | FenceAsked { at, .. } => *at,
         }
     }
 
@@ -392,6 +424,9 @@ impl Command {
             RemoveReplica { .. } => "RemoveReplica",
             RemoveNode { .. } => "RemoveNode",
             MembersKnown { .. } => "MembersKnown",
+            FenceBegun { .. } => "FenceBegun",
+            Fenced { .. } => "Fenced",
+            FenceAsked { .. } => "FenceAsked",
         }
     }
 
@@ -414,6 +449,8 @@ impl Command {
             ApproveChange { actor, .. } | DenyChange { actor, .. } => actor.clone(),
             AddReplica { actor, .. } | RemoveReplica { actor, .. } | RemoveNode { actor, .. } => actor.clone(),
             MembersKnown { node, .. } => Actor::Node(*node),
+            FenceBegun { node, .. } | Fenced { node, .. } => Actor::Node(*node),
+            FenceAsked { actor, .. } => actor.clone(),
         }
     }
 
@@ -439,6 +476,7 @@ impl Command {
         match self {
             Approve { proposal, .. } | Deny { proposal, .. } | Void { proposal, .. } | Expire { proposal, .. } => Some(*proposal),
             Lapsed { proposal, .. } | Drained { proposal, .. } => Some(*proposal),
+            FenceBegun { proposal, .. } | Fenced { proposal, .. } => Some(*proposal),
             _ => None,
         }
     }
@@ -447,7 +485,8 @@ impl Command {
     /// themselves when an answer was lost, and race each other to close a proposal; that is no event.
     pub(crate) fn recorded_when_refused(&self) -> bool {
         use Command::*;
-        let races = matches!(self, Leaving { .. } | MaintenanceOverdue { .. } | MembersKnown { .. });
+        let races =
+            matches!(self, Leaving { .. } | MaintenanceOverdue { .. } | MembersKnown { .. } | FenceBegun { .. } | Fenced { .. });
         !races && !matches!(self, Void { .. } | Expire { .. } | Lapsed { .. } | Serving { .. } | StepDown { .. } | Drained { .. })
     }
 }

@@ -81,6 +81,8 @@ pub enum FencingProof {
     HandOver { from: NodeId, incarnation: Incarnation },
     /// That way back: the switchover `of` was called off after its primary had stopped serving.
     GivenBack { of: ProposalId },
+    /// The old primary's machine was seen to be off by a fencing hook, in the course of the promotion `by`: nothing to wait for.
+    ExternalFence { by: ProposalId },
 }
 
 impl FencingProof {

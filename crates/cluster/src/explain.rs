@@ -238,6 +238,9 @@ impl fmt::Display for FencingProof {
                 write!(f, "{from} in boot {incarnation} hands over by its own word, and gets it back if this is called off")
             }
             FencingProof::GivenBack { of } => write!(f, "{of} was called off after the primary's own word"),
+            FencingProof::ExternalFence { by } => {
+                write!(f, "external fence confirmed ({by}): the old primary's machine was off, nothing to wait for")
+            }
         }
     }
 }

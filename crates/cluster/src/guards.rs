@@ -64,6 +64,7 @@ fn fenced(plan: &Plan, _: Option<Timestamp>) -> Guarded {
     match plan.evidence.fencing {
         FencingProof::LeaseLapse { wait_ms } => Ok(format!("every node waits out the lease, {wait_ms} ms")),
         FencingProof::OwnDemotion => Ok("it stepped down or restarted".into()),
+        FencingProof::ExternalFence { by } => Ok(format!("external fence confirmed ({by})")),
         FencingProof::HandOver { .. } | FencingProof::GivenBack { .. } => Err("a person switches over".into()),
     }
 }

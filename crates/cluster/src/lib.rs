@@ -39,7 +39,7 @@ pub use explain::{Explanation, Outlook};
 pub use policy::{Alone, Change, ChangeId, ChangeState, Control, Hold, VolumeRules, VolumeSettings, VolumeWish, Wish};
 pub use refusal::{Refusal, RefusalKind, Rule};
 pub use state::{
-    Access, Approval, Breaker, ClusterState, ExportClient, ExportSettings, FailedPlan, LapsedPromise, Left, LeftInSync,
-    Maintenance, MaintenanceId, MaintenanceState, Membership, Node, NodeKind, Policy, Proposal, ProposalState, Reign, ReignState,
-    Settings, Squash, StopCause, Token, VolumeMembers, VolumeState, WithoutPrimary,
+    Access, Approval, Breaker, ClusterState, ExportClient, ExportSettings, FailedPlan, Fence, FenceOutcome, LapsedPromise, Left,
+    LeftInSync, Maintenance, MaintenanceId, MaintenanceState, Membership, Node, NodeKind, Policy, Proposal, ProposalState, Reign,
+    ReignState, Settings, Squash, StopCause, Token, VolumeMembers, VolumeState, WithoutPrimary,
 };

@@ -256,6 +256,24 @@ pub enum RefusalKind {
     MembersUnsettled { primary: String, volume: String, counted: String, next: String },
     #[error("of the members that stay ({stay}) only {answering} answer, and {needed} must")]
     RemovesMajority { stay: String, answering: String, needed: usize },
+    // Of fencing hooks. R2: an external action names the boot and the reign that it is for, and hits no other.
+    #[error("it is for boot {given} of {node}; what it would hit now is {current}")]
+    FencesAnother { node: String, given: Incarnation, current: String },
+    #[error("{node} is being switched off for {proposal}, or was a moment ago")]
+    BeingFenced { node: String, proposal: ProposalId },
+    // R8: one side, once.
+    #[error("only the candidate {candidate} may have the old primary switched off for {proposal}, not {node}")]
+    NotTheFencer { proposal: ProposalId, candidate: String, node: String },
+    #[error("{proposal} had its one attempt to switch {node} off: {outcome}")]
+    FencedOnce { proposal: ProposalId, node: String, outcome: String },
+    // R7: an approval covers one volume.
+    #[error("{node} {holds}, and nobody has approved that it is taken away")]
+    FencesOthers { node: String, holds: String },
+    #[error("{proposal} is {state}, and nothing is switched off before somebody has approved it")]
+    FencesUnapproved { proposal: ProposalId, state: String },
+    // R13.
+    #[error("{0} serves nothing any more: there is nothing to shorten by switching it off")]
+    NothingToFence(String),
 }
 
 impl RefusalKind {
@@ -294,6 +312,10 @@ impl RefusalKind {
             RemovesUnserved { .. } => Rule::R5,
             RemovedInThisBoot { .. } => Rule::R9,
             MembersUnsettled { .. } | RemovesMajority { .. } => Rule::R13,
+            FencesAnother { .. } | BeingFenced { .. } => Rule::R2,
+            NotTheFencer { .. } | FencedOnce { .. } => Rule::R8,
+            FencesOthers { .. } | FencesUnapproved { .. } => Rule::R7,
+            NothingToFence(_) => Rule::R13,
         }
     }
 
@@ -360,6 +382,8 @@ impl RefusalKind {
             RemovesUnserved { .. } | RemovedInThisBoot { .. } | MembersUnsettled { .. } | RemovesMajority { .. } => {
                 self.members_clear()
             }
+            FencesAnother { .. } | BeingFenced { .. } | NotTheFencer { .. } | FencedOnce { .. } => self.fence_clears(),
+            FencesOthers { .. } | FencesUnapproved { .. } | NothingToFence(_) => self.fence_clears(),
             _ => self.input_clears(),
         }
     }
@@ -403,6 +427,21 @@ impl RefusalKind {
             ChangeClosed { .. } | ChangeMismatch { .. } => "Look at `mainstay changes` as they are now and decide anew",
             DrillOutdated { .. } => "Run the drill again with the present configuration",
             _ => "`mainstay changes` lists the changes",
+        }
+    }
+
+    /// For what switches machines off.
+    fn fence_clears(&self) -> &'static str {
+        use RefusalKind::*;
+        match self {
+            BeingFenced { .. } => "Wait until it is through (`mainstay proposals`), and until the machine is up and in sync again",
+            FencesOthers { .. } => "Switch those volumes over first, or say that they may lose their primary (`--primary`)",
+            NothingToFence(_) => "Nothing needs to be done",
+            FencesUnapproved { .. } => "Approve or deny it first (`mainstay proposals`)",
+            FencesAnother { .. } => {
+                "Nothing is switched off; a promotion goes on without, as the old primary's lease runs out by itself"
+            }
+            _ => "The promotion goes on without it: the old primary's lease runs out by itself",
         }
     }
 

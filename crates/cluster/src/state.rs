@@ -260,6 +260,9 @@ pub struct VolumeState {
     /// Changes of who holds it and of who counts for its lease.
     #[serde(default)]
     pub members: VolumeMembers,
+    /// `fenced` is so because the last primary's machine was seen to be off, in the course of this proposal.
+    #[serde(default)]
+    pub fenced_by: Option<ProposalId>,
 }
 
 /// Since when a replica is not waited for.
@@ -385,6 +388,42 @@ pub struct Proposal {
     /// Of a switchover: where the copy of the primary ended when it had stopped serving, by its own word. The candidate's must end
     /// there too.
     pub drained: Option<LogPoint>,
+    /// The one attempt to have the old primary's machine switched off.
+    #[serde(default)]
+    pub fence: Option<Fence>,
+}
+
+/// An attempt to switch a machine off, by the candidate of a promotion.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fence {
+    /// Who runs the command: the candidate, in this boot.
+    pub by: NodeId,
+    pub incarnation: Incarnation,
+    /// Whom it is to hit, in this boot and no other.
+    pub target: NodeId,
+    pub target_incarnation: Incarnation,
+    pub begun_at: Timestamp,
+    /// None: it may still be under way.
+    pub outcome: Option<FenceOutcome>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FenceOutcome {
+    /// The verify command said that the machine is off.
+    Confirmed,
+    /// Anything else: the command or the verify command failed, took too long, could not be started, or it was called off. Proves
+    /// nothing, not even that the machine is on.
+    Failed(String),
+}
+
+impl fmt::Display for FenceOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FenceOutcome::Confirmed => f.write_str("confirmed: the machine is off"),
+            FenceOutcome::Failed(reason) => write!(f, "failed: {reason}"),
+        }
+    }
 }
 
 impl Proposal {

@@ -169,6 +169,9 @@ impl Life {
         if let Some(command) = self.unblock().filter(|_| self.rng.once_in(2)) {
             return command;
         }
+        if let Some(command) = self.fence() {
+            return command;
+        }
         // Mostly what moves a promotion on, so that many come to their end; anything else now and then.
         if self.volume().open_proposal.is_some() && !self.rng.once_in(10) {
             return if self.rng.once_in(3) { self.reign_change() } else { self.decide() };
@@ -288,6 +291,37 @@ impl Life {
         }
     }
 
+    /// While a promotion waits for promises and its old primary reigns; of any other, now and then.
+    fn fence(&mut self) -> Option<Command> {
+        let open = self.volume().open_proposal;
+        let proposal = open.unwrap_or(self.state.last_proposal);
+        let known = self.state.proposals.get(&proposal)?;
+        let (begun, fencing) = (known.fence.is_some(), known.state == ProposalState::Fencing && self.volume().reign.is_some());
+        if !self.rng.once_in(if fencing { 2 } else { 40 }) {
+            return None;
+        }
+        Some(if begun != self.rng.once_in(8) { self.fence_outcome(proposal) } else { self.fence_begun(proposal) })
+    }
+
+    /// Mostly as the candidate would say it, now and then by anybody, of anybody.
+    fn fence_begun(&mut self, proposal: ProposalId) -> Command {
+        let known = self.state.proposals.get(&proposal);
+        let candidate = known.map(|known| known.candidate).filter(|_| !self.rng.once_in(6));
+        let old = self.volume().last_primary.filter(|_| !self.rng.once_in(6));
+        let (node, target) = (candidate.unwrap_or_else(|| self.rng.node()), old.unwrap_or_else(|| self.rng.node()));
+        let (incarnation, target_incarnation) = (self.boot_of(node), self.boot_of(target));
+        Command::FenceBegun { proposal, node, incarnation, target, target_incarnation, at: self.now }
+    }
+
+    fn fence_outcome(&mut self, proposal: ProposalId) -> Command {
+        let begun = self.state.proposals.get(&proposal).and_then(|known| known.fence.clone());
+        let (node, target) = begun.map_or_else(|| (self.rng.node(), self.rng.node()), |fence| (fence.by, fence.target));
+        let (incarnation, target_incarnation) = (self.boot_of(node), self.boot_of(target));
+        let failed = self.rng.once_in(3);
+        let outcome = if failed { FenceOutcome::Failed("no".into()) } else { FenceOutcome::Confirmed };
+        Command::Fenced { proposal, node, incarnation, target, target_incarnation, outcome, at: self.now }
+    }
+
     fn reign_change(&mut self) -> Command {
         let (epoch, node, incarnation) = self.somebody();
         let (volume, at) = (VOLUME, self.now);
@@ -376,6 +410,7 @@ impl Model {
         if new.epoch != old.epoch {
             self.judge_grant(before, old, after, new);
         }
+        self.judge_fence(before, old, after, new);
         assert!(new.in_sync == old.in_sync || new.in_sync_version > old.in_sync_version, "the set changed, not its version");
         for (id, proposal) in &after.proposals {
             if before.proposals.get(id).is_some_and(|then| then.state == proposal.state) {
@@ -391,6 +426,19 @@ impl Model {
             };
             count(self, outcome);
         }
+    }
+
+    /// R13: a reign that ended by an external fence ended because the candidate of an approved proposal confirmed it, of that very boot.
+    fn judge_fence(&mut self, before: &ClusterState, old: &VolumeState, after: &ClusterState, new: &VolumeState) {
+        if let (Some(by), None) = (new.fenced_by, old.fenced_by) {
+            let (reign, proposal) = (old.reign.expect("somebody reigned"), &before.proposals[&by]);
+            let fence = after.proposals[&by].fence.clone().expect("it was begun");
+            assert_eq!((fence.target, fence.target_incarnation), (reign.node, reign.incarnation), "R2: another boot was hit");
+            assert_eq!((fence.by, fence.outcome), (proposal.candidate, Some(FenceOutcome::Confirmed)), "R13");
+            assert!(proposal.state == ProposalState::Fencing && self.approvals.contains_key(&by), "R7: fenced without an approval");
+            count(self, "fenced");
+        }
+        assert!(new.fenced || new.fenced_by.is_none(), "R13: a proof that outlived its reign");
     }
 
     fn judge_grant(&mut self, before: &ClusterState, old: &VolumeState, after: &ClusterState, new: &VolumeState) {
@@ -449,7 +497,7 @@ fn random_lives_keep_the_rules() {
         life.model.reached.iter().for_each(|(what, times)| *reached.entry(what).or_default() += times);
     }
     println!("{reached:?}");
-    for outcome in ["granted", "serving", "failed", "denied", "expired", "void", "refused", "by policy"] {
+    for outcome in ["granted", "serving", "failed", "denied", "expired", "void", "refused", "by policy", "fenced"] {
         assert!(reached.get(outcome).is_some_and(|times| *times >= SEEDS / 4), "{outcome} is hardly reached: {reached:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! Clusters of real processes on one machine: for the demo and the tests.
 
 use mainstay_node::admin::client::{AdminClient, AdminConfig, AdminConfigError, ClientError};
-use mainstay_node::config::{ConfigError, NodeConfig};
+use mainstay_node::config::{ConfigError, HooksConfig, NodeConfig};
 use mainstay_node::directory::Kind;
 use mainstay_node::founding::{self, FoundingError};
 use std::fs::File;
@@ -233,6 +233,9 @@ fn write_config(dir: &Path, spec: &NodeSpec) -> Result<NodeConfig, LaunchError> 
         directory: place.data,
         peer_address: spec.peer_address,
         admin_address: spec.admin_address,
+        service: None,
+        hooks: HooksConfig::default(),
+        fence: vec![],
     };
     config.save(&place.config)?;
     Ok(config)

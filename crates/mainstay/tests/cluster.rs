@@ -5,7 +5,7 @@ use mainstay::nfs_client::{Client, Options};
 use mainstay_cluster::{Access, ExportClient, ExportSettings, Policy, Squash};
 use mainstay_node::admin::api::{ClusterStatus, ErrorKind, NewVolume, VolumeStatus};
 use mainstay_node::admin::client::{AdminClient, AdminConfig, ClientError};
-use mainstay_node::config::NodeConfig;
+use mainstay_node::config::{HooksConfig, NodeConfig};
 use mainstay_node::directory::Kind;
 use mainstay_node::founding;
 use mainstay_node::pki::Role;
@@ -194,6 +194,9 @@ async fn mistakes(cluster: &Cluster) {
         directory: directory.into(),
         peer_address: free("127.0.71.14"),
         admin_address: free("127.0.71.14"),
+        service: None,
+        hooks: HooksConfig::default(),
+        fence: vec![],
     };
     let token = || async { cluster.client.token(5).await.unwrap().token.parse().unwrap() };
 

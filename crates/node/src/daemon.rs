@@ -8,10 +8,13 @@ use crate::directory::{Directory, DirectoryError, Kind, Promises};
 use crate::event_log::EventLog;
 use crate::founding::HANDLE_KEY;
 use crate::hex;
+use crate::hooks::fence::Fences;
+use crate::hooks::roles::RoleHooks;
 use crate::host::{self, Host};
 use crate::members::{self, Aside};
 use crate::peers::{Peers, PeersError};
 use crate::pki::{self, AUTHORITY_CERTIFICATE, AUTHORITY_KEY, Authority, Credentials, NODE_CERTIFICATE, NODE_KEY, PkiError};
+use crate::serve::address::Addresses;
 use crate::serve::listener::{self, Bindings};
 use crate::serve::{Common, FrontKey};
 use crate::shell::{App, PeerTransport, Reception, Shell, write_promises};
@@ -102,6 +105,7 @@ pub struct Daemon {
     tasks: Vec<tokio::task::JoinHandle<()>>,
     service: tokio::task::JoinHandle<()>,
     stop_service: watch::Sender<bool>,
+    hooks: RoleHooks,
     /// Held for its lock.
     _directory: Directory,
 }
@@ -165,6 +169,7 @@ impl Daemon {
             refused: Default::default(),
             common: common.clone(),
             bindings: bindings.clone(),
+            fences: Fences::new(&config.fence),
             incarnation,
             identity,
             config,
@@ -173,7 +178,10 @@ impl Daemon {
         });
         let (modes, mode_queue) = mpsc::unbounded_channel();
         let (stop_service, stopping) = watch::channel(false);
-        let service = tokio::spawn(listener::run(app.front_key, common, app.raft.watch(), mode_queue, bindings, stopping));
+        let hooks = role_hooks(&app);
+        let around =
+            listener::Around { bindings, addresses: Addresses::new(app.config.service.clone()), tell: tell_hooks(hooks.clone()) };
+        let service = tokio::spawn(listener::run(app.front_key, common, app.raft.watch(), mode_queue, around, stopping));
         let follower = Follower::new(app.clone(), directory.promises()?, options, &directory, modes)?;
         let admin_tls = TlsAcceptor::from(opened.tls.admin_server()?);
         let tasks = vec![
@@ -183,7 +191,7 @@ impl Daemon {
             tokio::spawn(members::keep_voting(app.raft.clone())),
         ];
         let kind = app.identity.kind;
-        Ok(Daemon { app, kind, tasks, service, stop_service, _directory: directory })
+        Ok(Daemon { app, kind, tasks, service, stop_service, hooks, _directory: directory })
     }
 
     /// Founds the cluster if that is this node's part, says that it booted, then waits for ever. Returns only when the cluster
@@ -269,6 +277,9 @@ impl Daemon {
         }
         let _ = self.stop_service.send(true);
         let _ = self.service.await;
+        if tokio::time::timeout(STOP_TIME_MAX, self.hooks.idle()).await.is_err() {
+            tracing::warn!("a hook still runs; it ends with this process");
+        }
         if tokio::time::timeout(STOP_TIME_MAX, self.app.raft.shutdown()).await.is_err() {
             tracing::warn!("coordination did not stop in time");
         }
@@ -276,6 +287,28 @@ impl Daemon {
         self.app.peers.stop();
         tracing::info!("stopped");
     }
+}
+
+/// `on_promoted` and `on_demoted`; a failure goes into the audit log, if the cluster can be told.
+fn role_hooks(app: &Arc<App>) -> RoleHooks {
+    let (raft, me, runtime) = (app.raft.clone(), app.me(), tokio::runtime::Handle::current());
+    RoleHooks::new(&app.config.name, app.config.hooks.clone(), move |volume, text| {
+        let raft = raft.clone();
+        let note = Command::Note { volume: Some(volume), text, actor: Actor::Node(me), at: clock::wall() };
+        runtime.spawn(async move {
+            if let Err(error) = raft.propose(note, DECIDE_TIME_MAX).await {
+                tracing::debug!(%error, "the failure of a hook did not get into the audit log");
+            }
+        });
+    })
+}
+
+fn tell_hooks(hooks: RoleHooks) -> listener::Tell {
+    Box::new(move |volume, mode, state| {
+        if let Some(known) = state.volumes.get(&volume) {
+            hooks.serves(volume, &known.name, mode, known.epoch);
+        }
+    })
 }
 
 /// Follows the cluster state: who the peers are, which volumes there are, what is news.
@@ -312,6 +345,7 @@ impl Follower {
             runtime: tokio::runtime::Handle::current(),
             promises: jobs,
             modes,
+            fences: app.fences.clone(),
         };
         let volumes = directory.root().join("volumes");
         let aside = Aside::new(directory);

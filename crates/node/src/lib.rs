@@ -11,6 +11,7 @@ pub mod directory;
 pub mod event_log;
 pub mod founding;
 pub mod hex;
+pub mod hooks;
 pub mod host;
 pub mod logging;
 mod members;

@@ -3,6 +3,7 @@
 use crate::admin::client::AdminClient;
 use crate::config::NodeConfig;
 use crate::directory::{Identity, Promises};
+use crate::hooks::fence::Fences;
 use crate::host::Outside;
 use crate::peers::{Inbound, Peers};
 use crate::pki::Authority;
@@ -12,9 +13,9 @@ use bytes::Bytes;
 use mainstay_cluster::{ClusterState, Command, Rule};
 use mainstay_coordination::{ProposeError, Raft, Transport, TransportError, TransportFuture};
 use mainstay_protocol::peer::Envelope;
-use mainstay_protocol::{Incarnation, NodeId, VolumeId};
-use mainstay_replica::{ProposeResult, ServeMode, StoredPromise};
-use std::collections::BTreeMap;
+use mainstay_protocol::{Incarnation, NodeId, ProposalId, VolumeId};
+use mainstay_replica::{FenceOrder, FenceResult, ProposeResult, ServeMode, StoredPromise};
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -42,6 +43,7 @@ pub struct App {
     pub front_key: FrontKey,
     /// Asks other nodes in this node's name.
     pub colleague: AdminClient,
+    pub fences: Fences,
     pub started: Instant,
     /// Promotions, approvals and denials that the audit log shows as refused since this node started, by rule.
     pub refused: Mutex<BTreeMap<Rule, u64>>,
@@ -131,6 +133,7 @@ pub struct Shell {
     pub runtime: tokio::runtime::Handle,
     pub promises: Sender<PromiseJob>,
     pub modes: UnboundedSender<(VolumeId, ServeMode)>,
+    pub fences: Fences,
 }
 
 impl Outside for Shell {
@@ -160,5 +163,17 @@ impl Outside for Shell {
 
     fn serve(&self, volume: VolumeId, mode: ServeMode) {
         let _ = self.modes.send((volume, mode));
+    }
+
+    fn fence_hooks(&self) -> BTreeSet<String> {
+        self.fences.targets()
+    }
+
+    fn fence(&self, volume: VolumeId, order: FenceOrder, done: Box<dyn FnOnce(FenceResult) + Send>) {
+        self.fences.begin(volume, order, done);
+    }
+
+    fn stop_fence(&self, volume: VolumeId, proposal: ProposalId) {
+        self.fences.stop(volume, proposal);
     }
 }

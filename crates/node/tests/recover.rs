@@ -26,6 +26,7 @@ fn node(name: &str, kind: &str, state: &str) -> NodeStatus {
         admin_address: "10.0.0.1:7002".into(),
         coordination: None,
         left: None,
+        problems: vec![],
     }
 }
 
@@ -122,6 +123,7 @@ fn proposed(loss: Loss) -> ProposalDetails {
         granted: None,
         drained: None,
         by_hand: None,
+        fence: None,
     };
     ProposalDetails {
         id: 7,

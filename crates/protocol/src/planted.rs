@@ -104,6 +104,9 @@ pub enum Bug {
     RemoveLastCopies,
     /// Grants an epoch on a majority of the members as they were before one joined (against R13).
     OldMajority,
+    // ---- fencing hooks ----
+    /// A fencing hook that failed counts as proof that the old primary is off (against R6, R13).
+    CountFailedFence,
 }
 
 impl Bug {
@@ -148,6 +151,7 @@ impl Bug {
         Bug::LossByOne,
         Bug::RemoveLastCopies,
         Bug::OldMajority,
+        Bug::CountFailedFence,
     ];
 }
 

@@ -63,6 +63,8 @@ pub enum Purpose {
     Overdue,
     Drained(ProposalId),
     Members,
+    FenceBegun(ProposalId),
+    Fenced(ProposalId),
 }
 
 /// A proposed command whose result has not come.

@@ -2,10 +2,10 @@
 
 use mainstay_cluster::{ClusterState, Command, Refusal, StopCause};
 use mainstay_protocol::peer::Envelope;
-use mainstay_protocol::{ClientRequest, Epoch, FileResult, Incarnation, NodeId, Position, VolumeId};
+use mainstay_protocol::{ClientRequest, Epoch, FileResult, Incarnation, NodeId, Position, ProposalId, VolumeId};
 use mainstay_volume::{DiskEffect, DiskEvent, ViewDigest};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Who this replica is. Everything that may change at run time comes from the cluster state instead.
@@ -51,6 +51,32 @@ pub enum Event {
     Stop(StopCause),
     /// `next_timer` has come.
     Tick,
+    /// The names of the nodes that this one is set up to switch off.
+    FenceHooks(BTreeSet<String>),
+    /// [`Effect::Fence`] has ended by itself or by [`Effect::StopFence`]: nothing of it is left that could still switch anything off.
+    Fenced {
+        proposal: ProposalId,
+        result: FenceResult,
+    },
+}
+
+/// One machine to be switched off, in one boot, for one promotion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FenceOrder {
+    pub proposal: ProposalId,
+    /// That of the old primary.
+    pub epoch: Epoch,
+    pub target: NodeId,
+    pub target_name: String,
+    pub target_incarnation: Incarnation,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FenceResult {
+    /// The verify command said, after the order, that the machine is off.
+    Confirmed,
+    /// Anything else.
+    Failed(String),
 }
 
 #[derive(Clone, Debug)]
@@ -94,6 +120,10 @@ pub enum Effect {
     },
     Note(Note),
     Stopped,
+    /// Have the machine switched off, then give [`Event::Fenced`], whatever happens.
+    Fence(FenceOrder),
+    /// What it is for is over: end it, then give [`Event::Fenced`] as before.
+    StopFence(ProposalId),
 }
 
 /// What the service address may do on this node.

@@ -11,6 +11,7 @@ mod contacts;
 mod core;
 mod drain;
 mod event;
+mod fencing;
 mod gate;
 mod lease;
 mod members;
@@ -23,7 +24,10 @@ mod source;
 mod stream;
 mod waiting;
 
-pub use event::{Effect, Event, Note, PeerStatus, ProposeResult, ResyncStatus, ServeMode, Settings, Status, StoredPromise};
+pub use event::{
+    Effect, Event, FenceOrder, FenceResult, Note, PeerStatus, ProposeResult, ResyncStatus, ServeMode, Settings, Status,
+    StoredPromise,
+};
 pub use primary::{APPEND_BYTES_MAX, HELD_MAX, WAITING_MAX};
 pub use replica::Replica;
 pub use stream::WINDOW_BYTES_MAX;

@@ -3,6 +3,7 @@
 use crate::contacts::Said;
 use crate::core::{Core, Purpose};
 use crate::event::{Effect, Event, Note, ServeMode, Settings, Status, StoredPromise};
+use crate::fencing::Fencing;
 use crate::gate::{Gate, observe};
 use crate::presence::Presence;
 use crate::primary::{Primary, waits_for_second_copy};
@@ -35,6 +36,7 @@ pub struct Replica {
     core: Core,
     role: Role,
     gate: Gate,
+    fencing: Fencing,
     repairs: Repairs,
     /// A reign that this incarnation gave up or could not take is never taken up again.
     done_with: Epoch,
@@ -57,6 +59,7 @@ impl Replica {
             core,
             role,
             gate,
+            fencing: Fencing::default(),
             repairs: Repairs::default(),
             done_with: Epoch(0),
             stopping: false,
@@ -93,6 +96,8 @@ impl Replica {
             }
             Event::Stop(cause) => self.on_stop(cause, now),
             Event::Tick => {}
+            Event::FenceHooks(hooks) => self.fencing.configured(hooks),
+            Event::Fenced { proposal, result } => self.fencing.ended(proposal, result),
         }
         self.on_volume_events(now);
     }
@@ -121,6 +126,8 @@ impl Replica {
             self.give_up_again(now);
         }
         let able = matches!(self.role, Role::Secondary(_)) && !self.stopping;
+        // First: what shortens the wait is asked for before the words that end it.
+        self.fencing.poll(&mut self.core, now);
         self.gate.poll(&mut self.core, able, now);
         self.presence.poll(&mut self.core, now);
         self.repairs.tick(&mut self.core, now);

@@ -234,6 +234,7 @@ impl World {
             }
             Effect::Stopped => self.nodes.get_mut(&id).expect("a node").stopped = true,
             Effect::Marked { .. } | Effect::Digest { .. } | Effect::Note(_) => {}
+            Effect::Fence(_) | Effect::StopFence(_) => {}
         }
         self.nodes.get_mut(&id).expect("a node").inbox.extend(back);
     }

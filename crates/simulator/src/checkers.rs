@@ -19,6 +19,7 @@ pub mod p5_breaker;
 pub mod p6_no_deadline;
 pub mod p6_resync;
 pub mod p8_overdue;
+pub mod p9_fencing;
 pub mod registers;
 
 use crate::queue::Time;
@@ -49,6 +50,7 @@ pub struct Checkers {
     pub p5: p5_breaker::Breaker,
     pub p6: p6_resync::Resync,
     pub p8: p8_overdue::Overdue,
+    pub fencing: p9_fencing::Fencing,
     pub registers: [registers::History; 3],
     /// When the loss epoch rose.
     pub losses: Vec<Time>,
@@ -102,6 +104,7 @@ impl Checkers {
         }
         self.p5.decided(before, after);
         found.extend(self.p8.decided(before, after).map(of("P8")));
+        found.extend(self.fencing.decided(before, after, nodes).map(of("P9")));
         found
     }
 
@@ -133,7 +136,8 @@ impl Checkers {
         self.live.asked(now, command, decided);
         let word = self.leases.asked(now, command, decided).map(of("P1"));
         let given_up = p6_no_deadline::asked(from, command, nodes).map(of("P6"));
-        word.into_iter().chain(given_up).collect()
+        let off = self.fencing.asked(command, nodes).map(of("P9"));
+        word.into_iter().chain(given_up).chain(off).collect()
     }
 
     pub fn sent(&mut self, now: Time, to: NodeId, envelope: &Envelope, decided: &ClusterState, nodes: &Nodes) -> Option<Violation> {

@@ -187,4 +187,10 @@ pub const SHOWN: &[Shown] = &[
         "members",
         ("P1", 48),
     ),
+    shown(
+        Bug::CountFailedFence,
+        ("counts a fencing hook that failed as proof that a machine is off", "R6, R13"),
+        "S14",
+        ("P9", 24),
+    ),
 ];

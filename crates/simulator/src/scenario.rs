@@ -194,6 +194,25 @@ pub struct Cluster {
     pub role_changes_max: u32,
     /// File servers that may join while it runs, at most [`SPARES`].
     pub spares: u16,
+    /// What switches a file server off, for the other one's promotion.
+    pub hook: Hook,
+}
+
+/// What a fencing hook does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hook {
+    /// None is set up.
+    #[default]
+    Absent,
+    Works,
+    /// Says that it failed, and switched nothing off.
+    Fails,
+    /// Never ends; it may have switched the machine off before.
+    Hangs,
+    /// Says that all went well, and switched nothing off.
+    Lies,
+    /// Each time one of these.
+    Mixed,
 }
 
 impl Default for Cluster {
@@ -208,6 +227,7 @@ impl Default for Cluster {
             alone: Alone::Serve,
             role_changes_max: mainstay_cluster::policy::ROLE_CHANGES_MAX,
             spares: 0,
+            hook: Hook::Absent,
         }
     }
 }

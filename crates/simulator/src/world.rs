@@ -5,6 +5,7 @@
 
 mod clients;
 mod faults;
+mod fencing;
 mod healing;
 mod members;
 mod node;
@@ -67,6 +68,8 @@ pub enum Event {
     Script(usize),
     /// A node that was removed belongs to coordination no longer.
     Depart(NodeId),
+    /// Somebody switches a machine on again.
+    SwitchOn(NodeId),
 }
 
 /// Counts for the report.
@@ -266,6 +269,7 @@ impl World {
             Event::Client { client, event } => self.client_event(client, event),
             Event::Operators => self.operate(),
             Event::Depart(node) => self.depart(node),
+            Event::SwitchOn(node) => self.start(node),
             // What was planned for later is a fault like the others: over.
             Event::Script(_) if self.healing => {}
             Event::Script(index) => {

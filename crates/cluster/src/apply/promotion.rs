@@ -39,6 +39,7 @@ impl ClusterState {
         if let Some(kind) = plan.refusal() {
             return Err(kind);
         }
+        self.not_being_fenced(*candidate, *at)?;
         if let (Actor::Node(_), Some(kind)) = (proposer, self.denied_before(*volume, *candidate, *at)) {
             return Err(kind);
         }
@@ -69,6 +70,7 @@ impl ClusterState {
             granted: None,
             drained: None,
             by_hand: None,
+            fence: None,
         };
         self.proposals.insert(id, proposal);
         self.with_volume(*volume, |volume| volume.open_proposal = Some(id));
@@ -386,6 +388,7 @@ impl ClusterState {
                 volume.left_in_sync.insert(*node, LeftInSync { at, by: candidate, reason });
             }
             volume.left_in_sync.remove(&candidate);
+            volume.fenced_by = None;
             volume.in_sync = in_sync;
             volume.in_sync_version += 1;
             volume.epoch

@@ -46,6 +46,7 @@ impl ClusterState {
         if let Some(kind) = self.plan(id, to, parent_epoch, &evidence, None)?.refusal() {
             return Err(kind);
         }
+        self.not_being_fenced(to, at)?;
         if after != self.last_proposal {
             let (then, now) = (format!("the next after {after}"), format!("the next after {}", self.last_proposal));
             return Err(RefusalKind::EvidenceOutdated { field: EvidenceField::Blocked, then, now });
@@ -87,6 +88,7 @@ impl ClusterState {
             granted: None,
             drained: None,
             by_hand: None,
+            fence: None,
         };
         self.proposals.insert(id, proposal);
         self.with_volume(volume, |volume| volume.open_proposal = Some(id));

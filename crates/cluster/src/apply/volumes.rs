@@ -55,6 +55,7 @@ impl ClusterState {
             rules: VolumeRules { policy_set: Some(made_so), ..VolumeRules::default() },
             left_in_sync: BTreeMap::new(),
             members: VolumeMembers { known: self.membership.number, ..VolumeMembers::default() },
+            fenced_by: None,
         };
         let text = format!("{actor} made volume {name} on {}, primary {}", self.names(replicas.iter()), self.node_name(*primary));
         assert!(self.volumes.insert(self.last_volume, volume).is_none(), "a volume's id is never reused");

@@ -373,6 +373,9 @@ impl Runner {
         if arguments.text("fencing", "") == "hand-over" {
             evidence.fencing = FencingProof::HandOver { from: self.node("a"), incarnation: Incarnation(1) };
         }
+        if arguments.text("fencing", "") == "external" {
+            evidence.fencing = FencingProof::ExternalFence { by: ProposalId(1) };
+        }
         if arguments.text("stale", "") == "set" {
             evidence.basis.in_sync.remove(&NodeId(1));
         }
@@ -442,6 +445,7 @@ impl Runner {
                 Command::Drained { proposal, node, incarnation: self.boot(node, arguments), last, at }
             }
             "add-replica" | "remove-replica" | "remove-node" | "members" => self.members_command(verb, arguments, at),
+            "fence-begin" | "fenced" | "fence" => self.fence_command(verb, arguments, at),
             "note" => Command::Note { volume: None, text: arguments.text("text", "").into(), actor, at },
             other => panic!("unknown verb {other}"),
         }
@@ -472,6 +476,33 @@ impl Runner {
                 Command::MembersKnown { volume, epoch, node, incarnation: self.boot(node, arguments), members, at }
             }
         }
+    }
+
+    /// `fence-begin #1 b target=a`, `fenced #1 b target=a [failed="why"]`, `fence a through=b`.
+    fn fence_command(&self, verb: &str, arguments: &Arguments, at: Timestamp) -> Command {
+        let target = self.node(arguments.text("target", "a"));
+        let known = |node: NodeId| self.state.nodes.get(&node).map_or(0, |known| known.incarnation.0);
+        let target_incarnation = Incarnation(arguments.number("target_boot", known(target)));
+        if verb == "fence" {
+            let target = self.node(arguments.word(0));
+            return Command::FenceAsked {
+                node: self.node(arguments.text("through", "b")),
+                target,
+                target_incarnation: Incarnation(arguments.number("boot", known(target))),
+                allow_primary: arguments.text("primary", "no") == "yes",
+                reason: arguments.text("reason", "it hangs").into(),
+                actor: self.actor(arguments, "ann"),
+                at,
+            };
+        }
+        let (proposal, node) = (self.proposal(arguments), self.node(arguments.word(1)));
+        let incarnation = self.boot(node, arguments);
+        if verb == "fence-begin" {
+            return Command::FenceBegun { proposal, node, incarnation, target, target_incarnation, at };
+        }
+        let failed = arguments.named.get("failed").map(|why| FenceOutcome::Failed(why.to_string()));
+        let outcome = failed.unwrap_or(FenceOutcome::Confirmed);
+        Command::Fenced { proposal, node, incarnation, target, target_incarnation, outcome, at }
     }
 
     fn switchover(&self, arguments: &Arguments, at: Timestamp) -> Command {

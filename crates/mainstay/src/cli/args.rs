@@ -135,6 +135,8 @@ pub enum Command {
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
+    /// Have a node's machine switched off by the fencing hook of another node, or see with --dry-run what that would run
+    Fence(Fence),
     /// What differs between the cluster and a file that describes it, and the steps between. Exit code 0: nothing; 2: something
     Plan(PlanFile),
     /// Do the steps of `plan`, in an order that keeps majority and redundancy. Interrupted, it goes on where it stopped
@@ -196,6 +198,21 @@ pub struct RemoveReplica {
     /// Why
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Fence {
+    /// The node to switch off
+    pub node: String,
+    /// Show the commands, ask the verify command, and switch nothing off
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Why; it is kept in the audit log
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// It is the primary of volumes, and they may lose it
+    #[arg(long)]
+    pub primary: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

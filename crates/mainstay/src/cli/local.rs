@@ -3,7 +3,7 @@
 use super::args::{Credentials, Format, Init, Join, NodeFlags, RoleName};
 use super::output::show;
 use super::{CliError, exit};
-use mainstay_node::config::NodeConfig;
+use mainstay_node::config::{HooksConfig, NodeConfig};
 use mainstay_node::directory::Kind;
 use mainstay_node::founding::{self, FoundingError};
 use mainstay_node::pki::{JoinToken, Role};
@@ -50,6 +50,9 @@ fn node_config(path: &Path, flags: &NodeFlags) -> Result<NodeConfig, CliError> {
                 directory: std::path::absolute(directory).map_err(failed)?,
                 peer_address: *peer_address,
                 admin_address: *admin_address,
+                service: None,
+                hooks: HooksConfig::default(),
+                fence: vec![],
             };
             config.check().map_err(CliError::Usage)?;
             Ok(config)

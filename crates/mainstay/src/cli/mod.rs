@@ -4,6 +4,7 @@ pub(crate) mod args;
 mod change;
 mod events;
 pub mod exit;
+mod fence;
 mod local;
 mod losses;
 pub(crate) mod membership;
@@ -152,6 +153,7 @@ async fn ask(client: &AdminClient, command: Command, format: args::Format) -> Re
         Command::Maintenance(Maintenance::Begin(begin)) => change::begin_maintenance(client, begin, format).await,
         Command::Maintenance(Maintenance::Extend { which, lasts }) => change::extend_maintenance(client, &which, lasts).await,
         Command::Maintenance(Maintenance::End { which }) => change::end_maintenance(client, &which).await,
+        Command::Fence(wish) => fence::fence(client, &wish, format).await,
         Command::Recover => recover::recover(client, format).await,
         Command::Volume(Volume::AddReplica { volume, node, reason }) => {
             membership::add_replica(client, &volume, &node, &reason, format).await

@@ -20,6 +20,8 @@ pub fn concerns(status: &ClusterStatus) -> Vec<String> {
         let why = node.left.as_ref().map_or(String::new(), |left| format!(": {left}"));
         format!("node {} is {}{why}{}", node.name, node.state, maintained(status, node))
     }));
+    let problems = status.nodes.iter().flat_map(|node| node.problems.iter().map(move |problem| (node, problem)));
+    list.extend(problems.map(|(node, problem)| format!("node {}: {problem}", node.name)));
     list.extend(status.maintenance.iter().filter(|one| one.overdue && one.state == "active").map(|one| {
         format!(
             "maintenance m{} of {} is over its time: {} ends it (`mainstay maintenance end {1}`) or extends it (`mainstay maintenance extend {1} --for …`)",
@@ -198,6 +200,7 @@ mod tests {
             admin_address: "127.0.0.1:2".into(),
             coordination: Some("leader".into()),
             left: None,
+            problems: vec![],
         };
         let volume = VolumeStatus {
             name: "files".into(),

@@ -11,7 +11,7 @@ use mainstay_node::admin::api::{
     ClusterStatus, MaintenanceStatus, NewMaintenance, NewProposal, NewVolume, ProposalDetails, VolumeStatus,
 };
 use mainstay_node::admin::client::{AdminClient, ClientError};
-use mainstay_node::config::NodeConfig;
+use mainstay_node::config::{HooksConfig, NodeConfig};
 use mainstay_node::directory::Kind;
 use mainstay_node::founding;
 use rustix::process::Signal;
@@ -543,6 +543,9 @@ fn config(dir: &tempfile::TempDir, node: At, disk: Option<&SmallDisk>) -> NodeCo
         directory: directory(dir, node, disk),
         peer_address: node.peer(),
         admin_address: node.admin(),
+        service: None,
+        hooks: HooksConfig::default(),
+        fence: vec![],
     };
     config.save(&place.config).expect("node.toml");
     config

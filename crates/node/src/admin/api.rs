@@ -138,6 +138,9 @@ pub struct NodeStatus {
     /// Why and when it stopped in order, for people.
     #[serde(default)]
     pub left: Option<String>,
+    /// What it cannot do that it should, by its own account.
+    #[serde(default)]
+    pub problems: Vec<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -277,6 +280,9 @@ pub struct LocalStatus {
     pub coordination: String,
     pub quorum: bool,
     pub volumes: BTreeMap<u32, LocalVolume>,
+    /// What this node cannot do that it should, for people.
+    #[serde(default)]
+    pub problems: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -639,4 +645,28 @@ pub struct RemoveReplica {
     /// One copy in sync is to be enough: then another person must approve it.
     #[serde(default)]
     pub accept_single: bool,
+}
+
+/// A person's wish to have a machine switched off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FenceWish {
+    /// Shows what would be run and asks the verify command; switches nothing off.
+    pub dry_run: bool,
+    /// Volumes may lose their primary by it.
+    pub allow_primary: bool,
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FenceTried {
+    /// The node that has the hook.
+    pub through: String,
+    pub command: Vec<String>,
+    pub verify: Vec<String>,
+    /// Of a dry run: why the cluster would refuse.
+    pub refused: Option<String>,
+    /// Of a dry run: what the verify command says now.
+    pub looked: Option<String>,
+    /// None after a dry run, and while it still runs.
+    pub outcome: Option<String>,
 }

@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// For an ordinary answer; long polls and `verify` add their own time.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(15);
+/// For a fencing hook that is tried out.
+const FENCE_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// `admin.toml`: where the nodes are and who asks. Certificates and keys are PEM, or the path of a file that holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -277,6 +279,12 @@ impl AdminClient {
 
     pub async fn maintenance(&self) -> Result<Vec<MaintenanceStatus>, ClientError> {
         self.get("/v1/maintenance").await
+    }
+
+    pub async fn fence(&self, node: &str, wish: &FenceWish) -> Result<FenceTried, ClientError> {
+        // A dry run waits for the verify command, which may take its time.
+        let body = serde_json::to_vec(wish).map_err(|error| ClientError::Bad(error.to_string()))?;
+        self.call(Method::POST, &format!("/v1/nodes/{}/fence", escape(node)), body, FENCE_TIME_MAX).await
     }
 
     pub async fn begin_maintenance(&self, maintenance: &NewMaintenance) -> Result<MaintenanceStatus, ClientError> {

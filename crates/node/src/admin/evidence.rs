@@ -1,6 +1,6 @@
 //! Evidence in sentences, for the person who approves at three in the morning.
 
-use mainstay_cluster::{ClusterState, Contact, CopyState, FencingProof, Known, Loss, LostFiles, Proposal};
+use mainstay_cluster::{ClusterState, Contact, CopyState, Fence, FenceOutcome, FencingProof, Known, Loss, LostFiles, Proposal};
 use mainstay_protocol::NodeId;
 
 pub fn sentences(state: &ClusterState, proposal: &Proposal) -> Vec<String> {
@@ -25,6 +25,9 @@ pub fn sentences(state: &ClusterState, proposal: &Proposal) -> Vec<String> {
             format!("fencing: {} in boot {incarnation} hands over itself, and gets it back if this is called off", name(from))
         }
         FencingProof::GivenBack { of } => format!("fencing: proposal {of} was called off after the primary had stopped by itself"),
+        FencingProof::ExternalFence { by } => {
+            format!("fencing: external fence confirmed ({by}): the machine of the old primary was off")
+        }
     });
     if let Some(loss) = &evidence.loss {
         lines.push(format!("GIVES UP everything acknowledged after {} ({})", loss.after, loss.reason));
@@ -37,6 +40,7 @@ pub fn sentences(state: &ClusterState, proposal: &Proposal) -> Vec<String> {
             }
         });
     }
+    lines.extend(proposal.fence.as_ref().map(|fence| fence_text(state, fence)));
     lines.push(match basis.loss {
         _ if evidence.loss.is_some() => "loss: as named above; two people decide it".into(),
         Loss::None => "loss: nothing that was acknowledged".into(),
@@ -52,6 +56,17 @@ pub fn sentences(state: &ClusterState, proposal: &Proposal) -> Vec<String> {
         lines.push(format!("in maintenance: {}", nodes.join(", ")));
     }
     lines
+}
+
+/// What became of switching the old primary off.
+fn fence_text(state: &ClusterState, fence: &Fence) -> String {
+    let (target, by) = (state.node_name(fence.target), state.node_name(fence.by));
+    let outcome = match &fence.outcome {
+        None => "under way; nobody waits for it".into(),
+        Some(FenceOutcome::Confirmed) => "external fence confirmed: it is off".to_string(),
+        Some(FenceOutcome::Failed(why)) => format!("FAILED, so it proves nothing and the lease decides: {why}"),
+    };
+    format!("switching {target} (boot {}) off, by {by}: {outcome}", fence.target_incarnation)
 }
 
 fn copy_text(copy: &Known<mainstay_cluster::CopyReport>) -> String {

@@ -8,6 +8,7 @@ mod change;
 
 pub mod client;
 mod evidence;
+mod fence;
 pub mod http;
 mod join;
 mod losses;

@@ -4,8 +4,8 @@ use super::api::{
     ApiError, Approve, DigestReply, Done, ErrorKind, Extension, JoinRequest, NewMaintenance, NewSwitchover, NewToken, NewVolume,
     Reason,
 };
-use super::api::{ApproveChange, NewProposal, PassedDrill, SetHold, SetVolume};
-use super::{change, http, join, losses, membership, policy, quarantine, scrape, switchover, verify, view};
+use super::api::{ApproveChange, FenceWish, NewProposal, PassedDrill, SetHold, SetVolume};
+use super::{change, fence, http, join, losses, membership, policy, quarantine, scrape, switchover, verify, view};
 use crate::pki::{Identity, Role};
 use crate::shell::App;
 use bytes::Bytes;
@@ -204,6 +204,10 @@ impl Ask<'_> {
             ["v1", "changes", id, "approve"] => {
                 let who = self.person(Role::Approver)?;
                 json(&policy::approve_change(app, who, number(id)?, &self.parse::<ApproveChange>()?).await?)
+            }
+            // Whoever may approve a promotion, which takes a primary away as well.
+            ["v1", "nodes", name, "fence"] => {
+                json(&fence::fence(app, self.person(Role::Approver)?, name, &self.parse::<FenceWish>()?).await?)
             }
             ["v1", "changes", id, "deny"] => {
                 let who = self.person(Role::Approver)?;

@@ -64,7 +64,15 @@ pub async fn local_status(app: &Arc<App>) -> LocalStatus {
         coordination: role_name(health.role).into(),
         quorum: health.quorum,
         volumes,
+        problems: problems(app),
     }
+}
+
+/// Service addresses that should be bound here and are not.
+fn problems(app: &App) -> Vec<String> {
+    let bindings = app.bindings.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let unbound = bindings.iter().filter_map(|(address, bound)| Some((address, bound.as_ref().err()?)));
+    unbound.map(|(address, why)| format!("clients cannot come to {address}: {why}")).collect()
 }
 
 pub fn role_name(role: Role) -> &'static str {
@@ -190,6 +198,7 @@ fn node_status(id: NodeId, node: &Node, local: Option<&LocalStatus>) -> NodeStat
         admin_address: node.admin_address.clone(),
         coordination: local.map(|local| local.coordination.clone()),
         left: node.left.filter(|_| local.is_none()).map(|left| format!("{} at {}", left.cause, instant(left.at))),
+        problems: local.map(|local| local.problems.clone()).unwrap_or_default(),
     }
 }
 

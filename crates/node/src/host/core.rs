@@ -103,6 +103,7 @@ struct Core {
 
 impl Core {
     fn run(mut self, inputs: &Receiver<Input>) {
+        self.replica.step(clock::now(), Event::FenceHooks(self.start.outside.fence_hooks()));
         self.poll();
         loop {
             let now = clock::now();
@@ -227,6 +228,12 @@ impl Core {
                 }
             }
             Effect::Stopped => self.start.shared.stopped.notify_one(),
+            Effect::Fence(order) => {
+                let (queue, proposal) = (self.start.queue.clone(), order.proposal);
+                let done = Box::new(move |result| drop(queue.send(Input::Event(Event::Fenced { proposal, result }))));
+                self.start.outside.fence(settings.volume, order, done);
+            }
+            Effect::StopFence(proposal) => self.start.outside.stop_fence(settings.volume, proposal),
         }
     }
 

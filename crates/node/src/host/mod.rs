@@ -13,10 +13,10 @@ use crate::metrics::Histogram;
 use crate::serve::Slot;
 use mainstay_cluster::{ClusterState, Command, StopCause};
 use mainstay_protocol::peer::Envelope;
-use mainstay_protocol::{ClientRequest, ClusterId, FileError, Incarnation, NodeId, Now, Position, VolumeId};
-use mainstay_replica::{Event, ProposeResult, Replica, ServeMode, StoredPromise};
+use mainstay_protocol::{ClientRequest, ClusterId, FileError, Incarnation, NodeId, Now, Position, ProposalId, VolumeId};
+use mainstay_replica::{Event, FenceOrder, FenceResult, ProposeResult, Replica, ServeMode, StoredPromise};
 use mainstay_volume::{Disk, Options, ViewDigest};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
@@ -40,6 +40,15 @@ pub trait Outside: Send + Sync + 'static {
     /// Stored in the order of the calls; `done` is called when it is durable.
     fn store_promise(&self, volume: VolumeId, promise: StoredPromise, done: Box<dyn FnOnce() + Send>);
     fn serve(&self, volume: VolumeId, mode: ServeMode);
+    /// Names of the nodes that this one can switch off.
+    fn fence_hooks(&self) -> BTreeSet<String> {
+        BTreeSet::new()
+    }
+    /// `done` is called when nothing of it is left, whatever came of it.
+    fn fence(&self, _volume: VolumeId, _order: FenceOrder, done: Box<dyn FnOnce(FenceResult) + Send>) {
+        done(FenceResult::Failed("no fencing hook is set up here".into()));
+    }
+    fn stop_fence(&self, _volume: VolumeId, _proposal: ProposalId) {}
 }
 
 /// Who and where a host is.

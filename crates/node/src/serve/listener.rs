@@ -1,5 +1,6 @@
 //! Service addresses: bound while a volume on them is served here, released with a reset of every connection when not.
 
+use super::address::Addresses;
 use super::connection::{self, CurrentFront, current};
 use super::{CONNECTIONS_MAX, Common, FrontKey, exports_at, service_address};
 use mainstay_cluster::ClusterState;
@@ -25,20 +26,36 @@ const BACKLOG: u32 = 256;
 /// How the addresses stand: `Ok` when bound, else why not yet.
 pub type Bindings = Arc<Mutex<BTreeMap<SocketAddr, Result<(), String>>>>;
 
+/// Told of every new mode, after the address is as it says.
+pub type Tell = Box<dyn Fn(VolumeId, ServeMode, &ClusterState) + Send + Sync>;
+
+/// What the listener works with beside the volumes.
+pub struct Around {
+    pub bindings: Bindings,
+    pub addresses: Addresses,
+    pub tell: Tell,
+}
+
 /// Follows the volumes' modes and the exports until `stop` says so; then every address is free.
 pub async fn run(
     key: FrontKey,
     common: Arc<Common>,
     mut state: watch::Receiver<Arc<ClusterState>>,
     mut modes: mpsc::UnboundedReceiver<(VolumeId, ServeMode)>,
-    bindings: Bindings,
+    around: Around,
     mut stop: watch::Receiver<bool>,
 ) {
-    let mut service = Service { key, common, bindings, modes: BTreeMap::new(), listening: BTreeMap::new() };
+    let Around { bindings, addresses, tell } = around;
+    let mut service = Service { key, common, bindings, addresses, modes: BTreeMap::new(), listening: BTreeMap::new() };
+    service.addresses.clear(&state.borrow().clone());
     loop {
+        let mut told = None;
         tokio::select! {
             changed = modes.recv() => match changed {
-                Some((volume, mode)) => drop(service.modes.insert(volume, mode)),
+                Some((volume, mode)) => {
+                    service.modes.insert(volume, mode);
+                    told = Some((volume, mode));
+                }
                 None => break,
             },
             changed = state.changed() => if changed.is_err() { break },
@@ -46,6 +63,9 @@ pub async fn run(
         }
         let now = state.borrow_and_update().clone();
         service.follow(&now).await;
+        if let Some((volume, mode)) = told {
+            tell(volume, mode, &now);
+        }
     }
     service.modes.clear();
     service.follow(&ClusterState::default()).await;
@@ -55,6 +75,7 @@ struct Service {
     key: FrontKey,
     common: Arc<Common>,
     bindings: Bindings,
+    addresses: Addresses,
     modes: BTreeMap<VolumeId, ServeMode>,
     listening: BTreeMap<SocketAddr, Listening>,
 }
@@ -67,6 +88,7 @@ struct Listening {
 
 impl Service {
     async fn follow(&mut self, state: &ClusterState) {
+        self.addresses.clear(state);
         let served = self.modes.iter().filter(|(_, mode)| **mode != ServeMode::Closed);
         let address = |(volume, _): (&VolumeId, _)| service_address(&state.volumes.get(volume)?.export);
         let wanted: BTreeSet<SocketAddr> = served.filter_map(address).collect();
@@ -85,6 +107,8 @@ impl Service {
             listening.task.abort();
             let _ = listening.task.await;
             lock(&self.bindings).remove(&address);
+            // Not before: the resets leave from this address.
+            self.addresses.give_up(address.ip());
             tracing::info!(%address, "service address released");
         }
     }
@@ -106,7 +130,8 @@ impl Service {
             return;
         }
         let front = Arc::new(RwLock::new(front));
-        let task = tokio::spawn(listen(address, front.clone(), self.common.clone(), self.bindings.clone()));
+        let missing = self.addresses.take_up(address.ip());
+        let task = tokio::spawn(listen(address, front.clone(), self.common.clone(), self.bindings.clone(), missing));
         self.listening.insert(address, Listening { exports, front, task });
     }
 }
@@ -116,13 +141,14 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Ends by being aborted; the connections end with it.
-async fn listen(address: SocketAddr, front: Arc<CurrentFront>, common: Arc<Common>, bindings: Bindings) {
-    let listener = bind_patiently(address, &bindings).await;
+/// `missing`: why the address was not added to the interface, if that was tried; where it is anyway it is bound all the same.
+async fn listen(address: SocketAddr, front: Arc<CurrentFront>, common: Arc<Common>, bindings: Bindings, missing: Option<String>) {
+    let listener = bind_patiently(address, &bindings, missing.as_deref()).await;
     tracing::info!(%address, "service address bound");
     accept(listener, front, common).await;
 }
 
-async fn bind_patiently(address: SocketAddr, bindings: &Bindings) -> TcpListener {
+async fn bind_patiently(address: SocketAddr, bindings: &Bindings, missing: Option<&str>) -> TcpListener {
     let mut said = String::new();
     loop {
         match bind(address) {
@@ -131,7 +157,7 @@ async fn bind_patiently(address: SocketAddr, bindings: &Bindings) -> TcpListener
                 return listener;
             }
             Err(error) => {
-                let message = error.to_string();
+                let message = missing.map_or_else(|| error.to_string(), |why| format!("{error}; {why}"));
                 if message != said {
                     // In use: the node that had it is about to let go. Not available: no interface has it, a person must look.
                     match error.kind() {

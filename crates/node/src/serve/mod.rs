@@ -4,9 +4,10 @@
 //! take at most [`CONNECTION_BYTES_MAX`] per connection and [`TOTAL_BYTES_MAX`] in all, half-arrived large writes included.
 //! A client that does not read its replies holds its own share for [`WRITE_TIME_MAX`] at most, then loses its connection.
 //!
-//! Known limit: a service address that no interface of this node has is not added to one yet; loopback addresses and
-//! configured ones are just bound.
+//! With `[service]` in node.toml the addresses come and go with the reign ([`address`]); without it they are bound where they are.
 
+pub mod address;
+mod announce;
 mod connection;
 pub mod listener;
 mod slot;

@@ -233,6 +233,12 @@ mod service {
         tokio::time::timeout(PATIENCE, connect).await.expect("the address is served")
     }
 
+    /// No interface to look after, and nobody to tell.
+    fn around(bindings: &listener::Bindings) -> listener::Around {
+        let addresses = crate::serve::address::Addresses::new(None);
+        listener::Around { bindings: bindings.clone(), addresses, tell: Box::new(|_, _, _| {}) }
+    }
+
     #[tokio::test]
     async fn the_address_is_bound_while_served_and_reset_when_not() {
         let reserved = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -242,7 +248,7 @@ mod service {
         let (stop, stopping) = watch::channel(false);
         let bindings = listener::Bindings::default();
         let key = FrontKey { cluster: ClusterId([1; 16]), key: HandleKey([2; 16]) };
-        let service = tokio::spawn(listener::run(key, common(), state, queue, bindings.clone(), stopping));
+        let service = tokio::spawn(listener::run(key, common(), state, queue, around(&bindings), stopping));
         let bound = |bindings: &listener::Bindings| bindings.lock().unwrap().get(&address).cloned();
 
         // Somebody else has the address at first, as the previous primary may.

@@ -59,6 +59,7 @@ pub const HUNTS: &[(&str, &str)] = &[
     ("R11-moving-base.scenario", include_str!("../../scenarios/hunts/R11-moving-base.scenario")),
     ("R13-forgotten-promise.scenario", include_str!("../../scenarios/hunts/R13-forgotten-promise.scenario")),
     ("R13-switchover.scenario", include_str!("../../scenarios/hunts/R13-switchover.scenario")),
+    ("R2-fencing.scenario", include_str!("../../scenarios/hunts/R2-fencing.scenario")),
     ("R7-guarded-failover.scenario", include_str!("../../scenarios/hunts/R7-guarded-failover.scenario")),
     ("R7-guard-missing.scenario", include_str!("../../scenarios/hunts/R7-guard-missing.scenario")),
     ("R7-maintenance-begins.scenario", include_str!("../../scenarios/hunts/R7-maintenance-begins.scenario")),

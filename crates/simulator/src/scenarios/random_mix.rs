@@ -4,7 +4,7 @@ use crate::disk::{Crash, DiskFaults};
 use crate::network::Quality;
 use crate::queue::{MICROSECOND, MILLISECOND, SECOND, Time};
 use crate::rng::Rng;
-use crate::scenario::{A, Action, Approvals, B, D, E, NODES, Plan, SPARES, Scenario};
+use crate::scenario::{A, Action, Approvals, B, D, E, Hook, NODES, Plan, SPARES, Scenario};
 use mainstay_cluster::{Alone, Policy};
 use mainstay_protocol::NodeId;
 
@@ -65,6 +65,7 @@ fn plan(rng: &mut Rng) -> Plan {
     if rng.percent(MEMBERS_PERCENT) {
         members(rng, &mut plan);
     }
+    plan.cluster.hook = *rng.pick(&[Hook::Absent, Hook::Works, Hook::Mixed]);
     plan
 }
 

@@ -60,8 +60,18 @@ fn settings(plan: &Plan) -> Vec<String> {
 
 /// What differs from what a plan has that says nothing of it.
 fn cluster(cluster: &Cluster) -> Vec<String> {
-    let Cluster { approval_ms, contact_lost_ms, without_primary, primary, breaker_open, policy, alone, role_changes_max, spares } =
-        *cluster;
+    let Cluster {
+        approval_ms,
+        contact_lost_ms,
+        without_primary,
+        primary,
+        breaker_open,
+        policy,
+        alone,
+        role_changes_max,
+        spares,
+        hook,
+    } = *cluster;
     let usual = Cluster::default();
     let lines = [
         (approval_ms != usual.approval_ms).then(|| format!("approval {}", time(approval_ms * MILLISECOND))),
@@ -73,6 +83,7 @@ fn cluster(cluster: &Cluster) -> Vec<String> {
         (spares != usual.spares).then(|| format!("spares   {spares}")),
         (policy != usual.policy).then(|| format!("policy   {policy}")),
         (alone != usual.alone).then(|| format!("alone    {alone}")),
+        (hook != usual.hook).then(|| format!("fencing  {}", format!("{hook:?}").to_lowercase())),
     ];
     lines.into_iter().flatten().collect()
 }

@@ -2,7 +2,7 @@
 
 use super::arguments::Values;
 use crate::queue::MILLISECOND;
-use crate::scenario::{Approvals, Plan};
+use crate::scenario::{Approvals, Hook, Plan};
 use crate::sizing::Sizing;
 use mainstay_cluster::{Alone, Policy, WithoutPrimary};
 
@@ -52,6 +52,12 @@ pub const SETTINGS: &[SettingForm] = &[
     form("policy hold", |plan, _| plan.cluster.policy = Policy::Hold),
     form("alone serve", |plan, _| plan.cluster.alone = Alone::Serve),
     form("alone read-only", |plan, _| plan.cluster.alone = Alone::ReadOnly),
+    form("fencing absent", |plan, _| plan.cluster.hook = Hook::Absent),
+    form("fencing works", |plan, _| plan.cluster.hook = Hook::Works),
+    form("fencing fails", |plan, _| plan.cluster.hook = Hook::Fails),
+    form("fencing hangs", |plan, _| plan.cluster.hook = Hook::Hangs),
+    form("fencing lies", |plan, _| plan.cluster.hook = Hook::Lies),
+    form("fencing mixed", |plan, _| plan.cluster.hook = Hook::Mixed),
     form("volume SIZE changed SIZE link SPEED disk SPEED rtt TIME", |plan, v| {
         plan.sizing = Some(Sizing {
             volume_bytes: v.number(0),

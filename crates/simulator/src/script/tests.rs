@@ -6,7 +6,7 @@ use super::statements::Names;
 use super::value::{Draw, Span, Unit};
 use super::{action_patterns, action_text, parse, print, setting_patterns};
 use crate::rng::Rng;
-use crate::scenario::{A, Action, Approvals, B, NODES, Plan};
+use crate::scenario::{A, Action, Approvals, B, Hook, NODES, Plan};
 use crate::scenarios;
 use crate::sizing::Sizing;
 use mainstay_cluster::WithoutPrimary;
@@ -72,6 +72,7 @@ fn what_is_printed_parses_to_the_same_plan_whatever_the_seed() {
         plan.cluster.without_primary = *rng.pick(&[WithoutPrimary::ServeReads, WithoutPrimary::Close]);
         plan.cluster.primary = *rng.pick(&[A, B]);
         plan.cluster.breaker_open = rng.percent(50);
+        plan.cluster.hook = *rng.pick(&[Hook::Absent, Hook::Works, Hook::Fails, Hook::Hangs, Hook::Lies, Hook::Mixed]);
         plan.sizing = rng.percent(50).then(|| Sizing {
             volume_bytes: rng.log_range(1, 1 << 60),
             changed_bytes: rng.log_range(1, 1 << 60),

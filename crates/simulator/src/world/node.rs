@@ -6,10 +6,10 @@ use crate::queue::Time;
 use crate::rng::Rng;
 use mainstay_cluster::ClusterState;
 use mainstay_protocol::peer::Envelope;
-use mainstay_protocol::{ClientRequest, NodeId};
-use mainstay_replica::{ProposeResult, Replica, ServeMode, StoredPromise};
+use mainstay_protocol::{ClientRequest, NodeId, ProposalId};
+use mainstay_replica::{FenceOrder, ProposeResult, Replica, ServeMode, StoredPromise};
 use mainstay_volume::{DiskEffect, DiskEvent};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,13 @@ pub enum NodeEvent {
     },
     /// Tell the cluster of this boot, until it knows.
     Announce,
+    /// A fencing hook of this node does its work.
+    SwitchOff(FenceOrder),
+    /// And has ended, with a look at the machine or without.
+    FenceEnds {
+        proposal: ProposalId,
+        verifies: bool,
+    },
 }
 
 /// Effects of one kind, one at a time.
@@ -80,6 +87,8 @@ pub struct Process {
     pub effect_last: u64,
     pub callers: BTreeMap<u64, Caller>,
     pub ticket_last: u64,
+    /// Attempts that were called off.
+    pub fences_stopped: BTreeSet<ProposalId>,
 }
 
 pub struct Node {
@@ -166,6 +175,7 @@ impl Process {
             effect_last: 0,
             callers: BTreeMap::new(),
             ticket_last: 0,
+            fences_stopped: BTreeSet::new(),
         }
     }
 }

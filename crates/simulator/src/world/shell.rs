@@ -89,6 +89,8 @@ impl World {
             NodeEvent::Proposed { ticket: ANNOUNCE_TICKET, .. } => {}
             NodeEvent::Proposed { ticket, result } => self.step(id, ReplicaEvent::Proposed { ticket, result: *result }),
             NodeEvent::Announce => self.announce(id),
+            NodeEvent::SwitchOff(order) => self.switch_off(id, &order),
+            NodeEvent::FenceEnds { proposal, verifies } => self.fence_ends(id, proposal, verifies),
         }
     }
 
@@ -189,6 +191,8 @@ impl World {
             Effect::Digest { position, digest } => self.marks.digest(id, position, digest),
             Effect::Note(note) => self.note(id, note),
             Effect::Stopped => self.stopped(id),
+            Effect::Fence(order) => self.fence(id, order),
+            Effect::StopFence(proposal) => self.stop_fence(id, proposal),
         }
     }
 
@@ -440,6 +444,7 @@ impl World {
         self.weigh_copies();
         self.schedule_coordination();
         self.step(id, ReplicaEvent::Tick);
+        self.set_hooks(id);
         self.announce(id);
     }
 

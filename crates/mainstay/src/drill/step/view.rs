@@ -57,6 +57,7 @@ fn describe(world: &World, event: &Event) -> String {
         Event::Coordination => "coordination delivers what it has decided".into(),
         Event::Operators => "the operators look".into(),
         Event::Depart(node) => format!("coordination drops {}, which was removed", letter(*node)),
+        Event::SwitchOn(node) => format!("somebody switches {} on", letter(*node)),
         Event::Client { client, event } => {
             use mainstay_simulator::world::ClientEvent;
             let what = match event {
@@ -83,6 +84,8 @@ fn node_event(node: NodeId, event: &NodeEvent) -> String {
         NodeEvent::Decided(state) => format!("{node} learns of state {}", state.version),
         NodeEvent::Proposed { result, .. } => format!("{node} hears what came of its proposal: {}", variant(result)),
         NodeEvent::Announce => format!("{node} announces its boot"),
+        NodeEvent::SwitchOff(order) => format!("{node} has {} switched off", letter(order.target)),
+        NodeEvent::FenceEnds { .. } => format!("{node} hears what came of switching a machine off"),
     }
 }
 
