@@ -274,6 +274,9 @@ pub enum RefusalKind {
     // R13.
     #[error("{0} serves nothing any more: there is nothing to shorten by switching it off")]
     NothingToFence(String),
+    // R4, appended.
+    #[error("{0} is to acknowledge nothing while one copy is all there is (`alone read-only`), and it would have one replica")]
+    WantsTwoReplicas(String),
 }
 
 impl RefusalKind {
@@ -310,6 +313,7 @@ impl RefusalKind {
             LossByOne { .. } | LossMisnamed { .. } | EmptyCopy(_) | CopyNeeded(_) | NothingToCopyFrom(..) => Rule::R5,
             RemovesPrimary { .. } | RemovesRedundancy { .. } | ReplicasChanged { .. } | HoldsVolumes { .. } => Rule::R4,
             RemovesUnserved { .. } => Rule::R5,
+            WantsTwoReplicas(_) => Rule::R4,
             RemovedInThisBoot { .. } => Rule::R9,
             MembersUnsettled { .. } | RemovesMajority { .. } => Rule::R13,
             FencesAnother { .. } | BeingFenced { .. } => Rule::R2,
@@ -381,6 +385,9 @@ impl RefusalKind {
             RemovesPrimary { .. } | RemovesRedundancy { .. } | ReplicasChanged { .. } | HoldsVolumes { .. } => self.members_clear(),
             RemovesUnserved { .. } | RemovedInThisBoot { .. } | MembersUnsettled { .. } | RemovesMajority { .. } => {
                 self.members_clear()
+            }
+            WantsTwoReplicas(_) => {
+                "Add another replica first, or ask for `mainstay volume set NAME --alone serve`, which another person approves"
             }
             FencesAnother { .. } | BeingFenced { .. } | NotTheFencer { .. } | FencedOnce { .. } => self.fence_clears(),
             FencesOthers { .. } | FencesUnapproved { .. } | NothingToFence(_) => self.fence_clears(),

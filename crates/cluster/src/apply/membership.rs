@@ -7,7 +7,7 @@ use crate::audit::Event;
 use crate::command::{Actor, Command};
 use crate::input;
 use crate::limits::REPLICAS_MAX;
-use crate::policy::Wish;
+use crate::policy::{Alone, Wish};
 use crate::refusal::RefusalKind;
 use crate::state::{ClusterState, NodeKind, Proposal, ReignState, VolumeState};
 use mainstay_protocol::planted::{Bug, planted};
@@ -15,7 +15,7 @@ use mainstay_protocol::{Epoch, NodeId, Timestamp, VolumeId};
 use std::collections::BTreeSet;
 
 /// Copies in sync below which one person alone removes no replica.
-const COPIES_MIN: usize = 2;
+pub(super) const COPIES_MIN: usize = 2;
 /// Two sets of members that differ by more have majorities that do not meet.
 const MEMBERS_APART_MAX: usize = 1;
 
@@ -95,6 +95,9 @@ impl ClusterState {
             // Which copy reaches farthest is known when one serves; before, this one may be it.
             Some(reign) if reign.state == ReignState::Serving => {}
             _ => return Err(RefusalKind::RemovesUnserved { volume: name }),
+        }
+        if volume.replicas.len() <= COPIES_MIN && volume.rules.alone == Alone::ReadOnly {
+            return Err(RefusalKind::WantsTwoReplicas(name));
         }
         let whole = |(id, boot): (&NodeId, &_)| {
             self.nodes.get(id).is_some_and(|known| known.incarnation == *boot && known.left.is_none()) && *id != node

@@ -1,6 +1,7 @@
 //! Policies, holds, and changes that two people make (R7); and what the breaker and denied plans remember (R8).
 
 use super::Applied;
+use super::membership::COPIES_MIN;
 use crate::audit::Event;
 use crate::command::{Actor, Command};
 use crate::digest::Digest;
@@ -22,6 +23,11 @@ impl ClusterState {
         check_settings(&to)?;
         if to == from {
             return Ok(());
+        }
+        // Nothing would ever be acknowledged.
+        let one = self.known_volume(*id)?.replicas.len() < COPIES_MIN;
+        if to.alone == Alone::ReadOnly && from.alone != to.alone && one {
+            return Err(RefusalKind::WantsTwoReplicas(self.volume_label(*id)));
         }
         if to.laxer_than(&from) {
             return self.ask(Wish::Volume { volume: *id, from, to }, reason, actor, *at);
