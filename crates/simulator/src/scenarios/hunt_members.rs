@@ -5,6 +5,7 @@ use crate::disk::Crash;
 use crate::queue::{MILLISECOND, SECOND, Time};
 use crate::rng::Rng;
 use crate::scenario::{A, Action, Approvals, B, D, E, Plan, Scenario, W};
+use mainstay_cluster::Alone;
 use mainstay_protocol::NodeId;
 
 /// More than any schedule here has.
@@ -83,6 +84,7 @@ fn wish(rng: &mut Rng, plan: &mut Plan, at: Time) {
             8 => Action::RemoveNode(node),
             9 if rng.one_in(4) => Action::RemoveNode(W),
             9 => Action::Join,
+            10 if rng.one_in(2) => Action::SetAlone(*rng.pick(&[Alone::Serve, Alone::ReadOnly])),
             10 => Action::Switchover(node),
             _ => Action::Echo,
         },
