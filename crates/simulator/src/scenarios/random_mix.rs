@@ -18,6 +18,8 @@ pub fn random_mix() -> Scenario {
 const MINUTE: Time = 60 * SECOND;
 const SHORTEST: Time = 4 * MINUTE;
 const LONGEST: Time = 90 * MINUTE;
+/// Runs in which people give up acknowledged writes where they might: what is judged of what came before is less then.
+const LOSSES_PERCENT: u64 = 8;
 /// Runs in which members and copies change.
 const MEMBERS_PERCENT: u64 = 20;
 /// Pauses of a worker between two operations, while there is much to do.
@@ -62,6 +64,9 @@ fn plan(rng: &mut Rng) -> Plan {
         at = end + quiet(rng, &mut plan, end);
     }
     plan.think = RUSHES[1];
+    if rng.percent(LOSSES_PERCENT) {
+        give_up_at_times(rng, &mut plan);
+    }
     if rng.percent(MEMBERS_PERCENT) {
         members(rng, &mut plan);
     }
@@ -85,6 +90,21 @@ fn members(rng: &mut Rng, plan: &mut Plan) {
             _ => Action::Switchover(node),
         };
         plan.at(at, wish);
+    }
+}
+
+/// Half of those who ask for a promotion do so whatever it loses, and more people ask.
+fn give_up_at_times(rng: &mut Rng, plan: &mut Plan) {
+    for (_, action) in plan.script.iter_mut() {
+        match action {
+            Action::Promote(node) if rng.percent(50) => *action = Action::GiveUp(*node),
+            Action::Echo => *action = Action::GiveUp(*rng.pick(&[A, B])),
+            _ => {}
+        }
+    }
+    for _ in 0..rng.below(6) {
+        let at = rng.range(4 * SECOND, plan.faults_end);
+        plan.at(at, Action::GiveUp(*rng.pick(&[A, B])));
     }
 }
 
