@@ -27,7 +27,8 @@ pub fn ask_for(directory: &Path, at: i64) -> io::Result<()> {
 pub fn follow_order(directory: &Path) -> io::Result<Option<PathBuf>> {
     let order = directory.join(ORDER);
     let target = match fs::read_to_string(&order) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // What is no directory is said where it is opened.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
         read => beside(directory, &read?)?,
     };
     fs::create_dir_all(&target)?;
