@@ -141,7 +141,9 @@ pub struct World {
     pub healing: bool,
     /// Clients finish what they have and begin nothing new.
     closing: bool,
-    /// Nodes whose copy the cluster has left behind, until it is set aside.
+    /// Two people gave up acknowledged writes.
+    given_up: bool,
+    /// Nodes whose copy the cluster has left behind since, until it is set aside.
     superseded: BTreeSet<NodeId>,
     marks: healing::Marks,
     /// Of one poll; kept for its memory.
@@ -190,6 +192,7 @@ impl World {
             trace,
             healing: false,
             closing: false,
+            given_up: false,
             superseded: BTreeSet::new(),
             marks: healing::Marks::default(),
             effects: Vec::new(),
@@ -387,6 +390,7 @@ impl World {
         let found = self.checkers.decided(now, &before, &newest, &self.nodes);
         self.record(found);
         if crate::checkers::gave_up(&before, &newest) {
+            self.given_up = true;
             self.forget_what_was_given_up();
         }
         if let Some(node) = set_aside(&before, &newest) {

@@ -68,6 +68,7 @@ const PATHS: &[(&str, u64)] = &[
     ("see-saw-breaker", 1),
     ("two-copies", 1),
     ("given-up", 12),
+    ("on-hold", 6),
     ("S37", 2),
     ("S11", 2),
     ("S20", 2),

@@ -57,7 +57,7 @@ impl World {
         let (digest, other) = (change.digest, mainstay_cluster::Digest::of_value("another change", &id));
         let command = match self.operators.rng.below(10) {
             0 if erratic => Command::DenyChange { change: id, reason: "not convinced".into(), actor: person("bert"), at },
-            1 if erratic => Command::ApproveChange { change: id, digest, actor: change.asked_by, at },
+            1 | 3 if erratic => Command::ApproveChange { change: id, digest, actor: change.asked_by, at },
             2 if erratic => Command::ApproveChange { change: id, digest: other, actor: person("bert"), at },
             _ => Command::ApproveChange { change: id, digest, actor: person("bert"), at },
         };

@@ -205,7 +205,8 @@ impl World {
             }
             _ => {}
         }
-        if let Note::Superseded { records, .. } = &note {
+        // Nothing else leaves a copy behind that holds what is committed.
+        if let (Note::Superseded { records, .. }, true) = (&note, self.given_up) {
             self.superseded.insert(id);
             self.mark(id, MarkKind::RollBack, || format!("{records} records are in quarantine; the copy is of no use any more"));
         }
