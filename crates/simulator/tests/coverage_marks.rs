@@ -73,7 +73,7 @@ const PATHS: &[(&str, u64)] = &[
     ("S11", 2),
     ("S20", 2),
     ("S24", 2),
-    ("backlog", 8),
+    ("backlog", 40),
     ("switchover:rough", 12),
     ("switchover:stuck", 2),
     ("fencing:comes-back", 6),
