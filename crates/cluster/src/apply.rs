@@ -23,9 +23,11 @@ type Applied = Result<(), RefusalKind>;
 
 impl ClusterState {
     /// Applies one decided command and gives what goes into the audit log. A refused command changes nothing but `version` and
-    /// the audit log. A command that has no more to do (a repetition) gives no events.
+    /// the audit log; changes that nobody decided in time are over whatever comes of it. A command that has no more to do (a repetition) gives no events.
     pub fn apply(&mut self, command: &Command) -> Result<Vec<AuditEvent>, Refusal> {
         self.version += 1;
+        let before = self.audit.count;
+        self.expire_changes(command.at());
         let recorded = self.audit.count;
         let epochs: Vec<_> = self.volumes.iter().map(|(id, volume)| (*id, volume.epoch)).collect();
         if let Err(kind) = self.dispatch(command) {
@@ -35,12 +37,12 @@ impl ClusterState {
             return Err(refusal);
         }
         self.settle_members();
-        self.tidy_changes(command.at());
+        self.void_changes(command.at());
         self.void_what_changed(command.at());
         self.close_maintenance(command.at());
         assert!(epochs.iter().all(|(id, epoch)| self.volumes[id].epoch >= *epoch), "R1: an epoch never falls");
         self.assert_invariants();
-        Ok(self.audit.after(recorded).map(|event| AuditEvent::clone(event)).collect())
+        Ok(self.audit.after(before).map(|event| AuditEvent::clone(event)).collect())
     }
 
     fn dispatch(&mut self, command: &Command) -> Applied {

@@ -56,17 +56,26 @@ type Judgement = Result<String, RefusalKind>;
 
 type CheckFunction = fn(&Plan) -> Judgement;
 
-/// The most telling reason first: a refusal names the first that fails. Shown in the order of the rules.
-const CHECKS: &[(Rule, &str, CheckFunction)] = &[
+type Row = (Rule, &'static str, CheckFunction);
+
+// The most telling reason first: a refusal names the first that fails. Shown in the order of the rules.
+const OF_THE_COPY: &[Row] = &[
     (Rule::R12, "the candidate is a file server that holds the volume", holds_data),
     (Rule::R1, "the new epoch follows the present one, and no copy is of a later one", follows_epoch),
     (Rule::R1, "the candidate is not the primary already", not_primary),
     (Rule::R9, "the candidate holds nothing that the cluster does not have", not_diverged),
     (Rule::R11, "the candidate's copy is a complete prefix", not_in_resync),
     (Rule::R6, "the candidate's copy can be trusted", copy_trusted),
+];
+
+/// Nothing is lost.
+const OF_A_MEMBER: &[Row] = &[
     (Rule::R5, "the candidate is in the in-sync set", in_sync),
     (Rule::R5, "the candidate's copy still holds what made it a member", copy_reaches),
     (Rule::R5, "no member that is heard holds more than a candidate that restarted", longest),
+];
+
+const OF_THE_MOMENT: &[Row] = &[
     (Rule::R7, "nothing is on hold", not_held),
     (Rule::R10, "neither the candidate nor the missing primary is in maintenance", no_maintenance),
     (Rule::R8, "no other promotion of the volume is under way", single),
@@ -77,9 +86,13 @@ const CHECKS: &[(Rule, &str, CheckFunction)] = &[
     (Rule::R6, "everything that decides is known", all_known),
     (Rule::R14, "the evidence is of the present state", up_to_date),
     (Rule::R2, "the nodes promise the new epoch durably before it is granted", promise_comes),
+    (Rule::R15, "what replicas do meanwhile", meanwhile),
+];
+
+/// What refuses nothing, and is worth knowing.
+const OF_WHO_DECIDES: &[Row] = &[
     (Rule::R4, "the in-sync set is the one that the primary last waited for", set_recorded),
     (Rule::R7, "who decides is known", policy),
-    (Rule::R15, "what replicas do meanwhile", meanwhile),
 ];
 
 /// Rules that a planted bug has made the cluster forget. A node that was never away has not come back.
@@ -98,27 +111,27 @@ pub(crate) fn forgotten(boot: Incarnation, rule: Rule) -> bool {
 impl Plan<'_> {
     /// The refusal, if any check refuses. What is known to be wrong goes before what is not known.
     pub fn refusal(&self) -> Option<RefusalKind> {
-        let refusals = self
-            .list()
-            .iter()
-            .filter(|(rule, ..)| !forgotten(self.node.incarnation, *rule))
-            .filter_map(|(_, _, judge)| judge(self).err());
+        let refusals =
+            self.list().filter(|(rule, ..)| !forgotten(self.node.incarnation, *rule)).filter_map(|(_, _, judge)| judge(self).err());
         let (unknown, wrong): (Vec<_>, Vec<_>) = refusals.partition(RefusalKind::unknown);
         wrong.into_iter().chain(unknown).next()
     }
 
-    /// What has to hold: of a switchover less, because the primary itself is asked.
-    fn list(&self) -> &'static [(Rule, &'static str, CheckFunction)] {
-        match self.evidence.fencing {
-            _ if self.evidence.loss.is_some() => named_loss::CHECKS,
-            FencingProof::HandOver { .. } => hand_over::CHECKS,
-            FencingProof::GivenBack { .. } => hand_over::WAY_BACK,
-            FencingProof::LeaseLapse { .. } | FencingProof::OwnDemotion | FencingProof::ExternalFence { .. } => CHECKS,
-        }
+    /// What has to hold: of a switchover less, because the primary itself is asked; of a named loss all but membership (R5).
+    fn list(&self) -> impl Iterator<Item = &'static Row> {
+        let lists: &[&'static [Row]] = match self.evidence.fencing {
+            _ if self.evidence.loss.is_some() => &[OF_THE_COPY, named_loss::CHECKS, OF_THE_MOMENT],
+            FencingProof::HandOver { .. } => &[hand_over::CHECKS],
+            FencingProof::GivenBack { .. } => &[hand_over::WAY_BACK],
+            FencingProof::LeaseLapse { .. } | FencingProof::OwnDemotion | FencingProof::ExternalFence { .. } => {
+                &[OF_THE_COPY, OF_A_MEMBER, OF_THE_MOMENT, OF_WHO_DECIDES]
+            }
+        };
+        lists.iter().copied().flatten()
     }
 
     pub fn checks(&self) -> Vec<Check> {
-        let known = self.list().iter().filter(|(rule, ..)| !forgotten(self.node.incarnation, *rule));
+        let known = self.list().filter(|(rule, ..)| !forgotten(self.node.incarnation, *rule));
         let mut checks: Vec<Check> = known.map(|(rule, claim, judge)| check(*rule, claim, judge(self))).collect();
         checks.sort_by_key(|check| check.rule);
         checks
@@ -230,13 +243,18 @@ fn longest(plan: &Plan) -> Judgement {
     if plan.volume.in_sync.get(&plan.candidate) == Some(&plan.node.incarnation) {
         return Ok("it holds in memory all that was acknowledged".into());
     }
+    longest_of(plan, copy.last, plan.volume.in_sync.keys())
+}
+
+/// A copy that was only heard of long ago does not count: nobody can promote it.
+fn longest_of<'a>(plan: &Plan, last: LogPoint, nodes: impl Iterator<Item = &'a NodeId>) -> Judgement {
     let limit_ms = plan.state.settings.contact_lost_ms;
-    let others = plan.volume.in_sync.keys().filter(|node| **node != plan.candidate);
+    let others = nodes.filter(|node| **node != plan.candidate);
     let heard = others.filter_map(|node| Some((*node, known_copy(&plan.evidence.observed, *node)?)));
     let mut usable = heard.filter(|(_, other)| other.age_ms < limit_ms && other.state == CopyState::Complete);
-    match usable.find(|(_, other)| reach(other.last) > reach(copy.last)) {
-        Some((node, other)) => Err(plan.state.longer_copy(plan.candidate, copy.last, node, other.last)),
-        None => Ok(format!("{} is the longest copy that is heard", copy.last)),
+    match usable.find(|(_, other)| reach(other.last) > reach(last)) {
+        Some((node, other)) => Err(plan.state.longer_copy(plan.candidate, last, node, other.last)),
+        None => Ok(format!("{last} is the longest copy that is heard")),
     }
 }
 

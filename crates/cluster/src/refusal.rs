@@ -127,7 +127,7 @@ pub enum RefusalKind {
     NotInSync { node: String, in_sync: String },
     #[error("the copy on {node} ends at {last}, before epoch {served} was served: it is not the copy that was in sync")]
     CopyTooShort { node: String, last: String, served: Epoch },
-    #[error("{node} restarted and its copy ends at {last}; that of {other}, a member too, reaches {reaches}")]
+    #[error("the copy on {node} ends at {last}, and that of {other}, which is heard, reaches {reaches}")]
     LongerCopy { node: String, last: String, other: String, reaches: String },
     // R6: what nobody could tell is not taken for good. These come after every reason that is certain.
     #[error("evidence is missing: {0} is unknown, and unknown is never healthy")]
@@ -352,7 +352,7 @@ impl RefusalKind {
             CopyTooShort { .. } => {
                 "Promote another member; if its disk was replaced or restored, let it copy everything again first"
             }
-            LongerCopy { .. } => "Promote the member with the longer copy: it holds everything that this one holds, and more",
+            LongerCopy { .. } => "Promote the node with the longer copy: it holds everything that this one holds, and more",
             MissingEvidence(_) => "Bring back the node that can tell, then propose again",
             NeverBooted(_) => "Start it, then try again",
             CopyFailed(_) => "Look at its disk and log",

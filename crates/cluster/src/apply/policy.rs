@@ -55,7 +55,7 @@ impl ClusterState {
     /// The same wish again, while it waits, is nothing new.
     pub(super) fn ask(&mut self, wish: Wish, reason: &str, actor: &Actor, at: Timestamp) -> Applied {
         let open = || self.control.changes.values().filter(|change| change.state == ChangeState::Pending);
-        if open().any(|change| change.wish == wish && change.asked_by == *actor && at < change.expires_at) {
+        if open().any(|change| change.wish == wish && change.asked_by == *actor) {
             return Ok(());
         }
         if open().count() >= CHANGES_OPEN_MAX {
@@ -89,9 +89,6 @@ impl ClusterState {
         let change = self.open_change(id)?;
         if digest != change.digest {
             return Err(RefusalKind::ChangeMismatch { change: id, given: digest, current: change.digest });
-        }
-        if at >= change.expires_at {
-            return Err(RefusalKind::ChangeClosed { change: id, state: ChangeState::Expired.to_string() });
         }
         if *actor == change.asked_by {
             return Err(RefusalKind::SamePerson { change: id, by: actor.clone() });
@@ -128,18 +125,24 @@ impl ClusterState {
         Ok(())
     }
 
-    /// What was asked for while other settings were in force means nothing any more (R14), and neither does what nobody decided in time.
-    pub(super) fn tidy_changes(&mut self, at: Timestamp) {
+    /// Before anything is judged, so that also a refused command leaves no change behind that waits for nobody: people would be told
+    /// to decide on it, and could not.
+    pub(super) fn expire_changes(&mut self, at: Timestamp) {
+        self.close_changes(ChangeState::Expired, at, |_, change| at >= change.expires_at);
+    }
+
+    /// What was asked for while other settings were in force means nothing any more (R14).
+    pub(super) fn void_changes(&mut self, at: Timestamp) {
+        self.close_changes(ChangeState::Void, at, |state, change| !state.as_asked(&change.wish));
+    }
+
+    fn close_changes(&mut self, to: ChangeState, at: Timestamp, over: impl Fn(&ClusterState, &Change) -> bool) {
         let pending = self.control.changes.iter().filter(|(_, change)| change.state == ChangeState::Pending);
-        let over = |change: &Change| match () {
-            _ if at >= change.expires_at => Some(ChangeState::Expired),
-            _ if !self.as_asked(&change.wish) => Some(ChangeState::Void),
-            _ => None,
-        };
-        let closed: Vec<_> = pending.filter_map(|(id, change)| Some((*id, volume_of(&change.wish), over(change)?))).collect();
-        for (id, volume, state) in closed {
-            let text = format!("change {id} is {state}");
-            self.close_change(id, state);
+        let closed: Vec<_> =
+            pending.filter(|(_, change)| over(self, change)).map(|(id, change)| (*id, volume_of(&change.wish))).collect();
+        for (id, volume) in closed {
+            let text = format!("change {id} is {to}");
+            self.close_change(id, to.clone());
             self.record(at, &Actor::Cluster, volume, Event::ChangeOver { change: id }, text);
         }
     }

@@ -1,15 +1,13 @@
 //! The checks of a switchover: the primary is alive and gives its own word, so nobody has to have missed it, and nobody's account of
 //! the copies is needed: a member of the in-sync set in the boot that it is a member in holds everything that was acknowledged.
 
-use super::{
-    CheckFunction, Judgement, Plan, breaker, follows_epoch, holds_data, not_failed_before, not_primary, policy, single, up_to_date,
-};
+use super::{Judgement, Plan, Row, breaker, follows_epoch, holds_data, not_failed_before, not_primary, policy, single, up_to_date};
 use crate::policy::not_held;
 use crate::refusal::{RefusalKind, Rule};
 use crate::state::ReignState;
 
 /// As in the list of a promotion: the most telling reason first.
-pub const CHECKS: &[(Rule, &str, CheckFunction)] = &[
+pub const CHECKS: &[Row] = &[
     (Rule::R12, "the target is a file server that holds the volume", holds_data),
     (Rule::R1, "the new epoch follows the present one", follows_epoch),
     (Rule::R1, "the target is not the primary already", not_primary),
@@ -25,7 +23,7 @@ pub const CHECKS: &[(Rule, &str, CheckFunction)] = &[
 ];
 
 /// Back to where it was served a moment ago: who is in maintenance there was so before, and a hold keeps roles where they were.
-pub const WAY_BACK: &[(Rule, &str, CheckFunction)] = &[
+pub const WAY_BACK: &[Row] = &[
     (Rule::R1, "the new epoch follows the present one", follows_epoch),
     (Rule::R1, "nobody else was granted the volume", not_primary),
     (Rule::R5, "the old primary is in the in-sync set, in its present boot", member_in_this_boot),

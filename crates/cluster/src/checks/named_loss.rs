@@ -4,26 +4,10 @@
 use super::*;
 use crate::refusal::Rule;
 
-pub(super) const CHECKS: &[(Rule, &str, CheckFunction)] = &[
-    (Rule::R12, "the candidate is a file server that holds the volume", holds_data),
-    (Rule::R1, "the new epoch follows the present one, and no copy is of a later one", follows_epoch),
-    (Rule::R1, "the candidate is not the primary already", not_primary),
-    (Rule::R9, "the candidate holds nothing that the cluster does not have", not_diverged),
-    (Rule::R11, "the candidate's copy is a complete prefix", not_in_resync),
-    (Rule::R6, "the candidate's copy can be trusted", copy_trusted),
+/// In the place of membership.
+pub(super) const CHECKS: &[Row] = &[
     (Rule::R5, "the loss is named as it is", named_as_it_is),
     (Rule::R5, "nobody that is heard holds more than the candidate", nobody_holds_more),
-    (Rule::R7, "nothing is on hold", not_held),
-    (Rule::R10, "neither the candidate nor the missing primary is in maintenance", no_maintenance),
-    (Rule::R8, "no other promotion of the volume is under way", single),
-    (Rule::R8, "this very plan did not fail before", not_failed_before),
-    (Rule::R8, "the breaker is closed", breaker),
-    (Rule::R3, "the candidate is booted, and its copy was reported by this boot", booted),
-    (Rule::R13, "the old primary cannot serve any more, or its lease will lapse", fencing),
-    (Rule::R6, "everything that decides is known", all_known),
-    (Rule::R14, "the evidence is of the present state", up_to_date),
-    (Rule::R2, "the nodes promise the new epoch durably before it is granted", promise_comes),
-    (Rule::R15, "what replicas do meanwhile", meanwhile),
 ];
 
 /// The end of the candidate's copy, and since when it is not waited for. An empty copy keeps nothing, so there is nothing to decide for.
@@ -40,17 +24,10 @@ fn named_as_it_is(plan: &Plan) -> Judgement {
     Ok(format!("everything acknowledged after {} is given up", loss.after))
 }
 
-/// A copy that was only heard of long ago does not count: it is what is given up.
+/// Of all replicas: what is on one that is out of sync too would be given up for nothing.
 fn nobody_holds_more(plan: &Plan) -> Judgement {
     let Some(copy) = plan.copy() else { return Err(plan.missing_copy()) };
-    let limit_ms = plan.state.settings.contact_lost_ms;
-    let others = plan.volume.replicas.iter().filter(|node| **node != plan.candidate);
-    let heard = others.filter_map(|node| Some((*node, known_copy(&plan.evidence.observed, *node)?)));
-    let mut usable = heard.filter(|(_, other)| other.age_ms < limit_ms && other.state == CopyState::Complete);
-    match usable.find(|(_, other)| reach(other.last) > reach(copy.last)) {
-        Some((node, other)) => Err(plan.state.longer_copy(plan.candidate, copy.last, node, other.last)),
-        None => Ok(format!("{} is the longest copy that is heard", copy.last)),
-    }
+    longest_of(plan, copy.last, plan.volume.replicas.iter())
 }
 
 impl ClusterState {

@@ -107,7 +107,12 @@ impl Runner {
             Ok(events) if events.is_empty() => "(nothing to do)".to_string(),
             Ok(events) => events.iter().map(|event| event.text.clone()).collect::<Vec<_>>().join("\n"),
             Err(refusal) => {
-                let now = ClusterState { version: before.version, audit: before.audit.clone(), ..self.state.clone() };
+                let mut now = ClusterState { version: before.version, audit: before.audit.clone(), ..self.state.clone() };
+                // Time went on: what nobody decided in time is over, whatever was asked.
+                for (id, change) in now.control.changes.iter_mut().filter(|(_, change)| change.state == ChangeState::Expired) {
+                    assert!(command.at() >= change.expires_at || *change == before.control.changes[id]);
+                    change.state = before.control.changes[id].state.clone();
+                }
                 assert!(now == before, "a refused command changed the state: {refusal}");
                 assert!(refusal.rule == refusal.kind.rule() && !refusal.kind.clears().is_empty());
                 self.refused(&refusal)
