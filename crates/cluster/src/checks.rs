@@ -544,6 +544,7 @@ impl ClusterState {
             parent_epoch: volume.epoch,
             old_primary: volume.last_primary.map(|node| (node, boot(node))),
             in_sync: volume.in_sync.clone(),
+            left_in_sync: volume.left_in_sync.clone(),
             maintenance: active.map(|m| m.node).filter(|node| volume.replicas.contains(node)).collect(),
             loss,
             loss_epoch: volume.loss_epoch,

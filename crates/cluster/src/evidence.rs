@@ -5,6 +5,7 @@
 //! fixed when the proposal is made, and an observer that sees it change says so with `Command::Void`.
 
 use crate::digest::Digest;
+use crate::state::LeftInSync;
 use mainstay_protocol::{Epoch, Incarnation, LogPoint, NodeId, Position, ProposalId, Timestamp, VolumeId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -116,6 +117,9 @@ pub struct Basis {
     pub old_primary: Option<(NodeId, Incarnation)>,
     /// Who may be promoted, each with the boot that is known to hold everything (R5).
     pub in_sync: BTreeMap<NodeId, Incarnation>,
+    /// Which replicas are not waited for: since when, by whose decision, why (R4). Changes with the set only.
+    #[serde(default)]
+    pub left_in_sync: BTreeMap<NodeId, LeftInSync>,
     /// Nodes in maintenance among the volume's replicas.
     pub maintenance: BTreeSet<NodeId>,
     /// Follows from the boots: a candidate in another boot than the recorded one lost its memory since.

@@ -54,7 +54,7 @@ impl fmt::Display for Explanation {
     }
 }
 
-fn line(f: &mut fmt::Formatter<'_>, name: &str, check: &Check) -> fmt::Result {
+pub(crate) fn line(f: &mut fmt::Formatter<'_>, name: &str, check: &Check) -> fmt::Result {
     let mark = match check.verdict {
         Verdict::Holds => "holds  ",
         Verdict::Fails => "FAILS  ",
@@ -67,49 +67,7 @@ fn line(f: &mut fmt::Formatter<'_>, name: &str, check: &Check) -> fmt::Result {
     }
 }
 
-/// Whether something other than a promotion would be allowed, judged by the functions that `apply` judges by.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outlook {
-    /// Such as "Maintenance of b".
-    pub what: String,
-    pub checks: Vec<Check>,
-}
-
-impl Outlook {
-    pub fn allowed(&self) -> bool {
-        self.checks.iter().all(|check| check.verdict == Verdict::Holds)
-    }
-}
-
-impl fmt::Display for Outlook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} {}.", self.what, if self.allowed() { "can begin" } else { "is refused" })?;
-        self.checks.iter().try_for_each(|check| line(f, &check.rule.to_string(), check))
-    }
-}
-
 impl ClusterState {
-    /// Every check of a maintenance of `node` that begins now, and what its volumes live on meanwhile.
-    pub fn explain_maintenance(&self, node: NodeId) -> Outlook {
-        let what = format!("Maintenance of {}", self.node_name(node));
-        if !self.nodes.contains_key(&node) {
-            return Outlook { what, checks: vec![check(Rule::Input, "the node exists", Err(RefusalKind::UnknownNode(node)))] };
-        }
-        let copies = self.volumes.values().filter(|volume| volume.replicas.contains(&node)).map(|volume| {
-            let rest: Vec<&NodeId> = volume.in_sync.keys().filter(|member| **member != node).collect();
-            format!("{} on {}", volume.name, self.names(rest.into_iter()))
-        });
-        let copies: Vec<String> = copies.collect();
-        let copies = if copies.is_empty() { "it holds none".to_string() } else { copies.join(", ") };
-        let checks = vec![
-            check(Rule::R10, "it is not in maintenance already", self.not_maintained(node)),
-            check(Rule::R10, "no volume loses its primary by it", self.reigns_nowhere(node)),
-            check(Rule::R10, "the other nodes can decide without it", self.keeps_majority(node)),
-            check(Rule::R4, "what its volumes live on meanwhile, in sync", Ok(copies)),
-        ];
-        Outlook { what, checks }
-    }
-
     /// Every check of a promotion of `candidate`, judged by the functions that `apply` judges a proposal by.
     pub fn explain_promote(&self, candidate: NodeId, volume: VolumeId, observed: &Observed) -> Explanation {
         let (checks, guards) = match self.evidence(candidate, volume, observed) {
@@ -289,6 +247,10 @@ impl Evidence {
             }
         }
         line("in-sync set", state.names(basis.in_sync.keys()));
+        for (node, left) in &basis.left_in_sync {
+            let (node, by) = (state.node_name(*node), state.node_name(left.by));
+            line("left out", format!("{node} since {}, by {by}: {}", instant(left.at), left.reason));
+        }
         line("fencing", self.fencing_line(state));
         match &self.loss {
             None => line("loss", basis.loss.to_string()),

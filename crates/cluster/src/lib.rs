@@ -22,6 +22,7 @@ mod guards;
 mod input;
 mod invariants;
 pub mod limits;
+mod outlook;
 pub mod policy;
 pub mod refusal;
 pub mod state;
@@ -35,7 +36,8 @@ pub use evidence::{
     Basis, Contact, CopyReport, CopyState, Evidence, EvidenceField, FencingProof, Known, Loss, LostFile, LostFiles, NamedLoss,
     Observed,
 };
-pub use explain::{Explanation, Outlook};
+pub use explain::Explanation;
+pub use outlook::Outlook;
 pub use policy::{Alone, Change, ChangeId, ChangeState, Control, Hold, VolumeRules, VolumeSettings, VolumeWish, Wish};
 pub use refusal::{Refusal, RefusalKind, Rule};
 pub use state::{

@@ -184,6 +184,10 @@ async fn volumes_and_status(cluster: &Cluster) {
     write(&mut client, "before", b"written before the kill");
     assert_eq!(code(&cluster.run(&["verify", "files"])), 0);
     assert_eq!(code(&cluster.run(&["explain", "promote", "b", "files"])), 3, "the primary is alive");
+    assert_eq!(code(&cluster.run(&["explain", "demote", "a", "files"])), 0, "b is in sync and could take it");
+    assert_eq!(code(&cluster.run(&["explain", "demote", "b", "files"])), 3, "it is not the primary");
+    assert_eq!(code(&cluster.run(&["explain", "resync", "b", "files"])), 0);
+    assert_eq!(code(&cluster.run(&["explain", "resync", "w", "files"])), 3, "a witness holds nothing");
 }
 
 /// Each is refused with one clear line, and nothing is lost by it.

@@ -101,6 +101,7 @@ fn proposed(loss: Loss) -> ProposalDetails {
         parent_epoch: Epoch(3),
         old_primary: Some((NodeId(1), Incarnation(8))),
         in_sync: BTreeMap::from([(NodeId(1), Incarnation(8)), (NodeId(2), Incarnation(7))]),
+        left_in_sync: BTreeMap::new(),
         maintenance: BTreeSet::new(),
         loss,
         loss_epoch: 0,

@@ -87,6 +87,13 @@ impl Runner {
             "see" => self.see(&arguments),
             "show" => self.show(),
             "explain" => self.explain(&arguments).trim_end().to_string(),
+            "explain-demote" => {
+                self.state.explain_demote(self.node(arguments.word(0)), self.volume(&arguments)).to_string().trim_end().to_string()
+            }
+            "explain-resync" => {
+                let (node, volume) = (self.node(arguments.word(0)), self.volume(&arguments));
+                self.state.explain_resync(node, volume, &self.observed).to_string().trim_end().to_string()
+            }
             "explain-maintenance" => {
                 self.state.explain_maintenance(self.node(arguments.word(0))).to_string().trim_end().to_string()
             }

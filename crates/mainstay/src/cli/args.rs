@@ -440,6 +440,10 @@ pub enum Proposals {
 pub enum Explain {
     /// Every check for making NODE the primary of VOLUME, with its value
     Promote { node: String, volume: String },
+    /// Every check for handing VOLUME over from NODE now, and who could take it
+    Demote { node: String, volume: String },
+    /// Why NODE's copy of VOLUME is in sync or not, and how far it is
+    Resync { node: String, volume: String },
     /// Every check for taking NODE out of service now, and what its volumes live on meanwhile
     Maintenance { node: String },
 }

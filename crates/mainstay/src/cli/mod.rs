@@ -129,7 +129,19 @@ async fn ask(client: &AdminClient, command: Command, format: args::Format) -> Re
         Command::Proposals { command: None } => show::proposals(client, format).await,
         Command::Proposals { command: Some(Proposals::Show { id }) } => show::proposal(client, id, format).await,
         Command::Explain(Explain::Promote { node, volume }) => show::explain(client, &node, &volume, format).await,
-        Command::Explain(Explain::Maintenance { node }) => show::explain_maintenance(client, &node, format).await,
+        Command::Explain(Explain::Demote { node, volume }) => {
+            Ok(show::outlook(&client.explain_demote(&node, &volume).await?, format))
+        }
+        Command::Explain(Explain::Resync { node, volume }) => {
+            let outlook = client.explain_resync(&node, &volume).await?;
+            if !outlook.allowed
+                && let Ok(text) = switchover::progress(client, &volume, &node).await
+            {
+                eprintln!("mainstay: {text}");
+            }
+            Ok(show::outlook(&outlook, format))
+        }
+        Command::Explain(Explain::Maintenance { node }) => Ok(show::outlook(&client.explain_maintenance(&node).await?, format)),
         Command::Maintenance(Maintenance::List) => show::maintenance(client, format).await,
         Command::Events { command: None, follow, after } => show::events(client, after, follow, format).await,
         Command::Events { command: Some(Events::Export { out }), after, .. } => events::export(client, after, out.as_deref()).await,

@@ -4,7 +4,7 @@ use super::args::Format;
 use super::output::{Style, json, print, show, table};
 use super::{CliError, EVENTS_VERSION, exit, status};
 use mainstay_cluster::{AuditEvent, Check, Verdict};
-use mainstay_node::admin::api::{Explained, ProposalDetails, ProposalStatus, Verification, VolumeDetails};
+use mainstay_node::admin::api::{Explained, ExplainedOutlook, ProposalDetails, ProposalStatus, Verification, VolumeDetails};
 use mainstay_node::admin::client::AdminClient;
 use mainstay_node::event_log::Line;
 use mainstay_protocol::Timestamp;
@@ -159,14 +159,12 @@ fn check_table(checks: &[Check]) -> String {
     row_table(&checks.iter().map(check_row).collect::<Vec<_>>())
 }
 
-/// As for a promotion.
-pub async fn explain_maintenance(client: &AdminClient, node: &str, format: Format) -> Result<u8, CliError> {
-    let explained = client.explain_maintenance(node).await?;
-    show(format, &explained, |explained| {
-        let answer = if explained.allowed { "could begin now" } else { "would be refused now" };
-        format!("{}: {answer}\n\n{}", explained.outlook.what, check_table(&explained.outlook.checks))
+/// Exit codes as for a promotion.
+pub fn outlook(explained: &ExplainedOutlook, format: Format) -> u8 {
+    show(format, explained, |explained| {
+        format!("{} {}\n\n{}", explained.outlook.what, explained.outlook.answer, check_table(&explained.outlook.checks))
     });
-    Ok(if explained.allowed { exit::OK } else { exit::REFUSED })
+    if explained.allowed { exit::OK } else { exit::REFUSED }
 }
 
 pub async fn maintenance(client: &AdminClient, format: Format) -> Result<u8, CliError> {

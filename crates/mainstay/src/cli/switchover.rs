@@ -101,7 +101,8 @@ fn find<'a>(status: &'a ClusterStatus, volume: &str, to: &str) -> Result<(&'a Vo
     Ok((known, replica.ok_or_else(|| unknown(format!("{to} is no replica of {volume}")))?))
 }
 
-async fn progress(client: &AdminClient, volume: &str, to: &str) -> Result<String, CliError> {
+/// Two looks, [`WAIT_PAUSE`] apart.
+pub async fn progress(client: &AdminClient, volume: &str, to: &str) -> Result<String, CliError> {
     let before = client.status().await?;
     tokio::time::sleep(WAIT_PAUSE).await;
     let now = client.status().await?;

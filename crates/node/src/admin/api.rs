@@ -15,6 +15,8 @@
 //! | POST /v1/proposals/ID/approve | approver | [`Approve`] |
 //! | POST /v1/proposals/ID/deny | approver | [`Reason`] |
 //! | GET /v1/explain/promote?node=N&volume=V | viewer | [`Explained`] |
+//! | GET /v1/explain/demote?node=N&volume=V | viewer | [`ExplainedOutlook`] |
+//! | GET /v1/explain/resync?node=N&volume=V | viewer | [`ExplainedOutlook`], as the node that answers sees it |
 //! | GET /v1/explain/maintenance?node=N | viewer | [`ExplainedOutlook`] |
 //! | GET /v1/maintenance | viewer | [`MaintenanceStatus`] |
 //! | POST /v1/maintenance | operator | [`NewMaintenance`] → [`MaintenanceStatus`] |

@@ -291,6 +291,12 @@ impl AdminClient {
         self.post("/v1/maintenance", maintenance).await
     }
 
+    pub async fn explain_demote(&self, node: &str, volume: &str) -> Result<ExplainedOutlook, ClientError> {
+        self.get(&format!("/v1/explain/demote?node={}&volume={}", escape(node), escape(volume))).await
+    }
+    pub async fn explain_resync(&self, node: &str, volume: &str) -> Result<ExplainedOutlook, ClientError> {
+        self.get(&format!("/v1/explain/resync?node={}&volume={}", escape(node), escape(volume))).await
+    }
     pub async fn explain_maintenance(&self, node: &str) -> Result<ExplainedOutlook, ClientError> {
         self.get(&format!("/v1/explain/maintenance?node={}", escape(node))).await
     }

@@ -99,6 +99,8 @@ impl Ask<'_> {
             ["v1", "proposals"] => json(&view::proposals(&state)),
             ["v1", "proposals", id] => json(&view::proposal(&state, number(id)?)?),
             ["v1", "explain", "promote"] => json(&view::explain(self.app, self.text("node")?, self.text("volume")?).await?),
+            ["v1", "explain", "resync"] => json(&view::explain_resync(self.app, self.text("node")?, self.text("volume")?).await?),
+            ["v1", "explain", "demote"] => json(&view::explain_demote(&state, self.text("node")?, self.text("volume")?)?),
             ["v1", "explain", "maintenance"] => json(&view::explain_maintenance(&state, self.text("node")?)?),
             ["v1", "maintenance"] => json(&view::maintenance(&state)),
             ["v1", "changes"] => json(&policy::changes(&state)),

@@ -431,12 +431,28 @@ pub fn maintenance(state: &ClusterState) -> Vec<MaintenanceStatus> {
 pub async fn explain(app: &App, node: &str, volume: &str) -> Result<Explained, ApiError> {
     let state = app.state();
     let (candidate, (id, _)) = (find_node(&state, node)?, find_volume(&state, volume)?);
-    let observed = match app.hosts.get(id) {
+    let explanation = state.explain_promote(candidate, id, &observed(app, id).await);
+    Ok(Explained { node: node.into(), volume: volume.into(), promotable: explanation.promotable(), explanation })
+}
+
+async fn observed(app: &App, volume: VolumeId) -> Observed {
+    match app.hosts.get(volume) {
         Some(host) => host.inspect(|replica, now| replica.observed(now)).await.unwrap_or_default(),
         None => Observed::default(),
-    };
-    let explanation = state.explain_promote(candidate, id, &observed);
-    Ok(Explained { node: node.into(), volume: volume.into(), promotable: explanation.promotable(), explanation })
+    }
+}
+
+/// As for a promotion, with what this node observes.
+pub async fn explain_resync(app: &App, node: &str, volume: &str) -> Result<ExplainedOutlook, ApiError> {
+    let state = app.state();
+    let (node, (id, _)) = (find_node(&state, node)?, find_volume(&state, volume)?);
+    let outlook = state.explain_resync(node, id, &observed(app, id).await);
+    Ok(ExplainedOutlook { allowed: outlook.allowed(), outlook })
+}
+
+pub fn explain_demote(state: &ClusterState, node: &str, volume: &str) -> Result<ExplainedOutlook, ApiError> {
+    let outlook = state.explain_demote(find_node(state, node)?, find_volume(state, volume)?.0);
+    Ok(ExplainedOutlook { allowed: outlook.allowed(), outlook })
 }
 
 pub fn explain_maintenance(state: &ClusterState, node: &str) -> Result<ExplainedOutlook, ApiError> {
