@@ -10,9 +10,10 @@ use mainstay_node::directory::Kind;
 use mainstay_protocol::Stability;
 use mainstay_protocol::file::CreateHow;
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -84,8 +85,8 @@ impl Cluster {
         }
     }
 
-    async fn join(&mut self, name: &str, ip: &str) {
-        let node = launcher().join(self.dir.path(), &self.client, &spec(name, Kind::FileServer, ip)).await.unwrap();
+    async fn join(&mut self, name: &str, kind: Kind, ip: &str) {
+        let node = launcher().join(self.dir.path(), &self.client, &spec(name, kind, ip)).await.unwrap();
         self.nodes.insert(name.into(), node);
     }
 
@@ -166,6 +167,7 @@ async fn members_on_real_processes() {
     cluster.write_files(0);
     a_replica_moves_as_the_file_says(&mut cluster).await;
     a_dead_node_is_replaced(&mut cluster).await;
+    a_lost_witness_is_made_anew(&mut cluster).await;
     the_new_copies_serve(&mut cluster).await;
 }
 
@@ -183,7 +185,7 @@ async fn a_replica_moves_as_the_file_says(cluster: &mut Cluster) {
     // d is not there yet: a person has to see to that.
     let (code, text) = cluster.run(&["apply", &path, "--yes"]);
     assert!(code == 4 && text.contains("mainstay join TOKEN --name d"), "{code} {text}");
-    cluster.join("d", "127.0.74.14").await;
+    cluster.join("d", Kind::FileServer, "127.0.74.14").await;
 
     let (code, text) = cluster.run(&["plan", &path]);
     let order = ["add a replica of files on d", "wait until d is in sync for files", "remove the replica of files on b"];
@@ -217,7 +219,7 @@ async fn a_dead_node_is_replaced(cluster: &mut Cluster) {
     cluster.write_files(2);
     let (code, text) = cluster.run(&["node", "replace", "d", "--with", "e", "--reason", "its board is dead"]);
     assert!(code == 1 && text.contains("e has not joined"), "{code} {text}");
-    cluster.join("e", "127.0.74.15").await;
+    cluster.join("e", Kind::FileServer, "127.0.74.15").await;
     let (code, text) = cluster.run(&["node", "replace", "d", "--with", "e", "--reason", "its board is dead"]);
     assert_eq!(code, 0, "{text}");
     cluster.until("a and e hold it", |status| in_sync(status, &["a", "e"])).await;
@@ -237,6 +239,26 @@ async fn a_dead_node_is_replaced(cluster: &mut Cluster) {
     assert!(!ended.success() && log.contains("is no member of cluster shop any more"), "{ended} {log}");
 }
 
+async fn a_lost_witness_is_made_anew(cluster: &mut Cluster) {
+    let reseed = ["witness", "reseed", "w", "--with", "v", "--reason", "its disk is dead"];
+    let (code, text) = cluster.run(&reseed);
+    assert!(code == 1 && text.contains("w answers"), "{code} {text}");
+    cluster.nodes.remove("w").unwrap().kill();
+    cluster.until("w is missed", |status| status.nodes.iter().any(|node| node.name == "w" && node.state != "up")).await;
+    let mut command = Command::new(PROGRAM);
+    command.args(reseed).arg("--config").arg(admin_path(cluster.dir.path())).stderr(Stdio::piped()).stdout(Stdio::piped());
+    let mut waiting = command.spawn().unwrap();
+    let mut lines = BufReader::new(waiting.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let told = lines.by_ref().find(|line| line.contains("mainstay join")).expect("it says what to type");
+    assert!(told.contains("--name v --witness"), "{told}");
+    cluster.join("v", Kind::Witness, "127.0.74.16").await;
+    let rest: Vec<String> = lines.collect();
+    assert!(waiting.wait().unwrap().success(), "{rest:?}");
+    cluster.until("v votes in its place", |status| status.nodes.iter().all(|node| node.name != "w")).await;
+    let (code, text) = cluster.run(&reseed);
+    assert_eq!(code, 0, "it was done before: {text}");
+}
+
 async fn the_new_copies_serve(cluster: &mut Cluster) {
     let (code, text) = cluster.run(&["switchover", "files", "--to", "e", "--no-preflight"]);
     assert_eq!(code, 0, "{text}");
@@ -253,8 +275,8 @@ async fn the_new_copies_serve(cluster: &mut Cluster) {
     }
     let log = std::fs::read_to_string(&cluster.nodes["b"].place.log).unwrap();
     assert!(log.contains("removed b (n2) from the cluster: b is old"), "{log}");
-    // Of a, w and e two are a majority: it holds although one of them goes.
-    cluster.nodes.remove("w").unwrap().kill();
+    // Of a, v and e two are a majority: it holds although one of them goes.
+    cluster.nodes.remove("v").unwrap().kill();
     cluster.write_files(4);
     cluster.read_files();
 }

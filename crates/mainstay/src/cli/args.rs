@@ -48,6 +48,9 @@ pub enum Command {
     Join(Join),
     /// Run the daemon; or remove or replace a node
     Node(Node),
+    /// Give a witness whose disk is lost a new one
+    #[command(subcommand)]
+    Witness(WitnessCommand),
     /// Make credentials for one more person, on the node that ran `init`
     Credentials(Credentials),
     /// What runs, who is primary, what is in sync, what waits for a person
@@ -180,6 +183,22 @@ pub enum NodeCommand {
     Replace {
         old: String,
         /// The node that takes its place
+        #[arg(long, value_name = "NODE")]
+        with: String,
+        /// Why
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum WitnessCommand {
+    /// Print what to type on the new machine, wait until it is there, then take the lost witness out. What a witness promised cannot be
+    /// made up, so the new one comes under a name of its own. Run again, it goes on where it stopped
+    Reseed {
+        /// The witness that is lost
+        old: String,
+        /// The name of the new one
         #[arg(long, value_name = "NODE")]
         with: String,
         /// Why

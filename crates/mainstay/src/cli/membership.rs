@@ -1,4 +1,4 @@
-//! Members and replicas: `volume add-replica`, `volume remove-replica`, `node remove`, `node replace`.
+//! Members and replicas: `volume add-replica`, `volume remove-replica`, `node remove`, `node replace`, `witness reseed`.
 
 use super::args::{Format, NodeCommand, RemoveReplica};
 use super::output::{bytes, show};
@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 const LOOK_PAUSE: Duration = Duration::from_millis(200);
 /// Between two lines about it.
 const SAY_PAUSE: Duration = Duration::from_secs(5);
+/// Time to get a machine to join.
+const TOKEN_MINUTES: u32 = 60;
 /// A refusal that passes by itself (a primary has not gone over to other members yet) is asked again for so long.
 const SETTLE_TIME_MAX: Duration = Duration::from_secs(30);
 
@@ -197,6 +199,59 @@ async fn replace(client: &AdminClient, old: &str, with: &str, reason: &str) -> R
     }
 }
 
+// ---- a witness that lost its disk ---------------------------------------------------------------------------------------------------
+
+/// A witness that begins empty under its old name would not know what it promised, and two epochs could be granted in its name (R2,
+/// R12). So the new one is another node, and the lost one leaves: as `replace`, with the joining in between.
+pub async fn reseed(client: &AdminClient, old: &str, with: &str, reason: &str, format: Format) -> Result<u8, CliError> {
+    if !stands(&client.status().await?, old, with).map_err(CliError::Failed)? {
+        let token = client.token(TOKEN_MINUTES).await?.token;
+        eprintln!(
+            "mainstay: on the new machine, within {TOKEN_MINUTES} min:\n\n  mainstay join {token} --name {with} --witness \
+             --peer-address ADDRESS:PORT --admin-address ADDRESS:PORT\n  mainstay node\n\nmainstay: waiting for {with}"
+        );
+        wait_until_up(client, old, with).await?;
+    }
+    replace(client, old, with, reason).await?;
+    show(format, &Done {}, |_| format!("{with} is the witness now, and {old} is no member any more\n"));
+    Ok(exit::OK)
+}
+
+/// Whether the new one has joined and runs. A person may take as long as a person takes: interrupt it and come again.
+async fn wait_until_up(client: &AdminClient, old: &str, with: &str) -> Result<(), CliError> {
+    loop {
+        if let Ok(status) = client.status().await
+            && stands(&status, old, with).map_err(CliError::Failed)?
+        {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+}
+
+fn stands(status: &api::ClusterStatus, old: &str, with: &str) -> Result<bool, String> {
+    let of = |name: &str| status.nodes.iter().find(|node| node.name == name);
+    let new = of(with);
+    if let Some(wrong) = new.filter(|node| node.kind != "witness") {
+        return Err(format!("{with} is a {}, and a witness takes the place of a witness", wrong.kind));
+    }
+    match (of(old), new) {
+        // Interrupted after the last step.
+        (None, Some(_)) => return Ok(true),
+        (None, None) => return Err(format!("{old} is no node of this cluster: `mainstay status` lists them")),
+        (Some(gone), _) if gone.kind != "witness" => {
+            return Err(format!("{old} is a {}: `mainstay node replace` copies what it holds first", gone.kind));
+        }
+        (Some(gone), None) if gone.state == "up" => {
+            return Err(format!(
+                "{old} answers, so its disk is there. To change the machine all the same: `mainstay node replace`"
+            ));
+        }
+        (Some(_), _) => {}
+    }
+    Ok(new.is_some_and(|node| node.state == "up"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,6 +282,26 @@ mod tests {
             nodes.join(",")
         );
         serde_json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn a_witness_is_made_anew_only_when_it_is_lost() {
+        let with = |nodes: &[&str], up: &[&str]| {
+            let mut status = status("a", &["a", "b"], &["a", "b"], nodes);
+            let down = |node: &&mut api::NodeStatus| !up.contains(&node.name.as_str());
+            status.nodes.iter_mut().filter(down).for_each(|node| node.state = "unreachable".into());
+            status.nodes.iter_mut().filter(|node| node.name == "v").for_each(|node| node.kind = "witness".into());
+            status
+        };
+        let lost = with(&["a", "b", "w"], &["a", "b"]);
+        assert_eq!(stands(&lost, "w", "v"), Ok(false), "it has to join");
+        assert_eq!(stands(&with(&["a", "b", "w", "v"], &["a", "b"]), "w", "v"), Ok(false), "it has joined and does not run");
+        assert_eq!(stands(&with(&["a", "b", "w", "v"], &["a", "b", "v"]), "w", "v"), Ok(true));
+        assert_eq!(stands(&with(&["a", "b", "v"], &["a", "b", "v"]), "w", "v"), Ok(true), "it was done before");
+        assert!(stands(&with(&["a", "b", "w"], &["a", "b", "w"]), "w", "v").unwrap_err().contains("answers"));
+        assert!(stands(&lost, "b", "v").unwrap_err().contains("node replace"));
+        assert!(stands(&lost, "w", "a").unwrap_err().contains("a is a file-server"));
+        assert!(stands(&lost, "x", "v").unwrap_err().contains("no node of this cluster"));
     }
 
     #[test]

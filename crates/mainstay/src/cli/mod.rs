@@ -16,7 +16,7 @@ mod show;
 mod status;
 pub(crate) mod switchover;
 
-use args::{Cli, Command, CopyCommand, Events, Explain, Maintenance, Proposals, Switch, Ticket, Volume};
+use args::{Cli, Command, CopyCommand, Events, Explain, Maintenance, Proposals, Switch, Ticket, Volume, WitnessCommand};
 use clap::Parser;
 use clap::error::ErrorKind as ClapError;
 use mainstay_node::admin::api::{ApiError, ErrorKind};
@@ -172,6 +172,9 @@ async fn ask(client: &AdminClient, command: Command, format: args::Format) -> Re
         }
         Command::Volume(Volume::RemoveReplica(remove)) => membership::remove_replica(client, &remove, format).await,
         Command::Node(args::Node { command: Some(command), .. }) => membership::node(client, command, format).await,
+        Command::Witness(WitnessCommand::Reseed { old, with, reason }) => {
+            membership::reseed(client, &old, &with, &reason, format).await
+        }
         Command::Plan(wish) => crate::plan::plan(client, &wish, format).await,
         Command::Apply(wish) => crate::plan::apply(client, &wish, format).await,
         Command::Quarantine(command) => quarantine::run(client, command, format).await,

@@ -108,7 +108,11 @@ fn witness(status: &ClusterStatus, node: &NodeStatus) -> Finding {
         .known("it holds no data: nothing is lost, and everything that is served goes on (R12)")
         .known(next_loss(status))
         .start(&node.name, "start it; with its own directory it goes on where it was")
-        .choice(REPLACE, NOTHING, replace(&node.name))
+        .choice(
+            "its disk is lost for good: another witness, under another name, takes its place",
+            NOTHING,
+            format!("mainstay witness reseed {} --with NAME --reason \"WHAT HAPPENED\"", node.name),
+        )
         .do_not("start it from an older copy of its disk while a file server is down: a decision could be lost by it")
 }
 
