@@ -201,12 +201,21 @@ fn booted(plan: &Plan) -> Judgement {
     if current.0 == 0 {
         return Err(RefusalKind::NeverBooted(plan.node.name.clone()));
     }
+    stays(plan)?;
     match plan.copy() {
         Some(copy) if copy.incarnation != current => {
             Err(RefusalKind::OldBoot { node: plan.node.name.clone(), given: copy.incarnation, current })
         }
         Some(_) => Ok(format!("boot {current}")),
         None => Err(plan.missing_copy()),
+    }
+}
+
+/// A boot that said that it ends would take the volume with it.
+fn stays(plan: &Plan) -> Result<(), RefusalKind> {
+    match plan.node.left.filter(|_| !planted(Bug::PromoteLeaver)) {
+        Some(left) => Err(RefusalKind::CandidateLeft { node: plan.node.name.clone(), cause: left.cause }),
+        None => Ok(()),
     }
 }
 

@@ -4,7 +4,7 @@ use crate::command::Actor;
 use crate::digest::Digest;
 use crate::evidence::EvidenceField;
 use crate::policy::ChangeId;
-use crate::state::MaintenanceId;
+use crate::state::{MaintenanceId, StopCause};
 use mainstay_protocol::marks::mark_variant;
 use mainstay_protocol::{Epoch, Incarnation, NodeId, ProposalId, Timestamp, VolumeId};
 use serde::{Deserialize, Serialize};
@@ -277,6 +277,9 @@ pub enum RefusalKind {
     // R4, appended.
     #[error("{0} is to acknowledge nothing while one copy is all there is (`alone read-only`), and it would have one replica")]
     WantsTwoReplicas(String),
+    // R3, appended: a reign belongs to a boot, and this one ends.
+    #[error("{node} is stopping, or has stopped: {cause}")]
+    CandidateLeft { node: String, cause: StopCause },
 }
 
 impl RefusalKind {
@@ -285,7 +288,7 @@ impl RefusalKind {
         match self {
             ParentEpoch { .. } | AlreadyPrimary(_) | EpochExhausted | EpochBehindCopies { .. } => Rule::R1,
             StaleEpoch { .. } | PromiseTooLow { .. } => Rule::R2,
-            NotGranted { .. } | IncarnationNotRisen { .. } | OldBoot { .. } => Rule::R3,
+            NotGranted { .. } | IncarnationNotRisen { .. } | OldBoot { .. } | CandidateLeft { .. } => Rule::R3,
             NotThePrimary { .. } | RemovesItself(_) | SetChanged { .. } => Rule::R4,
             NotInSync { .. } | CopyTooShort { .. } | LongerCopy { .. } => Rule::R5,
             MissingEvidence(_) | NeverBooted(_) | CopyFailed(_) => Rule::R6,
@@ -354,7 +357,7 @@ impl RefusalKind {
             }
             LongerCopy { .. } => "Promote the node with the longer copy: it holds everything that this one holds, and more",
             MissingEvidence(_) => "Bring back the node that can tell, then propose again",
-            NeverBooted(_) => "Start it, then try again",
+            NeverBooted(_) | CandidateLeft { .. } => "Start it, then try again",
             CopyFailed(_) => "Look at its disk and log",
             NotAPerson(_) => "Ask a person to decide it",
             GuardedPolicy => {

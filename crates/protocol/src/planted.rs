@@ -107,6 +107,10 @@ pub enum Bug {
     // ---- fencing hooks ----
     /// A fencing hook that failed counts as proof that the old primary is off (against R6, R13).
     CountFailedFence,
+
+    // ---- stopping in order ----
+    /// A node that was asked to stop is promoted on its way out (against R3).
+    PromoteLeaver,
 }
 
 impl Bug {
@@ -152,6 +156,7 @@ impl Bug {
         Bug::RemoveLastCopies,
         Bug::OldMajority,
         Bug::CountFailedFence,
+        Bug::PromoteLeaver,
     ];
 }
 

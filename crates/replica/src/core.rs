@@ -143,6 +143,11 @@ impl Core {
         self.view.voters().filter(heard).count() >= self.view.majority()
     }
 
+    /// It was asked to stop: by its own word, or as decided.
+    pub fn leaves(&self, node: NodeId) -> bool {
+        self.contacts.leaving(node) || self.view.nodes.get(&node).is_some_and(|known| known.left.is_some())
+    }
+
     pub fn send(&mut self, to: NodeId, message: PeerMessage) {
         self.send_with(to, message, Vec::new());
     }

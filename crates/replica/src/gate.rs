@@ -43,12 +43,16 @@ impl Gate {
         }
     }
 
-    /// `able`: this node may become a candidate (it is not reigning, and not stopping).
-    pub fn poll(&mut self, core: &mut Core, able: bool, now: Now) {
+    /// `able`: this node may become a candidate (it is not reigning, and not stopping). `stopping`: it was asked to end.
+    pub fn poll(&mut self, core: &mut Core, able: bool, stopping: bool, now: Now) {
         let open = core.view.open_proposal(core.me.volume).map(|(id, proposal)| (id, proposal.clone()));
         match open {
             // Granted, and not heard to serve: if the candidate is missing, the next proposal closes it.
             Some((_, proposal)) if proposal.state == ProposalState::CatchingUp && able => self.watch(core, now),
+            // Granted to a boot that ends, the volume would have nobody else in sync: the others' words may be too late to count.
+            Some((_, proposal)) if stopping && proposal.candidate == core.me.node && !planted(Bug::PromoteLeaver) => {
+                mark("gate: a candidate that stops gives no word");
+            }
             Some((id, proposal)) => self.tend(core, id, &proposal, now),
             None if able => self.watch(core, now),
             None => {}
@@ -278,6 +282,10 @@ fn failed_before(core: &Core) -> Option<NodeId> {
 fn choose(core: &Core, observed: &Observed, now: Now) -> Option<NodeId> {
     let state = core.state()?;
     let alive = |node: NodeId| {
+        if core.leaves(node) && !planted(Bug::PromoteLeaver) {
+            mark("gate: a member that stops is no candidate");
+            return None;
+        }
         let heard = node == core.me.node || core.contacts.silent_ms(node, now.mono).is_some_and(|ms| ms < core.timing.lease_ms);
         match observed.copies.get(&node) {
             Some(Known::Known(copy)) if heard && copy.state == CopyState::Complete => Some(copy),

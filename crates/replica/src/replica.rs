@@ -128,7 +128,7 @@ impl Replica {
         let able = matches!(self.role, Role::Secondary(_)) && !self.stopping;
         // First: what shortens the wait is asked for before the words that end it.
         self.fencing.poll(&mut self.core, now);
-        self.gate.poll(&mut self.core, able, now);
+        self.gate.poll(&mut self.core, able, self.stopping, now);
         self.presence.poll(&mut self.core, now);
         self.repairs.tick(&mut self.core, now);
         self.give_up_when_failed(now);

@@ -597,7 +597,8 @@ pub fn first_in_line(core: &Core, now: Now) -> bool {
     let reigning = state.reign.as_ref().map(|reign| reign.node);
     let before_me = state.in_sync.keys().filter(|node| **node < core.me.node && Some(**node) != reigning);
     let heard = |node: &NodeId| core.contacts.silent_ms(*node, now.mono).is_some_and(|ms| ms < core.timing.lease_ms);
-    !before_me.into_iter().any(heard)
+    // One that stops acts for nobody any more, however long its process lingers.
+    !before_me.into_iter().any(|node| heard(node) && !core.leaves(*node))
 }
 
 /// This node and enough others to make a majority hold no live promise to any primary.

@@ -137,7 +137,8 @@ impl Checkers {
         let word = self.leases.asked(now, command, decided).map(of("P1"));
         let given_up = p6_no_deadline::asked(from, command, nodes).map(of("P6"));
         let off = self.fencing.asked(command, nodes).map(of("P9"));
-        word.into_iter().chain(given_up).chain(off).collect()
+        let leaver = p3_verified_copies::asked(from, command, decided, nodes).map(of("P3"));
+        word.into_iter().chain(given_up).chain(off).chain(leaver).collect()
     }
 
     pub fn sent(&mut self, now: Time, to: NodeId, envelope: &Envelope, decided: &ClusterState, nodes: &Nodes) -> Option<Violation> {

@@ -193,4 +193,10 @@ pub const SHOWN: &[Shown] = &[
         "S14",
         ("P9", 24),
     ),
+    shown(
+        Bug::PromoteLeaver,
+        ("promotes a node that was asked to stop, on its way out", "R3: a reign belongs to a boot"),
+        "R3 on-the-way-out",
+        ("P3", 48),
+    ),
 ];

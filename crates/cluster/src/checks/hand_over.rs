@@ -1,7 +1,9 @@
 //! The checks of a switchover: the primary is alive and gives its own word, so nobody has to have missed it, and nobody's account of
 //! the copies is needed: a member of the in-sync set in the boot that it is a member in holds everything that was acknowledged.
 
-use super::{Judgement, Plan, Row, breaker, follows_epoch, holds_data, not_failed_before, not_primary, policy, single, up_to_date};
+use super::{
+    Judgement, Plan, Row, breaker, follows_epoch, holds_data, not_failed_before, not_primary, policy, single, stays, up_to_date,
+};
 use crate::policy::not_held;
 use crate::refusal::{RefusalKind, Rule};
 use crate::state::ReignState;
@@ -49,6 +51,7 @@ fn primary_hands_over(plan: &Plan) -> Judgement {
 fn member_in_this_boot(plan: &Plan) -> Judgement {
     let (node, current) = (plan.node.name.clone(), plan.node.incarnation);
     let in_sync = plan.state.names(plan.volume.in_sync.keys());
+    stays(plan)?;
     match plan.volume.in_sync.get(&plan.candidate).copied() {
         None => Err(RefusalKind::NotInSync { node, in_sync }),
         Some(member) if member != current => Err(RefusalKind::RestartedSince { node, member, current }),

@@ -3,7 +3,7 @@
 
 use super::{Finding, Grant, Nodes};
 use crate::world::VOLUME;
-use mainstay_cluster::{Actor, ClusterState, Proposal, Rule, VolumeState};
+use mainstay_cluster::{Actor, ClusterState, Command, Proposal, Rule, VolumeState};
 use mainstay_protocol::peer::Envelope;
 use mainstay_protocol::{Incarnation, NodeId, PeerMessage, Position};
 use mainstay_volume::Volume;
@@ -96,6 +96,16 @@ impl VerifiedCopies {
             )
         })
     }
+}
+
+/// A boot that was asked to stop does not offer itself: granted to it, the volume could have nobody else in sync when it is gone.
+pub fn asked(from: NodeId, command: &Command, decided: &ClusterState, nodes: &Nodes) -> Option<Finding> {
+    let Command::Lapsed { proposal, .. } = command else { return None };
+    let candidate = decided.proposals.get(proposal)?.candidate;
+    (candidate == from && nodes.get(&from)?.leaving).then(|| {
+        let name = decided.node_name(from);
+        (Rule::R3, format!("{name} was asked to stop, and gives its word as the candidate of {proposal}"))
+    })
 }
 
 fn not_in_sync(grant: &Grant, before: &VolumeState, boot: u64) -> Option<Finding> {

@@ -10,8 +10,33 @@ use crate::scenario::{A, Action, Approvals, B, Plan, Scenario, W};
 const ROLE_CHANGES_MAX: u32 = 30;
 
 /// All of them.
-pub fn all() -> [Scenario; 3] {
-    [unheard_member_hunt(), backlog_hunt(), hanging_disk_hunt()]
+pub fn all() -> [Scenario; 4] {
+    [unheard_member_hunt(), backlog_hunt(), hanging_disk_hunt(), on_the_way_out_hunt()]
+}
+
+fn on_the_way_out_hunt() -> Scenario {
+    let story = "The primary is asked to stop, and its word that it leaves is lost, so its process lingers and is heard. Somebody approves \
+            whatever is proposed, at once. What is granted to a boot that ends has nobody else in sync when it is gone.";
+    Scenario::function("R3 on-the-way-out", story, on_the_way_out)
+}
+
+fn on_the_way_out(rng: &mut Rng) -> Plan {
+    let mut plan = Plan::calm(100 * SECOND);
+    // Many failovers, one after the other, and nobody in between who would reset it.
+    plan.cluster.role_changes_max = ROLE_CHANGES_MAX;
+    plan.think = (10 * MILLISECOND, 100 * MILLISECOND);
+    // A node waits for half a lease until its word is heard.
+    plan.lease_ms = 8_000;
+    plan.rough_coordination = true;
+    plan.approvals = Approvals::After(0, 50 * MILLISECOND);
+    let mut at = 4 * SECOND;
+    while at < 90 * SECOND {
+        plan.at(at, Action::StopPrimary);
+        let back = at + rng.range(5 * SECOND, 7 * SECOND);
+        plan.at(back, Action::Start(A)).at(back, Action::Start(B));
+        at = back + rng.range(SECOND, 3 * SECOND);
+    }
+    plan
 }
 
 fn unheard_member_hunt() -> Scenario {

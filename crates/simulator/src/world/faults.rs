@@ -163,6 +163,7 @@ impl World {
 
     fn stop(&mut self, id: NodeId) {
         if self.nodes[&id].state == NodeState::Running {
+            self.node_mut(id).leaving = true;
             self.step(id, ReplicaEvent::Stop(StopCause::Asked));
         }
     }

@@ -111,6 +111,8 @@ pub struct Node {
     pub slow: u64,
     /// Paused as a machine: what is sent to it is lost.
     pub asleep: bool,
+    /// The process was asked to stop.
+    pub leaving: bool,
     /// A backup of its promise.
     pub remembered: Option<StoredPromise>,
     pub rng: Rng,
@@ -137,6 +139,7 @@ impl Node {
             hang_until: 0,
             slow: 1,
             asleep: false,
+            leaving: false,
             remembered: None,
             rng,
         }

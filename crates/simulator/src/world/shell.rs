@@ -509,7 +509,7 @@ impl World {
         node.boot += 1;
         node.state = NodeState::Off;
         node.inbox.clear();
-        node.asleep = false;
+        (node.asleep, node.leaving) = (false, false);
         keep_some_promises(node);
         let process = node.process.take();
         let rng = &mut node.rng;
