@@ -111,6 +111,10 @@ pub enum Bug {
     // ---- stopping in order ----
     /// A node that was asked to stop is promoted on its way out (against R3).
     PromoteLeaver,
+
+    // ---- disks ----
+    /// Goes on writing the log behind a write that failed.
+    WriteAfterFailure,
 }
 
 impl Bug {
@@ -157,6 +161,7 @@ impl Bug {
         Bug::OldMajority,
         Bug::CountFailedFence,
         Bug::PromoteLeaver,
+        Bug::WriteAfterFailure,
     ];
 }
 

@@ -199,4 +199,10 @@ pub const SHOWN: &[Shown] = &[
         "R3 on-the-way-out",
         ("P3", 48),
     ),
+    shown(
+        Bug::WriteAfterFailure,
+        ("goes on writing the log behind a write that failed", "what is acknowledged can be opened again"),
+        "R4 failed-write",
+        ("P7", 24),
+    ),
 ];

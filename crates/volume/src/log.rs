@@ -101,6 +101,7 @@ struct Writer {
     fragments: VecDeque<(u64, Place)>,
     batch_bytes: u64,
     in_flight_bytes: u64,
+    failed: write::Failed,
 }
 
 impl Log {
@@ -404,6 +405,7 @@ impl Writer {
         }
         let mut batch = std::mem::take(&mut self.batch);
         batch.through = self.queued;
+        batch.failed = self.failed.clone();
         batch.sync = sync;
         if sync {
             self.covered = self.queued;

@@ -1,6 +1,6 @@
 //! Schedules that aim at one rule: each makes the few moments frequent in which breaking it would do harm.
 
-use crate::disk::Crash;
+use crate::disk::{Crash, DiskFaults};
 use crate::network::Quality;
 use crate::queue::{MILLISECOND, SECOND};
 use crate::rng::Rng;
@@ -10,8 +10,33 @@ use crate::scenario::{A, Action, Approvals, B, Plan, Scenario, W};
 const ROLE_CHANGES_MAX: u32 = 30;
 
 /// All of them.
-pub fn all() -> [Scenario; 4] {
-    [unheard_member_hunt(), backlog_hunt(), hanging_disk_hunt(), on_the_way_out_hunt()]
+pub fn all() -> [Scenario; 5] {
+    [unheard_member_hunt(), backlog_hunt(), hanging_disk_hunt(), on_the_way_out_hunt(), failed_write_hunt()]
+}
+
+fn failed_write_hunt() -> Scenario {
+    let story = "A disk is slow, so writes queue up behind each other, and one of them fails. Had those behind it been done, a segment that \
+            is known to be whole would have a hole, and the copy could not be opened again.";
+    Scenario::function("R4 failed-write", story, failed_write)
+}
+
+fn failed_write(rng: &mut Rng) -> Plan {
+    let mut plan = Plan::calm(16 * SECOND);
+    plan.think = (MILLISECOND, 5 * MILLISECOND);
+    plan.large_writes = true;
+    plan.clients = 6;
+    plan.soft_percent = 0;
+    plan.approvals = Approvals::After(50 * MILLISECOND, 500 * MILLISECOND);
+    for at in [2 * SECOND, 9 * SECOND] {
+        let server = if rng.percent(50) { A } else { B };
+        let faults = DiskFaults { write_error_ppm: 20_000, ..DiskFaults::default() };
+        plan.at(at, Action::DiskSlow(server, rng.range(20, 200))).at(at + rng.below(SECOND), Action::DiskFaults(server, faults));
+        let good = at + 3 * SECOND;
+        plan.at(good, Action::DiskFaults(server, DiskFaults::default())).at(good, Action::DiskSlow(server, 1));
+        plan.at(good + rng.below(SECOND), Action::Crash(server, Crash::Process));
+        plan.at(good + 2 * SECOND, Action::Start(server));
+    }
+    plan
 }
 
 fn on_the_way_out_hunt() -> Scenario {

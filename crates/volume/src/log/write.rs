@@ -7,6 +7,9 @@ use crate::segment;
 use bytes::Bytes;
 use mainstay_protocol::planted::{Bug, planted};
 use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One step of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +21,19 @@ pub(crate) enum Step {
     Sync(SegmentId),
 }
 
+/// Shared by the batches of one log: once one of them failed, no later one touches the disk. The flusher may have them already, and what
+/// they would write (a mark, the header of the next segment) says that everything before it is there.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Failed(Arc<AtomicBool>);
+
+impl PartialEq for Failed {
+    fn eq(&self, other: &Failed) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Failed {}
+
 /// What the flusher does in one go. Batches are executed in the order in which they were handed out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogBatch {
@@ -28,6 +44,7 @@ pub struct LogBatch {
     pub(crate) dirty: BTreeSet<SegmentId>,
     /// Number of the last write in it, counted from opening.
     pub(crate) through: u64,
+    pub(crate) failed: Failed,
 }
 
 /// A batch is done, or failed: then the volume stops, for a failed sync cannot be repeated and believed.
@@ -36,6 +53,12 @@ pub struct LogDone {
     pub(crate) through: u64,
     pub(crate) synced: bool,
     pub(crate) result: Result<(), DiskError>,
+}
+
+impl LogDone {
+    pub fn failed(&self) -> bool {
+        self.result.is_err()
+    }
 }
 
 impl LogBatch {
@@ -82,7 +105,19 @@ impl LogBatch {
         LogDone { through: self.through, synced: self.sync, result: self.execute(disk) }
     }
 
+    /// Of one log one after the other, so the flag needs no order with anything else.
     fn execute(&self, disk: &dyn Disk) -> Result<(), DiskError> {
+        if self.failed.0.load(Ordering::Relaxed) && !planted(Bug::WriteAfterFailure) {
+            return Err(DiskError::new("write", "the log", &io::Error::other("a write before this one failed")));
+        }
+        let result = self.execute_steps(disk);
+        if result.is_err() {
+            self.failed.0.store(true, Ordering::Relaxed);
+        }
+        result
+    }
+
+    fn execute_steps(&self, disk: &dyn Disk) -> Result<(), DiskError> {
         for step in &self.steps {
             match step {
                 Step::Write { segment, offset, parts, .. } => write(disk, *segment, *offset, parts)?,

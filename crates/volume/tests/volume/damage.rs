@@ -3,8 +3,10 @@
 use crate::crash_disk::CrashDisk;
 use crate::rig::{CLUSTER, Rig, Rng, VOLUME, options};
 use bytes::Bytes;
-use mainstay_protocol::{ClusterId, FileError, FileId, FileRequest, Position, VolumeId};
-use mainstay_volume::{AppendError, Disk, MemDisk, OpenError, Options, Outcome, Volume, VolumeError, VolumeEvent};
+use mainstay_protocol::{ClusterId, FileError, FileId, FileRequest, Position, Stability, VolumeId};
+use mainstay_volume::{
+    AppendError, Disk, DiskEvent, Lane, MemDisk, OpenError, Options, Outcome, Volume, VolumeError, VolumeEvent, perform,
+};
 use std::sync::Arc;
 
 /// A volume with a few megabytes in one file, at rest, with a checkpoint.
@@ -314,4 +316,39 @@ fn a_failed_write_or_sync_stops_the_volume_for_good() {
         let rig = Rig::open(Arc::new(disk), options()).unwrap();
         assert!(rig.volume.last().position >= durable);
     }
+}
+
+/// The flusher has the next batches already when a write fails. The header of the next segment says that the one before is whole, and a
+/// copy with a hole before such a header could never be opened again, although nothing of it was acknowledged.
+#[test]
+fn nothing_is_written_behind_a_write_that_failed() {
+    let disk = CrashDisk::default();
+    // Nobody is told to wait for the disk.
+    let roomy = Options { tail_cache_bytes: 8 << 20, ..options() };
+    let mut rig = Rig::new(Arc::new(disk.clone()), roomy);
+    let file = rig.create("f");
+    rig.write(file, 0, Rng(1).bytes(100_000)).unwrap();
+    rig.settle();
+    let durable = rig.volume.durable();
+    let mut batches = Vec::new();
+    // More than a segment holds.
+    for piece in 0..30 {
+        let data = Rng(piece).bytes(100_000);
+        let request = rig.request(FileRequest::Write { file, offset: piece * 100_000, data, stability: Stability::Unstable });
+        rig.ask_once(&request).unwrap();
+        batches.extend(rig.effects().into_iter().filter(|effect| effect.lane() == Lane::Log));
+    }
+    assert!(batches.len() > 20, "{} batches", batches.len());
+    let middle = batches.len() / 3;
+    for (number, batch) in batches.into_iter().enumerate() {
+        disk.die_after((number == middle).then_some(0));
+        let DiskEvent::LogDone(done) = perform(batch, &disk) else { panic!("not of the log") };
+        assert_eq!(done.failed(), number >= middle, "batch {number}");
+        rig.volume.handle(DiskEvent::LogDone(done));
+    }
+    assert!(rig.volume.failure().is_some());
+    drop(rig);
+    let mut again = Rig::open(Arc::new(disk), options()).unwrap_or_else(|error| panic!("{error}"));
+    assert!(again.volume.last().position >= durable);
+    assert_eq!(again.read(file).unwrap().len() as u64 % 100_000, 0);
 }
