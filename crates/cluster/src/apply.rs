@@ -3,6 +3,7 @@
 //! Every handler judges first and changes afterwards, so a refused command leaves nothing behind but its line in the audit log.
 
 mod fence;
+pub mod force;
 mod maintenance;
 mod membership;
 mod nodes;

@@ -209,6 +209,10 @@ pub enum Event {
         target: NodeId,
         incarnation: Incarnation,
     },
+    /// Two people went on without a majority, with this node alone.
+    QuorumForced {
+        survivor: NodeId,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

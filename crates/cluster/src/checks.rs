@@ -9,7 +9,7 @@ use crate::evidence::{
     Basis, Contact, CopyReport, CopyState, Evidence, EvidenceField, FencingProof, Known, Loss, LostFiles, NamedLoss, Observed,
 };
 use crate::policy::{TooMany, VolumeSettings, not_held};
-use crate::refusal::{RefusalKind, Rule};
+use crate::refusal::{RefusalKind, Rule, instant};
 use crate::state::{ClusterState, MaintenanceState, Node, Policy, ProposalState, ReignState, VolumeState, WithoutPrimary};
 use mainstay_protocol::marks::mark_variant;
 use mainstay_protocol::planted::{Bug, planted};
@@ -95,6 +95,9 @@ const OF_WHO_DECIDES: &[Row] = &[
     (Rule::R7, "who decides is known", policy),
 ];
 
+/// Of a volume whose quorum two people forced.
+const OF_THE_FORCED: &[Row] = &[(Rule::R5, "what the lost nodes knew is unknown, and two people gave it up", given_up_unseen)];
+
 /// Rules that a planted bug has made the cluster forget. A node that was never away has not come back.
 pub(crate) fn forgotten(boot: Incarnation, rule: Rule) -> bool {
     let returning = planted(Bug::PromoteOnReturn) && boot.0 > 1;
@@ -123,11 +126,13 @@ impl Plan<'_> {
             _ if self.evidence.loss.is_some() => &[OF_THE_COPY, named_loss::CHECKS, OF_THE_MOMENT],
             FencingProof::HandOver { .. } => &[hand_over::CHECKS],
             FencingProof::GivenBack { .. } => &[hand_over::WAY_BACK],
-            FencingProof::LeaseLapse { .. } | FencingProof::OwnDemotion | FencingProof::ExternalFence { .. } => {
-                &[OF_THE_COPY, OF_A_MEMBER, OF_THE_MOMENT, OF_WHO_DECIDES]
-            }
+            FencingProof::LeaseLapse { .. }
+            | FencingProof::OwnDemotion
+            | FencingProof::ExternalFence { .. }
+            | FencingProof::Forced => &[OF_THE_COPY, OF_A_MEMBER, OF_THE_MOMENT, OF_WHO_DECIDES],
         };
-        lists.iter().copied().flatten()
+        let forced: &[Row] = if self.volume.forced.is_some() { OF_THE_FORCED } else { &[] };
+        lists.iter().copied().flatten().chain(forced)
     }
 
     pub fn checks(&self) -> Vec<Check> {
@@ -221,7 +226,8 @@ fn stays(plan: &Plan) -> Result<(), RefusalKind> {
 
 /// Holds by construction: the set is changed by its primary before it stops waiting for a member (R4).
 fn set_recorded(plan: &Plan) -> Judgement {
-    Ok(plan.state.names(plan.volume.in_sync.keys()))
+    let known = plan.state.names(plan.volume.in_sync.keys());
+    Ok(if plan.volume.forced.is_some() { format!("{known}, as far as {} knew", plan.node.name) } else { known })
 }
 
 fn in_sync(plan: &Plan) -> Judgement {
@@ -279,7 +285,11 @@ fn all_known(plan: &Plan) -> Judgement {
         return Err(plan.missing_copy());
     }
     if plan.volume.fenced || plan.volume.last_primary.is_none() {
-        let how = if plan.volume.fenced_by.is_some() { "was switched off" } else { "gave up by itself" };
+        let how = match (&plan.volume.forced, plan.volume.fenced_by) {
+            (Some(_), _) if !plan.volume.fenced => "is gone, as two people said",
+            (_, Some(_)) => "was switched off",
+            _ => "gave up by itself",
+        };
         return Ok(format!("the candidate's copy; the old primary {how}"));
     }
     let limit_ms = plan.state.settings.contact_lost_ms;
@@ -410,7 +420,8 @@ fn holds_data(plan: &Plan) -> Judgement {
 /// One observer that heard the primary is enough to refuse: it may be cut off from the others only (S06, S08).
 fn fencing(plan: &Plan) -> Judgement {
     let Some(primary) = plan.volume.last_primary.map(|node| plan.state.node_name(node)) else {
-        return Ok("there never was one".into());
+        let known = plan.volume.forced.as_ref().map(|forced| format!("NOT PROVEN, taken on their word: {forced}"));
+        return Ok(known.unwrap_or("there never was one".into()));
     };
     match (plan.volume.fenced, plan.volume.fenced_by) {
         (true, Some(by)) => {
@@ -443,6 +454,14 @@ fn up_to_date(plan: &Plan) -> Judgement {
         None => Ok(format!("evidence {}", plan.evidence.hash().short())),
         Some((field, then, now)) => Err(RefusalKind::EvidenceOutdated { field, then, now }),
     }
+}
+
+/// Blocks nothing: it was decided when the quorum was forced, and must be read again before this.
+fn given_up_unseen(plan: &Plan) -> Judgement {
+    Ok(plan.volume.forced.as_ref().map_or(String::new(), |forced| {
+        let primary = forced.primary.as_deref().unwrap_or("none");
+        format!("primary on record {primary}; {forced}, {}", instant(forced.at))
+    }))
 }
 
 /// Blocks nothing; a person wants to know it before deciding (R15).
@@ -584,9 +603,11 @@ impl ClusterState {
         let state = self.volumes.get(&volume)?;
         self.nodes.get(&candidate)?;
         let fencing = match state.fenced || state.last_primary.is_none() {
+            true if state.forced.is_some() && !state.fenced => FencingProof::Forced,
             true => state.fenced_by.map_or(FencingProof::OwnDemotion, |by| FencingProof::ExternalFence { by }),
             false => FencingProof::LeaseLapse { wait_ms: self.settings.lapse_ms() },
         };
-        Some(Evidence { basis: self.basis(candidate, volume, state), observed: observed.clone(), fencing, loss: None })
+        let (basis, forced) = (self.basis(candidate, volume, state), state.forced.clone());
+        Some(Evidence { basis, observed: observed.clone(), fencing, loss: None, forced })
     }
 }

@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 
 /// Versions of the encodings. Raised when a change is not an appended variant: commands in old logs are read for ever.
 pub const COMMAND_VERSION: u8 = 1;
-/// 2: policies, holds and changes.
-pub const STATE_VERSION: u8 = 2;
+/// 2: policies, holds and changes. 3: forced quorums.
+pub const STATE_VERSION: u8 = 3;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {

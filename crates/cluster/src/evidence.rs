@@ -5,7 +5,7 @@
 //! fixed when the proposal is made, and an observer that sees it change says so with `Command::Void`.
 
 use crate::digest::Digest;
-use crate::state::LeftInSync;
+use crate::state::{Forced, LeftInSync};
 use mainstay_protocol::{Epoch, Incarnation, LogPoint, NodeId, Position, ProposalId, Timestamp, VolumeId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,6 +84,8 @@ pub enum FencingProof {
     GivenBack { of: ProposalId },
     /// The old primary's machine was seen to be off by a fencing hook, in the course of the promotion `by`: nothing to wait for.
     ExternalFence { by: ProposalId },
+    /// Two people's word that the machine is gone for good, when they forced a quorum. Weaker than any other: nothing was observed.
+    Forced,
 }
 
 impl FencingProof {
@@ -139,6 +141,9 @@ pub struct Evidence {
     /// Of a promotion that gives up acknowledged writes: which. None: it may lose nothing (R5).
     #[serde(default)]
     pub loss: Option<NamedLoss>,
+    /// The quorum was forced since the volume was granted last: what came of that before is not known.
+    #[serde(default)]
+    pub forced: Option<Forced>,
 }
 
 /// What a promotion of a copy that does not hold everything gives up, as far as anybody can know it (R5). Two people say yes to it:
@@ -206,10 +211,11 @@ pub enum EvidenceField {
 impl Evidence {
     /// SHA-256 of the canonical encoding (postcard, fields in order, maps sorted by key).
     pub fn hash(&self) -> Digest {
-        let Evidence { basis, observed, fencing, loss } = self;
-        match loss {
-            None => Digest::of_value("mainstay evidence 1", &(basis, observed, fencing)),
-            Some(_) => Digest::of_value("mainstay evidence 2", self),
+        let Evidence { basis, observed, fencing, loss, forced } = self;
+        match (loss, forced) {
+            (None, None) => Digest::of_value("mainstay evidence 1", &(basis, observed, fencing)),
+            (Some(loss), None) => Digest::of_value("mainstay evidence 2", &(basis, observed, fencing, Some(loss))),
+            (_, Some(_)) => Digest::of_value("mainstay evidence 3", self),
         }
     }
 }

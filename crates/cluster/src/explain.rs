@@ -196,6 +196,7 @@ impl fmt::Display for FencingProof {
                 write!(f, "{from} in boot {incarnation} hands over by its own word, and gets it back if this is called off")
             }
             FencingProof::GivenBack { of } => write!(f, "{of} was called off after the primary's own word"),
+            FencingProof::Forced => f.write_str("NONE: two people said that the machine is gone"),
             FencingProof::ExternalFence { by } => {
                 write!(f, "external fence confirmed ({by}): the old primary's machine was off, nothing to wait for")
             }
@@ -252,6 +253,10 @@ impl Evidence {
             line("left out", format!("{node} since {}, by {by}: {}", instant(left.at), left.reason));
         }
         line("fencing", self.fencing_line(state));
+        if let Some(forced) = &self.forced {
+            line("QUORUM FORCED", format!("{}: {forced}", instant(forced.at)));
+            line("", "what they decided and acknowledged without this copy is UNKNOWN, and given up".into());
+        }
         match &self.loss {
             None => line("loss", basis.loss.to_string()),
             Some(loss) => self.loss_lines(loss).into_iter().for_each(|(name, value)| line(name, value)),
@@ -302,7 +307,10 @@ impl Evidence {
     }
 
     fn old_primary_line(&self, state: &ClusterState) -> String {
-        let Some((node, boot)) = self.basis.old_primary else { return "none".into() };
+        let Some((node, boot)) = self.basis.old_primary else {
+            let lost = self.forced.as_ref().and_then(|forced| forced.primary.as_ref());
+            return lost.map_or("none".into(), |name| format!("{name}, which is gone; nobody can say when it was last heard"));
+        };
         if self.fencing.planned() {
             return format!("{}, boot {boot}", state.node_name(node));
         }

@@ -54,6 +54,7 @@ fn nothing_lost(plan: &Plan, _: Option<Timestamp>) -> Guarded {
     let basis = &plan.evidence.basis;
     match basis.loss {
         _ if plan.evidence.loss.is_some() => Err("acknowledged writes would be given up".into()),
+        _ if plan.volume.forced.is_some() => Err("the quorum was forced: what the lost nodes knew is unknown".into()),
         Loss::None => Ok(format!("{} is in sync since boot {}", plan.node.name, basis.candidate_incarnation)),
         loss => Err(loss.to_string()),
     }
@@ -66,6 +67,7 @@ fn fenced(plan: &Plan, _: Option<Timestamp>) -> Guarded {
         FencingProof::OwnDemotion => Ok("it stepped down or restarted".into()),
         FencingProof::ExternalFence { by } => Ok(format!("external fence confirmed ({by})")),
         FencingProof::HandOver { .. } | FencingProof::GivenBack { .. } => Err("a person switches over".into()),
+        FencingProof::Forced => Err("two people said that its machine is gone".into()),
     }
 }
 

@@ -41,7 +41,7 @@ impl ClusterState {
 
     fn check_volume(&self, id: VolumeId, volume: &VolumeState) -> Broken {
         must(id <= self.last_volume && volume.epoch.0 >= 1, || format!("{id} was never made"))?;
-        must(!volume.in_sync.is_empty(), || format!("{id} has nobody in sync"))?;
+        must(!volume.in_sync.is_empty() || volume.forced.is_some(), || format!("{id} has nobody in sync"))?;
         let server = |node| self.nodes.get(node).is_some_and(|known| known.kind == NodeKind::FileServer);
         must(volume.replicas.iter().all(server), || format!("R12: {id} has a replica that is no file server"))?;
         must(volume.in_sync.keys().all(|node| volume.replicas.contains(node)), || format!("{id} has a stranger in sync"))?;

@@ -27,6 +27,7 @@ pub mod policy;
 pub mod refusal;
 pub mod state;
 
+pub use apply::force::ForcedQuorum;
 pub use audit::{Audit, AuditError, AuditEvent, ChainCheck, Event};
 pub use checks::{Check, Verdict};
 pub use command::{Actor, Command};
@@ -41,7 +42,7 @@ pub use outlook::Outlook;
 pub use policy::{Alone, Change, ChangeId, ChangeState, Control, Hold, VolumeRules, VolumeSettings, VolumeWish, Wish};
 pub use refusal::{Refusal, RefusalKind, Rule};
 pub use state::{
-    Access, Approval, Breaker, ClusterState, ExportClient, ExportSettings, FailedPlan, Fence, FenceOutcome, LapsedPromise, Left,
-    LeftInSync, Maintenance, MaintenanceId, MaintenanceState, Membership, Node, NodeKind, Policy, Proposal, ProposalState, Reign,
-    ReignState, Settings, Squash, StopCause, Token, VolumeMembers, VolumeState, WithoutPrimary,
+    Access, Approval, Breaker, ClusterState, ExportClient, ExportSettings, FailedPlan, Fence, FenceOutcome, Forced, LapsedPromise,
+    Left, LeftInSync, Maintenance, MaintenanceId, MaintenanceState, Membership, Node, NodeKind, Policy, Proposal, ProposalState,
+    Reign, ReignState, Settings, Squash, StopCause, Token, VolumeMembers, VolumeState, WithoutPrimary,
 };

@@ -280,6 +280,14 @@ pub enum RefusalKind {
     // R3, appended: a reign belongs to a boot, and this one ends.
     #[error("{node} is stopping, or has stopped: {cause}")]
     CandidateLeft { node: String, cause: StopCause },
+    // Of a forced quorum. R5: what is given up is named.
+    #[error("{node} has no copy of {volumes}")]
+    ForcedWithout { node: String, volumes: String },
+    #[error("{0} was named as given up, and is none of the volumes without a copy on {1}")]
+    ForcedForNothing(String, String),
+    // R7: two people.
+    #[error("{0} named it alone")]
+    ForcedByOne(Actor),
 }
 
 impl RefusalKind {
@@ -291,6 +299,7 @@ impl RefusalKind {
             NotGranted { .. } | IncarnationNotRisen { .. } | OldBoot { .. } | CandidateLeft { .. } => Rule::R3,
             NotThePrimary { .. } | RemovesItself(_) | SetChanged { .. } => Rule::R4,
             NotInSync { .. } | CopyTooShort { .. } | LongerCopy { .. } => Rule::R5,
+            ForcedWithout { .. } | ForcedForNothing(..) | ForcedByOne(_) => Rule::R5,
             MissingEvidence(_) | NeverBooted(_) | CopyFailed(_) => Rule::R6,
             NotAPerson(_) | GuardedPolicy => Rule::R7,
             ProposalOpen { .. } | PlanFailedBefore { .. } | BreakerOpen(_) | ProposalClosed { .. } => Rule::R8,
@@ -358,6 +367,11 @@ impl RefusalKind {
             LongerCopy { .. } => "Promote the node with the longer copy: it holds everything that this one holds, and more",
             MissingEvidence(_) => "Bring back the node that can tell, then propose again",
             NeverBooted(_) | CandidateLeft { .. } => "Start it, then try again",
+            ForcedWithout { .. } => {
+                "Force the quorum on a node that has one. If none is left, they are gone: name each with `--without VOLUME`"
+            }
+            ForcedForNothing(..) => "Name only what would be gone",
+            ForcedByOne(_) => "Another person's credentials are needed beside the first's",
             CopyFailed(_) => "Look at its disk and log",
             NotAPerson(_) => "Ask a person to decide it",
             GuardedPolicy => {

@@ -263,6 +263,29 @@ pub struct VolumeState {
     /// `fenced` is so because the last primary's machine was seen to be off, in the course of this proposal.
     #[serde(default)]
     pub fenced_by: Option<ProposalId>,
+    /// Two people went on without a majority since it was granted last. What the lost nodes decided and acknowledged by themselves
+    /// is unknown.
+    #[serde(default)]
+    pub forced: Option<Forced>,
+}
+
+/// A quorum that two people made out of one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forced {
+    pub at: Timestamp,
+    pub by: (Actor, Actor),
+    pub reason: String,
+    /// Names of the nodes that never come back.
+    pub lost: Vec<String>,
+    /// The primary on record, as far as the survivor knew; nobody else's word is had that it serves no more.
+    pub primary: Option<String>,
+}
+
+impl fmt::Display for Forced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Forced { by: (first, second), lost, reason, .. } = self;
+        write!(f, "{first} and {second} said that {} never come back ({reason})", lost.join(", "))
+    }
 }
 
 /// Since when a replica is not waited for.

@@ -14,6 +14,6 @@ pub mod model;
 pub mod raft;
 
 pub use raft::{
-    Config, Health, MemberError, OpenError, ProposeError, Raft, ReadError, Role, StartError, Storage, Timing, Transport,
-    TransportError, TransportFuture,
+    Config, Health, MemberError, OpenError, ProposeError, Raft, ReadError, Remains, Role, StartError, Storage, Timing, Transport,
+    TransportError, TransportFuture, found_anew, remains,
 };

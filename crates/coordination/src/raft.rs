@@ -3,6 +3,7 @@
 //! openraft's types stay inside this module and its children; the version is pinned and the reasons are in
 //! `docs/decisions/0001-consensus.md`.
 
+mod anew;
 mod disk;
 mod log;
 mod machine;
@@ -14,6 +15,7 @@ mod tests;
 mod types;
 mod wire;
 
+pub use anew::{Remains, found_anew, remains};
 pub use disk::{FILE_NAME, OpenError, Storage};
 pub use network::{Transport, TransportError, TransportFuture};
 pub use wire::{MESSAGE_BYTES_MAX, MemberChange, WireError};

@@ -153,7 +153,8 @@ impl Daemon {
         let admin_listener = TcpListener::bind(address).await.map_err(|source| NodeError::Admin { address, source })?;
 
         let storage = Storage::Directory(directory.coordination());
-        let raft = Raft::start(Config::new(me, opened.cluster, storage), Arc::new(PeerTransport(peers.clone()))).await?;
+        let group = identity.group_id().unwrap_or(opened.cluster);
+        let raft = Raft::start(Config::new(me, group, storage), Arc::new(PeerTransport(peers.clone()))).await?;
         // Only now can requests of peers be answered.
         let _ = reception.raft.set(raft.clone());
 

@@ -6,7 +6,7 @@
 //! incarnation      one number, raised durably at every start
 //! promises/vN      the newest epoch promised for volume N (R2)
 //! keys/            certificate and key of the node, the authority's certificate; its key on the first node. 0600 in a 0700 directory
-//! coordination/    the embedded consensus' log and snapshots
+//! coordination/    the embedded consensus' log and snapshots; after a forced quorum coordination-ID/, and this one as it was
 //! volumes/vN/      one volume's segments and view
 //! ```
 
@@ -20,8 +20,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// The layout above. A directory with a higher number was written by a newer Mainstay.
-pub const DIRECTORY_FORMAT: u32 = 1;
+/// The layout above. A directory with a higher number was written by a newer Mainstay. 2: forced quorums.
+pub const DIRECTORY_FORMAT: u32 = 2;
 const IDENTITY: &str = "identity.toml";
 
 /// Whether the node holds copies of volumes, or votes only.
@@ -43,6 +43,9 @@ pub struct Identity {
     pub kind: Kind,
     /// The node that `init` made: it founds the consensus group at its first start.
     pub founder: bool,
+    /// The consensus group's id since a quorum was forced, hexadecimal. None: it is the cluster's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
 }
 
 impl Identity {
@@ -52,6 +55,11 @@ impl Identity {
 
     pub fn cluster_id(&self) -> Option<ClusterId> {
         parse_cluster_id(&self.cluster)
+    }
+
+    /// What the consensus group's messages and files are marked with.
+    pub fn group_id(&self) -> Option<ClusterId> {
+        parse_cluster_id(self.group.as_ref().unwrap_or(&self.cluster))
     }
 }
 
@@ -186,7 +194,19 @@ impl Directory {
     }
 
     pub fn coordination(&self) -> PathBuf {
-        self.root.join("coordination")
+        match &self.identity.group {
+            None => self.root.join("coordination"),
+            Some(group) => self.root.join(format!("coordination-{}", group.get(..8).unwrap_or(group))),
+        }
+    }
+
+    /// From the next start on this node belongs to another consensus group. One rename: before it the old one, after it the new.
+    pub fn change_group(&mut self, group: ClusterId) -> Result<(), DirectoryError> {
+        let identity = Identity { group: Some(group.to_string()), format: DIRECTORY_FORMAT, ..self.identity.clone() };
+        let text = toml::to_string(&identity).expect("plain fields always encode");
+        write_atomically(&self.root.join(IDENTITY), text.as_bytes()).map_err(DirectoryError::io(&self.root))?;
+        self.identity = identity;
+        Ok(())
     }
 
     pub fn volume(&self, volume: VolumeId) -> PathBuf {
@@ -222,7 +242,7 @@ fn read_identity(root: &Path) -> Result<Identity, DirectoryError> {
         return Err(DirectoryError::Newer { path: root.into(), found: found as u32 });
     }
     let identity: Identity = toml::from_str(&text).map_err(|error: toml::de::Error| damaged(error.message().into()))?;
-    if identity.cluster_id().is_none() || identity.node == 0 {
+    if identity.cluster_id().is_none() || identity.group_id().is_none() || identity.node == 0 {
         return Err(damaged("cluster or node is not an id".into()));
     }
     Ok(identity)
@@ -325,6 +345,7 @@ mod tests {
             name: "a".into(),
             kind: Kind::FileServer,
             founder: true,
+            group: None,
         }
     }
 

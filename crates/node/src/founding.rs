@@ -60,6 +60,7 @@ pub fn init(config: &NodeConfig, cluster_name: &str, kind: Kind, admin_name: &st
         name: config.name.clone(),
         kind,
         founder: true,
+        group: None,
     };
     let handle_key = hex::encode(&pki::entropy::<16>());
     let keys = [
@@ -101,6 +102,7 @@ pub async fn join(config: &NodeConfig, token: &JoinToken, kind: Kind) -> Result<
         name: config.name.clone(),
         kind,
         founder: false,
+        group: reply.group.clone(),
     };
     let keys = [
         (AUTHORITY_CERTIFICATE, reply.authority.as_str()),

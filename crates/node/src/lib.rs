@@ -9,6 +9,7 @@ pub mod config;
 pub mod daemon;
 pub mod directory;
 pub mod event_log;
+pub mod forced;
 pub mod founding;
 pub mod hex;
 pub mod hooks;

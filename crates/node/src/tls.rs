@@ -1,7 +1,7 @@
 //! TLS 1.3 only, with the cluster's authority as the only root.
 
 use crate::pki::{self, Credentials, PkiError};
-use mainstay_protocol::ClusterId;
+use mainstay_protocol::{ClusterId, NodeId};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
@@ -10,9 +10,13 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use std::sync::Arc;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// Keeps a peer connection from being taken for an admin one and the other way round.
 const PEER_PROTOCOL: &[u8] = b"mainstay-peer/1";
+
+/// Both sides of a handshake in memory are a few kilobytes.
+const HANDSHAKE_BYTES: usize = 64 << 10;
 
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -22,6 +26,8 @@ pub enum TlsError {
     Key,
     #[error("certificate and key cannot be used: {0}")]
     Config(#[from] rustls::Error),
+    #[error("they are not accepted: {0}")]
+    Refused(String),
     #[error("certificates cannot be checked: {0}")]
     Verifier(#[from] rustls::server::VerifierBuilderError),
 }
@@ -108,6 +114,25 @@ impl TlsIdentity {
         config.alpn_protocols = vec![PEER_PROTOCOL.to_vec()];
         Ok(Arc::new(config))
     }
+}
+
+/// Whose credentials these are, as this node's admin port would see it: a whole handshake, in memory. So the chain is checked, the dates,
+/// and that the key fits.
+///
+/// # Errors
+/// They would not get through.
+pub async fn holder(node: &TlsIdentity, id: NodeId, theirs: &TlsIdentity) -> Result<pki::Identity, TlsError> {
+    let refused = |error: std::io::Error| TlsError::Refused(error.to_string());
+    let (near, far) = tokio::io::duplex(HANDSHAKE_BYTES);
+    let (server, client) = (node.admin_server()?, theirs.admin_client()?);
+    let name = server_name(pki::node_server_name(node.cluster, id))?;
+    let connecting = async { TlsConnector::from(client).connect(name, near).await.map_err(refused) };
+    let accepting = async { TlsAcceptor::from(server).accept(far).await.map_err(refused) };
+    let (connected, accepted) = tokio::join!(connecting, accepting);
+    let (_connected, accepted) = (connected?, accepted?);
+    let certificate = accepted.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let certificate = certificate.ok_or_else(|| TlsError::Refused("no certificate".into()))?;
+    Ok(pki::Identity::read(certificate)?)
 }
 
 /// For `join`: trusts the authority with exactly this fingerprint, and whatever it signed for the expected name.

@@ -2,8 +2,6 @@
 
 use super::*;
 use crate::pki::{Authority, Identity, Role, any_node_server_name, node_request, node_server_name};
-use mainstay_protocol::NodeId;
-use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 const CLUSTER: ClusterId = ClusterId([1; 16]);
 

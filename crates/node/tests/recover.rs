@@ -107,8 +107,13 @@ fn proposed(loss: Loss) -> ProposalDetails {
         loss_epoch: 0,
         config: Digest::of(b"config"),
     };
-    let evidence =
-        Evidence { basis, observed: Observed::default(), fencing: FencingProof::LeaseLapse { wait_ms: 2_100 }, loss: None };
+    let evidence = Evidence {
+        basis,
+        observed: Observed::default(),
+        fencing: FencingProof::LeaseLapse { wait_ms: 2_100 },
+        loss: None,
+        forced: None,
+    };
     let proposal = Proposal {
         volume: VolumeId(1),
         candidate: NodeId(2),

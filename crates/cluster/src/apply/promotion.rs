@@ -373,7 +373,8 @@ impl ClusterState {
         let (volume_id, candidate, evidence_hash) = (proposal.volume, proposal.candidate, proposal.evidence_hash);
         let incarnation = self.nodes[&candidate].incarnation;
         let in_sync = self.granted_set(proposal, incarnation);
-        let raised = proposal.evidence.basis.loss != Loss::None || proposal.evidence.loss.is_some();
+        let given_up = proposal.evidence.loss.is_some() || proposal.evidence.forced.is_some();
+        let raised = proposal.evidence.basis.loss != Loss::None || given_up;
         let (parent, members) = (proposal.parent_epoch, self.membership.number);
         let epoch = self.with_volume(volume_id, |volume| {
             assert_eq!(volume.epoch, parent, "R1: a grant follows the epoch that was approved");
@@ -388,7 +389,7 @@ impl ClusterState {
                 volume.left_in_sync.insert(*node, LeftInSync { at, by: candidate, reason });
             }
             volume.left_in_sync.remove(&candidate);
-            volume.fenced_by = None;
+            (volume.fenced_by, volume.forced) = (None, None);
             volume.in_sync = in_sync;
             volume.in_sync_version += 1;
             volume.epoch
@@ -439,9 +440,11 @@ impl ClusterState {
         self.record(at, &Actor::Cluster, Some(volume), event, text);
         if raised {
             let loss_epoch = self.volumes[&volume].loss_epoch;
-            let what = match self.proposals.get(&id).and_then(|proposal| proposal.evidence.loss.as_ref()) {
-                Some(loss) => format!("everything in {label} after {} is given up, as two people decided", loss.after),
-                None => format!("unsynced writes to {label} may be missing"),
+            let evidence = self.proposals.get(&id).map(|proposal| &proposal.evidence);
+            let what = match evidence.map(|evidence| (&evidence.loss, &evidence.forced)) {
+                Some((Some(loss), _)) => format!("everything in {label} after {} is given up, as two people decided", loss.after),
+                Some((None, Some(_))) => format!("what the lost nodes acknowledged in {label} by themselves is given up"),
+                _ => format!("unsynced writes to {label} may be missing"),
             };
             let text = format!("{what}: clients are told (loss epoch {loss_epoch})");
             self.record(at, &Actor::Cluster, Some(volume), Event::LossEpochRaised { loss_epoch }, text);

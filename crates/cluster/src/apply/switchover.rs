@@ -34,6 +34,7 @@ impl ClusterState {
             observed,
             fencing: FencingProof::HandOver { from, incarnation },
             loss: None,
+            forced: None,
         })
     }
 
@@ -165,7 +166,7 @@ impl ClusterState {
     fn way_back(&self, of: ProposalId, volume: VolumeId, to: NodeId) -> Option<Evidence> {
         let basis = self.basis(to, volume, self.volumes.get(&volume)?);
         let observed = Observed { by: to, ..Observed::default() };
-        Some(Evidence { basis, observed, fencing: FencingProof::GivenBack { of }, loss: None })
+        Some(Evidence { basis, observed, fencing: FencingProof::GivenBack { of }, loss: None, forced: None })
     }
 
     /// The approval names a boot: what that boot held is in its memory.

@@ -56,6 +56,7 @@ impl ClusterState {
             left_in_sync: BTreeMap::new(),
             members: VolumeMembers { known: self.membership.number, ..VolumeMembers::default() },
             fenced_by: None,
+            forced: None,
         };
         let text = format!("{actor} made volume {name} on {}, primary {}", self.names(replicas.iter()), self.node_name(*primary));
         assert!(self.volumes.insert(self.last_volume, volume).is_none(), "a volume's id is never reused");

@@ -100,6 +100,7 @@ impl Runner {
             "evidence" => self.evidence(&arguments),
             "reads" => self.reads(&arguments),
             "three" => self.three(),
+            "force-quorum" => self.force(&arguments),
             _ => {
                 let command = self.command(verb, &arguments);
                 self.apply(&command)
@@ -122,6 +123,32 @@ impl Runner {
                 }
                 assert!(now == before, "a refused command changed the state: {refusal}");
                 assert!(refusal.rule == refusal.kind.rule() && !refusal.kind.clears().is_empty());
+                self.refused(&refusal)
+            }
+        };
+        self.state.validate().expect("every state is valid");
+        answer
+    }
+
+    /// No command: what happens to the survivor's state when its consensus group is made anew.
+    fn force(&mut self, arguments: &Arguments) -> String {
+        let before = self.state.clone();
+        self.at = Timestamp::from_millis(self.at.as_millis() + 100);
+        let forced = ForcedQuorum {
+            survivor: self.node(arguments.word(0)),
+            without: arguments.text("without", "").split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+            by: (self.actor(arguments, "ann"), Actor::Person(arguments.text("second", "bob").into())),
+            reason: arguments.text("reason", "the room burnt").into(),
+            at: self.at,
+        };
+        let answer = match self.state.force_quorum(&forced) {
+            Ok(events) => {
+                // Nobody hears the lost nodes any more.
+                self.observed = Observed { by: forced.survivor, ..Observed::default() };
+                events.iter().map(|event| event.text.clone()).collect::<Vec<_>>().join("\n")
+            }
+            Err(refusal) => {
+                assert!(self.state == before, "a refusal changed the state: {refusal}");
                 self.refused(&refusal)
             }
         };

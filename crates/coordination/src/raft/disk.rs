@@ -123,6 +123,18 @@ impl Disk {
         Ok((Disk { jobs }, contents, thread))
     }
 
+    /// Reads the file of a node that does not run. Blocking; changes nothing in it.
+    ///
+    /// # Errors
+    /// As [`Disk::open`]; and there must be a file.
+    pub fn read(directory: &Path, cluster: ClusterId, node: NodeId) -> Result<Contents, OpenError> {
+        let file = directory.join(FILE_NAME);
+        std::fs::metadata(&file).map_err(|source| OpenError::Directory { path: file, source })?;
+        let database = open_database(Storage::Directory(directory.to_owned()))?;
+        check_identity(&database, Identity { cluster, node })?;
+        read_contents(&database)
+    }
+
     /// Queues a job. `done` is called exactly once, also when the writer is gone.
     pub fn write(&self, changes: Vec<Change>, done: Done) {
         if let Err(unsent) = self.jobs.send(Job::Write(changes, done))

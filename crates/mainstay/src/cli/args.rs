@@ -138,6 +138,9 @@ pub enum Command {
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
+    /// On the node that is left when a majority is gone for good, its daemon stopped: show what it knows; with two approvers, go on with
+    /// it alone
+    ForceQuorum(ForceQuorum),
     /// Have a node's machine switched off by the fencing hook of another node, or see with --dry-run what that would run
     Fence(Fence),
     /// What differs between the cluster and a file that describes it, and the steps between. Exit code 0: nothing; 2: something
@@ -205,6 +208,22 @@ pub enum WitnessCommand {
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct ForceQuorum {
+    /// Every other node, by name: none of them ever runs again with the directory that it had
+    #[arg(long, value_delimiter = ',', value_name = "NODE,…")]
+    pub lost: Vec<String>,
+    /// A volume of which no copy is left here; may be given several times
+    #[arg(long, value_name = "VOLUME")]
+    pub without: Vec<String>,
+    /// What happened
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub reason: String,
+    /// The admin.toml of one who approves; two people's are needed
+    #[arg(long = "approver", value_name = "FILE")]
+    pub approvers: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]

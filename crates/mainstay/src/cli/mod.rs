@@ -5,6 +5,7 @@ mod change;
 mod events;
 pub mod exit;
 mod fence;
+mod force;
 mod local;
 mod losses;
 pub(crate) mod membership;
@@ -100,6 +101,7 @@ fn run(cli: Cli) -> Result<u8, CliError> {
             Ok(exit::OK)
         }
         Command::Credentials(credentials) => local::credentials(&config("node.toml"), &credentials),
+        Command::ForceQuorum(wish) => force::force_quorum(&config("node.toml"), &wish, format),
         Command::Demo(demo) => Ok(crate::demo::run(demo)),
         Command::Events { command: Some(Events::Verify { file: Some(file) }), .. } => events::verify_file(&file, format),
         Command::Drill(drill) => crate::drill::main(&drill, cli.config.as_deref(), &config("admin.toml"), format),
@@ -182,6 +184,7 @@ async fn ask(client: &AdminClient, command: Command, format: args::Format) -> Re
         | Command::Join(_)
         | Command::Node(args::Node { command: None, .. })
         | Command::Credentials(_)
+        | Command::ForceQuorum(_)
         | Command::Demo(_)
         | Command::Drill(_)
         | Command::Bench(_) => {

@@ -487,6 +487,9 @@ pub struct JoinReply {
     pub authority: String,
     /// The cluster's secret for file handles, hexadecimal.
     pub handle_key: String,
+    /// The consensus group's id, hexadecimal, when it is not the cluster's own.
+    #[serde(default)]
+    pub group: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -25,10 +25,14 @@ pub fn sentences(state: &ClusterState, proposal: &Proposal) -> Vec<String> {
             format!("fencing: {} in boot {incarnation} hands over itself, and gets it back if this is called off", name(from))
         }
         FencingProof::GivenBack { of } => format!("fencing: proposal {of} was called off after the primary had stopped by itself"),
+        FencingProof::Forced => "fencing: NONE; two people said that the old primary's machine is gone".into(),
         FencingProof::ExternalFence { by } => {
             format!("fencing: external fence confirmed ({by}): the machine of the old primary was off")
         }
     });
+    lines.extend(evidence.forced.as_ref().map(|forced| {
+        format!("a quorum was FORCED: {forced}; what they decided and acknowledged without this copy is not known, and given up")
+    }));
     if let Some(loss) = &evidence.loss {
         lines.push(format!("GIVES UP everything acknowledged after {} ({})", loss.after, loss.reason));
         lines.push(match &loss.files {

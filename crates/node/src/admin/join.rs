@@ -69,6 +69,7 @@ pub async fn admit(app: &App, request: &JoinRequest) -> Result<JoinReply, ApiErr
         certificate: certificate.map_err(|error| ApiError::new(ErrorKind::Unknown, error.to_string()))?,
         authority: authority.certificate().to_string(),
         handle_key: hex::encode(&app.front_key.key.0),
+        group: app.identity.group.clone(),
     })
 }
 

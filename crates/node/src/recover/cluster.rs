@@ -34,10 +34,7 @@ pub fn quorum_lost(status: &ClusterStatus) -> Option<Finding> {
         .known("nothing can be decided: no promotion, no change of an in-sync set, no maintenance; a primary stops with its lease")
         .unknown("what a majority decided that this node did not hear; the nodes that are away may know more")
         .do_not(KEEP_DIRECTORIES)
-        .do_not("bring a node back with an older copy of its directory: a decision could be lost by it")
-        .not_offered(
-            "forcing a quorum out of a minority. With one, a node that is lost for good is replaced: `mainstay node replace`",
-        );
+        .do_not("bring a node back with an older copy of its directory: a decision could be lost by it");
     let finding = status.volumes.iter().fold(finding, |finding, volume| {
         let holders: Vec<&str> = volume.in_sync.iter().map(String::as_str).collect();
         finding.known(format!(
@@ -48,7 +45,19 @@ pub fn quorum_lost(status: &ClusterStatus) -> Option<Finding> {
         ))
     });
     let what = if missing > 1 { format!("start it; {missing} of those that are away are needed") } else { "start it".into() };
-    Some(gone.iter().fold(finding, |finding, node| finding.start(&node.name, what.clone())))
+    let finding = gone.iter().fold(finding, |finding, node| finding.start(&node.name, what.clone()));
+    Some(match there.iter().find(|node| node.kind == "file-server") {
+        Some(left) if !gone.is_empty() => finding.choice_on(
+            &left.name,
+            format!(
+                "nobody else ever comes back: stop {} and go on with it alone. Shows what it knows; two people then do it",
+                left.name
+            ),
+            "WHAT THE LOST NODES DECIDED AND ACKNOWLEDGED BY THEMSELVES: nobody can say how much that is",
+            "mainstay force-quorum",
+        ),
+        _ => finding,
+    })
 }
 
 /// Nodes that are away while the cluster can decide.

@@ -1,0 +1,162 @@
+//! `force-quorum`: a majority is gone for good, and two people go on with one node (docs/decisions/0014-forced-quorum.md).
+//!
+//! The daemon of that node does not run meanwhile. Nothing that is there is changed but one line of `identity.toml`, and that comes last:
+//! whatever interrupts it, the node belongs to the old group or to the new one.
+
+use crate::admin::client::{AdminClient, AdminConfig};
+use crate::clock;
+use crate::config::NodeConfig;
+use crate::directory::{Directory, DirectoryError};
+use crate::pki::{self, AUTHORITY_CERTIFICATE, AUTHORITY_KEY, Credentials, Identity, NODE_CERTIFICATE, NODE_KEY, PkiError, Role};
+use crate::tls::{self, TlsError, TlsIdentity};
+use mainstay_cluster::{Actor, ClusterState, ForcedQuorum, Refusal};
+use mainstay_coordination::{OpenError, Remains, found_anew, remains};
+use mainstay_protocol::ClusterId;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// How long a node that is said to be lost may take to say that it is not.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(3);
+
+#[derive(Debug, thiserror::Error)]
+pub enum ForceError {
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    #[error(transparent)]
+    Coordination(#[from] OpenError),
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("{0}")]
+    Input(String),
+}
+
+/// The node that is left, opened, with its lock.
+pub struct Survivor {
+    directory: Directory,
+    remains: Remains,
+    tls: TlsIdentity,
+}
+
+/// A volume as the survivor knows it.
+pub struct Held {
+    pub name: String,
+    pub epoch: u64,
+    pub primary: Option<String>,
+    pub in_sync: Vec<String>,
+    /// The survivor is in sync, as far as it knows; None: it has no copy.
+    pub here: Option<bool>,
+}
+
+impl Survivor {
+    /// # Errors
+    /// The daemon runs, the directory is somebody else's, or what it knows cannot be read.
+    pub fn open(config: &NodeConfig) -> Result<Survivor, ForceError> {
+        let directory = Directory::open(&config.directory, &config.name)?;
+        let identity = &directory.identity;
+        let cluster = identity.cluster_id().unwrap_or_default();
+        let remains = remains(&directory.coordination(), identity.group_id().unwrap_or(cluster), identity.node_id())?;
+        let own = Credentials { certificate: directory.read_key(NODE_CERTIFICATE)?, key: directory.read_key(NODE_KEY)? };
+        let tls = TlsIdentity::new(cluster, &directory.read_key(AUTHORITY_CERTIFICATE)?, Some(&own))?;
+        let survivor = Survivor { directory, remains, tls };
+        match survivor.state().nodes.contains_key(&survivor.directory.identity.node_id()) {
+            true => Ok(survivor),
+            false => Err(ForceError::Input(format!("{} was removed from the cluster: nothing goes on with it", config.name))),
+        }
+    }
+
+    fn state(&self) -> &ClusterState {
+        &self.remains.state
+    }
+
+    pub fn name(&self) -> &str {
+        &self.directory.identity.name
+    }
+
+    pub fn cluster(&self) -> &str {
+        &self.directory.identity.cluster_name
+    }
+
+    /// Raft's term and index, and how many of the entries are not known to be final.
+    pub fn reach(&self) -> (u64, u64, u64) {
+        let (term, index) = self.remains.reach();
+        (term, index, self.remains.unconfirmed)
+    }
+
+    /// Everybody else, by name.
+    pub fn others(&self) -> BTreeSet<String> {
+        let me = self.directory.identity.node_id();
+        self.state().nodes.iter().filter(|(id, _)| **id != me).map(|(_, node)| node.name.clone()).collect()
+    }
+
+    /// Without the authority's key nobody can join.
+    pub fn has_authority(&self) -> bool {
+        self.directory.key_path(AUTHORITY_KEY).exists()
+    }
+
+    pub fn volumes(&self) -> Vec<Held> {
+        let me = self.directory.identity.node_id();
+        let state = self.state();
+        let held = state.volumes.values().map(|volume| Held {
+            name: volume.name.clone(),
+            epoch: volume.epoch.0,
+            primary: volume.primary().map(|node| state.node_name(node)),
+            in_sync: volume.in_sync.keys().map(|node| state.node_name(*node)).collect(),
+            here: volume.replicas.contains(&me).then(|| volume.in_sync.contains_key(&me)),
+        });
+        held.collect()
+    }
+
+    /// One that answers is not lost.
+    ///
+    /// # Errors
+    /// Says which one.
+    pub async fn nobody_answers(&self) -> Result<(), ForceError> {
+        let client = AdminClient::from_tls(&self.tls, vec![])?;
+        let me = self.directory.identity.node_id();
+        for (id, node) in self.state().nodes.iter().filter(|(id, _)| **id != me) {
+            let Ok(address) = node.admin_address.parse() else { continue };
+            if let Ok(Ok(_)) = tokio::time::timeout(ANSWER_TIME_MAX, client.at(vec![address]).status()).await {
+                let name = &node.name;
+                return Err(ForceError::Input(format!(
+                    "{name} ({id}) answers at {address}: it is not lost. Mend the way between the nodes; if {name} is to go, switch it off for good first"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Who it is, if they may say this.
+    ///
+    /// # Errors
+    /// Credentials of another cluster, of a node, or of somebody who does not approve.
+    pub async fn approver(&self, credentials: &AdminConfig) -> Result<Actor, ForceError> {
+        let own = Credentials { certificate: credentials.certificate.clone(), key: credentials.key.clone() };
+        // The authority is the node's own, whatever the file says.
+        let theirs = TlsIdentity::new(self.tls.cluster, &self.directory.read_key(AUTHORITY_CERTIFICATE)?, Some(&own))?;
+        match tls::holder(&self.tls, self.directory.identity.node_id(), &theirs).await? {
+            Identity::Person { name, .. } if name.is_empty() => Err(ForceError::Input("a certificate names nobody".into())),
+            who @ Identity::Person { .. } if who.may(Role::Approver) => Ok(Actor::Person(who.name().into())),
+            who => Err(ForceError::Input(format!("{} is no approver: two people with the role approver are needed", who.name()))),
+        }
+    }
+
+    /// Goes on with this node alone. Where the old group's file is kept.
+    ///
+    /// # Errors
+    /// A rule stands against it, or the disk fails; the node belongs to the old group then.
+    pub fn force(mut self, by: (Actor, Actor), without: BTreeSet<String>, reason: &str) -> Result<std::path::PathBuf, ForceError> {
+        let node = self.directory.identity.node_id();
+        let mut state = self.remains.state.clone();
+        state.force_quorum(&ForcedQuorum { survivor: node, without, by, reason: reason.into(), at: clock::wall() })?;
+        let old = self.directory.coordination();
+        let group = ClusterId(pki::entropy());
+        let place = self.directory.root().join(format!("coordination-{}", &group.to_string()[..8]));
+        found_anew(&place, group, node, &state, &self.remains)?;
+        self.directory.change_group(group)?;
+        Ok(old)
+    }
+}
