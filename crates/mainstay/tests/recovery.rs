@@ -255,7 +255,7 @@ fn both_killed(cluster: &mut Cluster) {
     assert_eq!(nobody["known"].as_array().unwrap().len(), 3, "{nobody:#}");
     cluster.start("w");
     let lost = cluster.recover("quorum-lost");
-    assert!(lost["not_offered"][0].as_str().unwrap().contains("forcing a quorum"), "{lost:#}");
+    assert!(lost["not_offered"].as_array().unwrap().is_empty(), "{lost:#}");
     let on: Vec<&str> = lost["choices"].as_array().unwrap().iter().filter_map(|choice| choice["on"].as_str()).collect();
     assert_eq!(on, ["a", "b"]);
     cluster.start("b");
