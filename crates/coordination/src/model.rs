@@ -265,6 +265,20 @@ impl Model {
         self.reconsider(now);
     }
 
+    /// Every other member is lost for good, and this one, which is down, is a group of its own from now on: with this state, and nothing
+    /// of what was under way. It begins when it is started.
+    pub fn go_on_alone(&mut self, now: Mono, node: NodeId, state: ClusterState) {
+        let first = self.last() + 1;
+        let boot = self.members.get(&node).map_or(0, |member| member.boot);
+        (self.states, self.first) = (VecDeque::from([Arc::new(state)]), first);
+        self.members = BTreeMap::from([(node, Member { boot, seen: first, ..Member::default() })]);
+        self.proposals.clear();
+        self.events.clear();
+        (self.leader, self.moving) = (None, None);
+        self.term += 1;
+        self.reconsider(now);
+    }
+
     /// Opens or closes one direction between two nodes.
     pub fn set_link(&mut self, now: Mono, from: NodeId, to: NodeId, open: bool) {
         if open {

@@ -76,7 +76,7 @@ impl Survivor {
         &self.directory.identity.name
     }
 
-    pub fn cluster(&self) -> &str {
+    pub fn cluster_name(&self) -> &str {
         &self.directory.identity.cluster_name
     }
 

@@ -80,6 +80,11 @@ fn grant<'a>(before: &'a ClusterState, after: &'a ClusterState) -> Option<Grant<
     Some(Grant { before: old, after: new, node: reign.node, incarnation: reign.incarnation, name: after.node_name(reign.node) })
 }
 
+/// Whether this decision granted an epoch.
+pub fn granted_anew(before: &ClusterState, after: &ClusterState) -> bool {
+    grant(before, after).is_some()
+}
+
 /// Whether this decision granted an epoch to a copy that lacks something, which two people named.
 pub fn gave_up(before: &ClusterState, after: &ClusterState) -> bool {
     let granted = grant(before, after).map(|grant| grant.after.epoch);
@@ -129,6 +134,13 @@ impl Checkers {
             let planned = proposal.is_some_and(|proposal| proposal.evidence.fencing.planned());
             found.extend(self.p5.granted(now, grant, planned).into_iter().map(of("P5")));
         }
+    }
+
+    /// Two people went on with one node, by what it knows. `whole`: the lost nodes had not decided that it is out of sync.
+    pub fn forced(&mut self, after: &ClusterState, whole: bool) -> Vec<Violation> {
+        self.p3.forced(whole);
+        let epoch = after.volumes.get(&VOLUME).map_or_else(Default::default, |volume| volume.epoch);
+        self.p1.forced(epoch).map(of("P1")).into_iter().collect()
     }
 
     /// A node, or a person through it, asks for a decision.

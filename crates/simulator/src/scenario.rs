@@ -125,6 +125,8 @@ pub enum Action {
     },
     /// A person takes a node out of the cluster, for good.
     RemoveNode(NodeId),
+    /// Two people go on with this node alone, if none of the others runs. They never come back.
+    ForceQuorum(NodeId),
 }
 
 /// How operators treat proposals.

@@ -143,6 +143,8 @@ pub struct World {
     closing: bool,
     /// Two people gave up acknowledged writes.
     given_up: bool,
+    /// A quorum was forced out of a node that was out of sync: what it lacks is given up with its grant.
+    forced_loss: bool,
     /// Nodes whose copy the cluster has left behind since, until it is set aside.
     superseded: BTreeSet<NodeId>,
     marks: healing::Marks,
@@ -193,6 +195,7 @@ impl World {
             healing: false,
             closing: false,
             given_up: false,
+            forced_loss: false,
             superseded: BTreeSet::new(),
             marks: healing::Marks::default(),
             effects: Vec::new(),
@@ -389,8 +392,9 @@ impl World {
         // Judges who can name a rule speak first.
         let found = self.checkers.decided(now, &before, &newest, &self.nodes);
         self.record(found);
-        if crate::checkers::gave_up(&before, &newest) {
-            self.given_up = true;
+        let forced = self.forced_loss && crate::checkers::granted_anew(&before, &newest);
+        if forced || crate::checkers::gave_up(&before, &newest) {
+            (self.given_up, self.forced_loss) = (true, false);
             self.forget_what_was_given_up();
         }
         if let Some(node) = set_aside(&before, &newest) {

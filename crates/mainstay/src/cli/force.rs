@@ -84,7 +84,7 @@ fn left(survivor: &Survivor) -> Left {
     let (term, entry, unconfirmed) = survivor.reach();
     Left {
         node: survivor.name().into(),
-        cluster: survivor.cluster().into(),
+        cluster: survivor.cluster_name().into(),
         term,
         entry,
         unconfirmed,

@@ -13,16 +13,29 @@ use std::collections::BTreeMap;
 #[derive(Default)]
 pub struct OneWriter {
     granted: BTreeMap<Epoch, (NodeId, Incarnation)>,
+    /// Epochs up to here were skipped when a quorum was forced.
+    skipped: Epoch,
 }
 
 impl OneWriter {
     pub fn granted(&mut self, grant: &Grant) -> Option<Finding> {
         let writer = (grant.node, grant.incarnation);
-        let newest = self.granted.last_key_value().map_or(Epoch(0), |(epoch, _)| *epoch);
+        let newest = self.newest().max(self.skipped);
         let found =
             (grant.after.epoch != newest.next()).then(|| (Rule::R1, format!("{} was granted after {newest}", grant.after.epoch)));
         self.granted.insert(grant.after.epoch, writer);
         found
+    }
+
+    fn newest(&self) -> Epoch {
+        self.granted.last_key_value().map_or(Epoch(0), |(epoch, _)| *epoch)
+    }
+
+    /// Whatever the lost nodes granted each other unseen must lie below.
+    pub fn forced(&mut self, epoch: Epoch) -> Option<Finding> {
+        self.skipped = epoch;
+        let newest = self.newest();
+        (epoch <= newest).then(|| (Rule::R1, format!("a quorum was forced at {epoch}, and {newest} was granted already")))
     }
 
     /// Records of an epoch come from the one process that it was granted to.

@@ -36,6 +36,13 @@ impl VerifiedCopies {
         new.in_sync.keys().for_each(|node| _ = self.left.remove(node));
     }
 
+    /// A quorum was forced. A survivor that was no member has nothing to be measured by: what was committed without it is given up.
+    pub fn forced(&mut self, whole: bool) {
+        if !whole {
+            *self = VerifiedCopies::default();
+        }
+    }
+
     /// Two people have named what is given up (R5): then no more than that is gone.
     fn given_up(&mut self, grant: &Grant, proposal: &Proposal, nodes: &Nodes) -> Vec<Finding> {
         let node = &nodes[&grant.node];

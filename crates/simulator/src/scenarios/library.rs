@@ -45,6 +45,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("S41-blind-monitoring.scenario", include_str!("../../scenarios/S41-blind-monitoring.scenario")),
     ("S42-mass-change.scenario", include_str!("../../scenarios/S42-mass-change.scenario")),
     ("S43-loop-fuzz.scenario", include_str!("../../scenarios/S43-loop-fuzz.scenario")),
+    ("S44-forced-quorum.scenario", include_str!("../../scenarios/S44-forced-quorum.scenario")),
 ];
 
 /// Schedules that aim at one rule, as [`super::hunts`] does in code.

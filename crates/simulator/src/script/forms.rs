@@ -91,4 +91,5 @@ pub const ACTIONS: &[ActionForm] = &[
     form("replica remove NODE", |v| Action::RemoveReplica { node: v.node(0), accept_single: false }),
     form("replica remove NODE accept single", |v| Action::RemoveReplica { node: v.node(0), accept_single: true }),
     form("node remove NODE", |v| Action::RemoveNode(v.node(0))),
+    form("force quorum SERVER", |v| Action::ForceQuorum(v.node(0))),
 ];

@@ -216,6 +216,7 @@ pub fn action_text(action: &Action) -> String {
         | Action::AddReplica(_)
         | Action::RemoveReplica { .. }
         | Action::RemoveNode(_)
+        | Action::ForceQuorum(_)
         | Action::ResetBreaker
         | Action::SetPolicy(_)
         | Action::SetAlone(_)
@@ -276,6 +277,7 @@ fn people_text(action: &Action) -> String {
             format!("replica remove {}{}", letter(*node), if *accept_single { " accept single" } else { "" })
         }
         Action::RemoveNode(node) => format!("node remove {}", letter(*node)),
+        Action::ForceQuorum(node) => format!("force quorum {}", letter(*node)),
         Action::ResetBreaker => "reset breaker".into(),
         Action::SetPolicy(policy) => format!("set policy {policy}"),
         Action::SetAlone(alone) => format!("set alone {alone}"),

@@ -7,7 +7,7 @@ use super::{Event, VOLUME, World, person, volume_options};
 use crate::disk::{Crash, lock};
 use crate::queue::SECOND;
 use crate::trace::Trace;
-use mainstay_cluster::{ClusterState, Command, NodeKind};
+use mainstay_cluster::{ClusterState, Command, ForcedQuorum, NodeKind};
 use mainstay_protocol::{Incarnation, Mono, NodeId};
 use mainstay_replica::{Event as ReplicaEvent, Replica, Settings};
 use std::collections::BTreeSet;
@@ -65,6 +65,32 @@ impl World {
         let answering = self.nodes.values().filter(|known| known.up()).map(|known| known.id).collect();
         let (reason, actor, at) = ("that machine is old".into(), person("olga"), self.wall_of(through));
         self.propose(through, OPERATOR_TICKET, Command::RemoveNode { node, answering, reason, actor, at });
+    }
+
+    /// What is on its disk is what goes on. Where the lost nodes had decided without it that it is no member of the in-sync set, what they
+    /// acknowledged since is given up; where they had not, nothing that was acknowledged may be missing, whatever it was told (R4).
+    pub(super) fn force_quorum(&mut self, survivor: NodeId) {
+        let lost_run = self.nodes.values().any(|node| node.id != survivor && node.state != NodeState::Off);
+        let whole = self.volume_state().is_some_and(|volume| volume.in_sync.contains_key(&survivor));
+        if lost_run || !self.decided().nodes.contains_key(&survivor) {
+            return self.trace(Trace::Brief, || "-- one of the others answers: no quorum is forced".into());
+        }
+        self.crash(survivor, Crash::Process);
+        let mut state = ClusterState::clone(&self.model.view(survivor));
+        let by = (person("olga"), person("peter"));
+        let (without, reason, at) = (BTreeSet::new(), "the others burnt".into(), self.wall_of(survivor));
+        if let Err(refusal) = state.force_quorum(&ForcedQuorum { survivor, without, by, reason, at }) {
+            return self.trace(Trace::Brief, || format!("-- no quorum is forced: {refusal}"));
+        }
+        self.trace(Trace::Brief, || format!("-- {survivor} goes on alone, {}", if whole { "in sync" } else { "with a loss" }));
+        self.model.go_on_alone(Mono(self.queue.now()), survivor, state);
+        // The judges go on from there: what the lost nodes had decided is no history of this cluster.
+        self.decided = self.model.newest();
+        self.forced_loss = !whole;
+        let found = self.checkers.forced(&self.decided.clone(), whole);
+        self.record(found);
+        self.schedule_coordination();
+        self.start(survivor);
     }
 
     // ---- what follows from a decision ------------------------------------------------------------------------------------
