@@ -15,6 +15,10 @@ const WRONG_ANYWAY: &[&str] = &[
     "BadLabel",
     "BadValue",
     "DrillOutdated",
+    // Asked of a node's directory, never of a cluster.
+    "ForcedByOne",
+    "ForcedForNothing",
+    "ForcedWithout",
     "GuardedPolicy",
     "LimitReached",
     "NotAPerson",
