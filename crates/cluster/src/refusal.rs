@@ -283,11 +283,13 @@ pub enum RefusalKind {
     // Of a forced quorum. R5: what is given up is named.
     #[error("{node} has no copy of {volumes}")]
     ForcedWithout { node: String, volumes: String },
-    #[error("{0} was named as given up, and is none of the volumes without a copy on {1}")]
+    #[error("{0} was named as given up, and is no volume of which {1} lacks anything")]
     ForcedForNothing(String, String),
     // R7: two people.
     #[error("{0} named it alone")]
     ForcedByOne(Actor),
+    #[error("{0} is the only node of the cluster: it decides alone already")]
+    ForcedAlone(String),
 }
 
 impl RefusalKind {
@@ -299,7 +301,7 @@ impl RefusalKind {
             NotGranted { .. } | IncarnationNotRisen { .. } | OldBoot { .. } | CandidateLeft { .. } => Rule::R3,
             NotThePrimary { .. } | RemovesItself(_) | SetChanged { .. } => Rule::R4,
             NotInSync { .. } | CopyTooShort { .. } | LongerCopy { .. } => Rule::R5,
-            ForcedWithout { .. } | ForcedForNothing(..) | ForcedByOne(_) => Rule::R5,
+            ForcedWithout { .. } | ForcedForNothing(..) | ForcedByOne(_) | ForcedAlone(_) => Rule::R5,
             MissingEvidence(_) | NeverBooted(_) | CopyFailed(_) => Rule::R6,
             NotAPerson(_) | GuardedPolicy => Rule::R7,
             ProposalOpen { .. } | PlanFailedBefore { .. } | BreakerOpen(_) | ProposalClosed { .. } => Rule::R8,
@@ -352,7 +354,7 @@ impl RefusalKind {
             }
             ClosedWithoutPrimary | IncompletePrefix(_) | NotExpired { .. } | NotOverdue { .. } => self.node_clears(),
             ParentEpoch { .. } | EvidenceOutdated { .. } | NotFenced(_) => "Propose again from the present state",
-            AlreadyPrimary(_) => "Nothing needs to be done",
+            AlreadyPrimary(_) | ForcedAlone(_) => "Nothing needs to be done",
             EpochBehindCopies { .. } => {
                 "If the coordination state was restored from a backup, bring back the newest one; nothing is promoted until then"
             }

@@ -126,7 +126,8 @@ impl Directory {
     /// Makes the layout. The identity is written last, so an interrupted `init` leaves no half-made node behind that starts.
     pub fn create(root: &Path, identity: &Identity, keys: &[(&str, &str)]) -> Result<(), DirectoryError> {
         Directory::check_vacant(root)?;
-        for dir in ["", "keys", "promises", "coordination", "volumes"] {
+        let coordination = coordination_name(identity);
+        for dir in ["", "keys", "promises", &coordination, "volumes"] {
             let path = root.join(dir);
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(DirectoryError::io(&path))?;
         }
@@ -157,7 +158,8 @@ impl Directory {
             .open(&path)
             .map_err(DirectoryError::io(&path))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Directory { root: root.into(), identity, _lock: lock }),
+            // Read again: who held the lock may have changed it ([`Directory::change_group`]).
+            Ok(()) => Ok(Directory { root: root.into(), identity: read_identity(root)?, _lock: lock }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(DirectoryError::Locked { path: root.into() }),
             Err(error) => Err(DirectoryError::Io { path, source: error.into() }),
         }
@@ -194,10 +196,7 @@ impl Directory {
     }
 
     pub fn coordination(&self) -> PathBuf {
-        match &self.identity.group {
-            None => self.root.join("coordination"),
-            Some(group) => self.root.join(format!("coordination-{}", group.get(..8).unwrap_or(group))),
-        }
+        self.root.join(coordination_name(&self.identity))
     }
 
     /// From the next start on this node belongs to another consensus group. One rename: before it the old one, after it the new.
@@ -225,6 +224,13 @@ impl Directory {
 
     pub fn root(&self) -> &Path {
         &self.root
+    }
+}
+
+fn coordination_name(identity: &Identity) -> String {
+    match &identity.group {
+        None => "coordination".into(),
+        Some(group) => format!("coordination-{}", group.get(..8).unwrap_or(group)),
     }
 }
 

@@ -3,7 +3,7 @@
 //! The daemon of that node does not run meanwhile. Nothing that is there is changed but one line of `identity.toml`, and that comes last:
 //! whatever interrupts it, the node belongs to the old group or to the new one.
 
-use crate::admin::client::{AdminClient, AdminConfig};
+use crate::admin::client::AdminConfig;
 use crate::clock;
 use crate::config::NodeConfig;
 use crate::directory::{Directory, DirectoryError};
@@ -110,17 +110,15 @@ impl Survivor {
         held.collect()
     }
 
-    /// One that answers is not lost.
+    /// One that answers is not lost, whatever it says: it may be too busy, or too alone, to say anything.
     ///
     /// # Errors
     /// Says which one.
     pub async fn nobody_answers(&self) -> Result<(), ForceError> {
-        let client = AdminClient::from_tls(&self.tls, vec![])?;
         let me = self.directory.identity.node_id();
         for (id, node) in self.state().nodes.iter().filter(|(id, _)| **id != me) {
-            let Ok(address) = node.admin_address.parse() else { continue };
-            if let Ok(Ok(_)) = tokio::time::timeout(ANSWER_TIME_MAX, client.at(vec![address]).status()).await {
-                let name = &node.name;
+            let (name, address) = (&node.name, &node.admin_address);
+            if let Ok(Ok(_)) = tokio::time::timeout(ANSWER_TIME_MAX, tokio::net::TcpStream::connect(address)).await {
                 return Err(ForceError::Input(format!(
                     "{name} ({id}) answers at {address}: it is not lost. Mend the way between the nodes; if {name} is to go, switch it off for good first"
                 )));

@@ -16,6 +16,7 @@ const WRONG_ANYWAY: &[&str] = &[
     "BadValue",
     "DrillOutdated",
     // Asked of a node's directory, never of a cluster.
+    "ForcedAlone",
     "ForcedByOne",
     "ForcedForNothing",
     "ForcedWithout",

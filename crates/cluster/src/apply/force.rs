@@ -25,7 +25,8 @@ const NODES_SKIPPED: u16 = 1 << 6;
 pub struct ForcedQuorum {
     /// Goes on alone; every other node is lost, and none of them ever comes back as it was.
     pub survivor: NodeId,
-    /// The volumes of which the survivor has no copy, by name: they are given up.
+    /// The volumes of which the survivor has no copy, by name: they are given up. And any that it is out of sync for, where its copy can
+    /// be of no use: nothing but this ever takes such a volume away.
     pub without: BTreeSet<String>,
     pub by: (Actor, Actor),
     pub reason: String,
@@ -81,35 +82,45 @@ impl ClusterState {
         if known.kind == NodeKind::Witness {
             return Err(RefusalKind::Witness(known.name.clone()));
         }
-        let gone: BTreeSet<&String> =
-            self.volumes.values().filter(|volume| !volume.replicas.contains(&forced.survivor)).map(|volume| &volume.name).collect();
+        if self.nodes.len() == 1 {
+            return Err(RefusalKind::ForcedAlone(known.name.clone()));
+        }
+        let without = |held: fn(&VolumeState, &NodeId) -> bool| -> BTreeSet<&String> {
+            self.volumes.values().filter(|volume| !held(volume, &forced.survivor)).map(|volume| &volume.name).collect()
+        };
+        let gone = without(|volume, node| volume.replicas.contains(node));
+        let lacking = without(|volume, node| volume.in_sync.contains_key(node));
         let named: BTreeSet<&String> = forced.without.iter().collect();
         let unnamed: Vec<&str> = gone.difference(&named).map(|name| name.as_str()).collect();
         if !unnamed.is_empty() {
             return Err(RefusalKind::ForcedWithout { node: known.name.clone(), volumes: unnamed.join(", ") });
         }
-        match named.difference(&gone).next() {
+        match named.difference(&lacking).next() {
             Some(name) => Err(RefusalKind::ForcedForNothing((*name).clone(), known.name.clone())),
             None => Ok(()),
         }
     }
 
-    fn force_volume(&mut self, id: VolumeId, forced: &ForcedQuorum, lost: &[String]) {
+    fn force_volume(&mut self, id: VolumeId, forced: &ForcedQuorum, newly_lost: &[String]) {
         let (first, at) = (&forced.by.0, forced.at);
         self.fail_granted(id, "a quorum was forced", first, at);
-        if !forced.without.is_empty() && !self.volumes[&id].replicas.contains(&forced.survivor) {
-            let text = format!("volume {} is gone: no copy of it is left", self.volume_label(id));
+        if forced.without.contains(&self.volumes[&id].name) {
+            let text = format!("volume {} is gone: it was given up by name", self.volume_label(id));
             self.volumes.remove(&id);
             self.proposals.retain(|_, proposal| proposal.volume != id);
             return self.record(at, first, Some(id), Event::Note, text);
         }
         let primary = self.volumes[&id].last_primary;
+        // Forced before, and nothing was granted since: what was given up then is still given up.
+        let before = self.volumes[&id].forced.clone();
+        let mut lost = before.iter().flat_map(|before| before.lost.clone()).collect::<Vec<_>>();
+        lost.extend(newly_lost.iter().filter(|name| !lost.contains(name)).cloned().collect::<Vec<_>>());
         let word = Forced {
             at,
             by: forced.by.clone(),
             reason: input::clip(&forced.reason),
-            lost: lost.to_vec(),
-            primary: primary.map(|node| self.node_name(node)),
+            lost,
+            primary: primary.map(|node| self.node_name(node)).or(before.and_then(|before| before.primary)),
         };
         self.with_volume(id, |volume| cut_down(volume, forced.survivor, word));
     }

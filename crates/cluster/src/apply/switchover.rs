@@ -148,6 +148,10 @@ impl ClusterState {
             return;
         };
         let volume = closed.volume;
+        // The boot that it would go back to has ended.
+        if self.volumes.get(&volume).is_some_and(|volume| volume.forced.is_some()) {
+            return;
+        }
         let Some(evidence) = self.way_back(of, volume, boot.0) else { return };
         let (name, label) = (self.node_name(boot.0), self.volume_label(volume));
         if let Some(why) = self.not_given_back(volume, boot, &evidence) {

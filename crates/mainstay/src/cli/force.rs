@@ -118,7 +118,10 @@ fn look(left: &Left, path: &Path) -> String {
         let here = match volume.copy {
             "none" => format!("NO COPY on {node}: it would be gone (--without {})", volume.name),
             "in-sync" => format!("{node} is in sync, as far as it knows: promoted as after any failover"),
-            _ => format!("{node} is OUT OF SYNC: two people have to name that loss when it is promoted"),
+            _ => format!(
+                "{node} is OUT OF SYNC: two people have to name that loss when it is promoted (of no use: --without {})",
+                volume.name
+            ),
         };
         text += &format!(
             "  volume      {}: epoch e{}, primary {primary}, in sync {}; {here}\n",
