@@ -132,7 +132,7 @@ impl ClusterState {
                 "Look at its log and its disk, then ask again",
             ),
         ];
-        checks.extend(copy.map(|copy| self.how_it_follows(node, copy)));
+        checks.extend(copy.and_then(|copy| self.how_it_follows(node, copy)));
         Outlook::new(what, answers, checks)
     }
 
@@ -161,16 +161,16 @@ impl ClusterState {
         }
     }
 
-    /// What it does by itself, so nothing here asks for a person.
-    fn how_it_follows(&self, node: NodeId, copy: CopyReport) -> Check {
+    /// What it does by itself, so nothing here asks for a person. Of a copy that failed, [`Self::trusted`] has said it.
+    fn how_it_follows(&self, node: NodeId, copy: CopyReport) -> Option<Check> {
         let name = self.node_name(node);
         let judged = match copy.state {
             CopyState::Complete => Ok("complete: it takes the log from where it ends".into()),
-            CopyState::Failed => Ok("it does not move until the copy is made again".into()),
+            CopyState::Failed => return None,
             CopyState::Diverged => Err(RefusalKind::Diverged(name)),
             CopyState::Resync => Err(RefusalKind::InResync(name)),
         };
-        check(Rule::R11, "its copy is a complete prefix", judged)
+        Some(check(Rule::R11, "its copy is a complete prefix", judged))
     }
 
     fn member_now(&self, node: NodeId, volume: &VolumeState) -> Check {

@@ -13,6 +13,7 @@ use mainstay_cluster::{Actor, ClusterState, ForcedQuorum, Refusal};
 use mainstay_coordination::{OpenError, Remains, found_anew, remains};
 use mainstay_protocol::ClusterId;
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long a node that is said to be lost may take to say that it is not.
@@ -39,6 +40,23 @@ pub struct Survivor {
     directory: Directory,
     remains: Remains,
     tls: TlsIdentity,
+}
+
+/// What two people say.
+pub struct Wish {
+    /// Names of all the other nodes.
+    pub lost: BTreeSet<String>,
+    /// As [`ForcedQuorum::without`].
+    pub without: BTreeSet<String>,
+    pub reason: String,
+    pub approvers: [AdminConfig; 2],
+}
+
+/// It is done.
+pub struct Forced {
+    pub by: (Actor, Actor),
+    /// The old group's file, as it was, is in there.
+    pub kept: PathBuf,
 }
 
 /// A volume as the survivor knows it.
@@ -110,11 +128,34 @@ impl Survivor {
         held.collect()
     }
 
-    /// One that answers is not lost, whatever it says: it may be too busy, or too alone, to say anything.
+    /// Goes on with this node alone, if nobody and nothing stands against it.
     ///
     /// # Errors
-    /// Says which one.
-    pub async fn nobody_answers(&self) -> Result<(), ForceError> {
+    /// Others are named than all the other nodes, one of them answers, who approves may not, or a rule or the disk refuses. The node
+    /// belongs to the old group then.
+    pub async fn force(mut self, wish: &Wish) -> Result<Forced, ForceError> {
+        if wish.lost != self.others() {
+            let others: Vec<String> = self.others().into_iter().collect();
+            let others = others.join(",");
+            return Err(ForceError::Input(format!("--lost must name every other node, and nobody else: --lost {others}")));
+        }
+        let [first, second] = &wish.approvers;
+        let by = (self.approver(first).await?, self.approver(second).await?);
+        self.nobody_answers().await?;
+        let node = self.directory.identity.node_id();
+        let mut state = self.remains.state.clone();
+        let (without, reason, at) = (wish.without.clone(), wish.reason.clone(), clock::wall());
+        state.force_quorum(&ForcedQuorum { survivor: node, without, by: by.clone(), reason, at })?;
+        let kept = self.directory.coordination();
+        let group = ClusterId(pki::entropy());
+        let place = self.directory.root().join(format!("coordination-{}", &group.to_string()[..8]));
+        found_anew(&place, group, node, &state, &self.remains)?;
+        self.directory.change_group(group)?;
+        Ok(Forced { by, kept })
+    }
+
+    /// One that answers is not lost, whatever it says: it may be too busy, or too alone, to say anything.
+    async fn nobody_answers(&self) -> Result<(), ForceError> {
         let me = self.directory.identity.node_id();
         for (id, node) in self.state().nodes.iter().filter(|(id, _)| **id != me) {
             let (name, address) = (&node.name, &node.admin_address);
@@ -128,10 +169,7 @@ impl Survivor {
     }
 
     /// Who it is, if they may say this.
-    ///
-    /// # Errors
-    /// Credentials of another cluster, of a node, or of somebody who does not approve.
-    pub async fn approver(&self, credentials: &AdminConfig) -> Result<Actor, ForceError> {
+    async fn approver(&self, credentials: &AdminConfig) -> Result<Actor, ForceError> {
         let own = Credentials { certificate: credentials.certificate.clone(), key: credentials.key.clone() };
         // The authority is the node's own, whatever the file says.
         let theirs = TlsIdentity::new(self.tls.cluster, &self.directory.read_key(AUTHORITY_CERTIFICATE)?, Some(&own))?;
@@ -140,21 +178,5 @@ impl Survivor {
             who @ Identity::Person { .. } if who.may(Role::Approver) => Ok(Actor::Person(who.name().into())),
             who => Err(ForceError::Input(format!("{} is no approver: two people with the role approver are needed", who.name()))),
         }
-    }
-
-    /// Goes on with this node alone. Where the old group's file is kept.
-    ///
-    /// # Errors
-    /// A rule stands against it, or the disk fails; the node belongs to the old group then.
-    pub fn force(mut self, by: (Actor, Actor), without: BTreeSet<String>, reason: &str) -> Result<std::path::PathBuf, ForceError> {
-        let node = self.directory.identity.node_id();
-        let mut state = self.remains.state.clone();
-        state.force_quorum(&ForcedQuorum { survivor: node, without, by, reason: reason.into(), at: clock::wall() })?;
-        let old = self.directory.coordination();
-        let group = ClusterId(pki::entropy());
-        let place = self.directory.root().join(format!("coordination-{}", &group.to_string()[..8]));
-        found_anew(&place, group, node, &state, &self.remains)?;
-        self.directory.change_group(group)?;
-        Ok(old)
     }
 }

@@ -5,9 +5,8 @@ use super::output::show;
 use super::{CliError, exit};
 use mainstay_node::admin::client::AdminConfig;
 use mainstay_node::config::NodeConfig;
-use mainstay_node::forced::{ForceError, Held, Survivor};
+use mainstay_node::forced::{ForceError, Held, Survivor, Wish};
 use serde::Serialize;
-use std::collections::BTreeSet;
 use std::path::Path;
 
 /// What there is, for people and for programs.
@@ -62,20 +61,13 @@ pub fn force_quorum(path: &Path, wish: &ForceQuorum, format: Format) -> Result<u
         show(format, &left, |left| look(left, path));
         return Ok(exit::OK);
     };
-    let lost: BTreeSet<String> = wish.lost.iter().cloned().collect();
-    if lost != survivor.others() {
-        let others = left.others.join(",");
-        return Err(CliError::Usage(format!("--lost must name every other node, and nobody else: --lost {others}")));
-    }
     let load = |path| AdminConfig::load(path).map_err(|error| CliError::Failed(error.to_string()));
-    let (first, second) = (load(first)?, load(second)?);
-    let runtime = super::runtime()?;
-    let first = runtime.block_on(survivor.approver(&first))?;
-    let second = runtime.block_on(survivor.approver(&second))?;
-    runtime.block_on(survivor.nobody_answers())?;
-    let by = [first.to_string(), second.to_string()];
-    let kept = survivor.force((first, second), wish.without.iter().cloned().collect(), &wish.reason)?;
-    let forced = Forced { node: left.node.clone(), by, kept: kept.display().to_string() };
+    let approvers = [load(first)?, load(second)?];
+    let (lost, without) = (wish.lost.iter().cloned().collect(), wish.without.iter().cloned().collect());
+    let wish = Wish { lost, without, reason: wish.reason.clone(), approvers };
+    let done = super::runtime()?.block_on(survivor.force(&wish))?;
+    let by = [done.by.0.to_string(), done.by.1.to_string()];
+    let forced = Forced { node: left.node.clone(), by, kept: done.kept.display().to_string() };
     show(format, &forced, |forced| after(forced, &left, path));
     Ok(exit::OK)
 }
