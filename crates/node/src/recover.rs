@@ -7,6 +7,7 @@
 
 mod cluster;
 mod copies;
+mod settings;
 mod text;
 mod volumes;
 
@@ -69,6 +70,8 @@ pub fn findings(seen: &Seen) -> Vec<Finding> {
     found.extend(copies::set_aside(&seen.quarantines));
     found.extend(cluster::away(status));
     found.extend(cluster::overdue(status, seen.now));
+    found.extend(cluster::unbound(status));
+    found.extend(status.changes.iter().map(settings::change));
     found
 }
 
@@ -141,5 +144,12 @@ fn copy_line(volume: &VolumeStatus, replica: &ReplicaStatus) -> String {
     match answers(replica) {
         true => format!("{} answers; its copy is {}, up to position {}, {member}", replica.node, replica.state, replica.position),
         false => format!("{} does not answer; it is {member}", replica.node),
+    }
+}
+
+fn reads(volume: &VolumeStatus) -> &'static str {
+    match volume.state.as_str() {
+        "read-only" => "reads are served, from a copy that may be old; writes wait",
+        _ => "nothing is served; clients wait",
     }
 }

@@ -4,8 +4,8 @@
 use mainstay_cluster::{Actor, Basis, Check, Digest, Evidence, Explanation, FencingProof, Loss, Observed, Proposal, ProposalState};
 use mainstay_cluster::{Rule, Settings, Verdict};
 use mainstay_node::admin::api::{
-    ClusterStatus, Explained, MaintenanceStatus, NodeStatus, ProposalDetails, Quarantine, ReplicaStatus, ResyncProgress,
-    VolumeStatus,
+    ChangeStatus, ClusterStatus, Explained, MaintenanceStatus, NodeStatus, ProposalDetails, Quarantine, ReplicaStatus,
+    ResyncProgress, VolumeStatus,
 };
 use mainstay_node::recover::{Finding, Seen, findings, render};
 use mainstay_protocol::{Epoch, Incarnation, LogPoint, NodeId, Timestamp, VolumeId};
@@ -225,7 +225,48 @@ fn cases() -> Vec<(&'static str, Seen)> {
     cases.push(("breaker-open", sick(|status| status.volumes[0].breaker_open = true)));
     cases.extend(copies());
     cases.extend(nodes());
+    cases.extend(wishes());
     cases
+}
+
+/// What people set, and what of it waits.
+fn wishes() -> Vec<(&'static str, Seen)> {
+    let by = || Some("ann: the storage network is being rebuilt".to_string());
+    let hold = Seen { explained: vec![explained()], ..no_primary() };
+    let set = |seen: &Seen, edit: &dyn Fn(&mut ClusterStatus)| {
+        let mut seen = seen.clone();
+        edit(seen.status.as_mut().expect("somebody answers"));
+        seen
+    };
+    let alone = sick(|status| {
+        gone(status, "b");
+        status.volumes[0].in_sync = vec!["a".into()];
+        (status.volumes[0].alone, status.volumes[0].waits_for_second_copy) = ("read-only".into(), true);
+    });
+    let comes = set(&alone, &|status| {
+        status.nodes[1].state = "up".into();
+        status.volumes[0].replicas[1] = copy("b", "catching-up", 88);
+    });
+    let change = ChangeStatus {
+        id: 3,
+        what: "let volume files be promoted as `guarded` says, not `manual`".into(),
+        reason: "nobody is here at night".into(),
+        asked_by: "ann".into(),
+        state: "pending".into(),
+        text: "pending".into(),
+        digest: Digest::of(b"change").to_string(),
+        expires_at: NOW + 600,
+        next: "look at it".into(),
+    };
+    let unbound = "clients cannot come to 10.0.0.10:2049: Cannot assign requested address (os error 99)";
+    vec![
+        ("on-hold", set(&hold, &|status| status.hold = by())),
+        ("on-hold-of-a-volume", set(&hold, &|status| status.volumes[0].hold = by())),
+        ("second-copy-wanted", alone),
+        ("second-copy-wanted-and-on-its-way", comes),
+        ("change-pending", sick(|status| status.changes = vec![change])),
+        ("address-unbound", sick(|status| status.nodes[0].problems = vec![unbound.into()])),
+    ]
 }
 
 /// Both were down; only the one that had left the in-sync set before is back.
@@ -321,7 +362,8 @@ fn every_state_is_found_first_and_has_a_page_in_the_runbook() {
             assert_eq!(name, "all-well");
             continue;
         };
-        let expected = name.strip_suffix("-after-restart").unwrap_or(name);
+        let variants = ["-after-restart", "-of-a-volume", "-and-on-its-way"];
+        let expected = variants.iter().find_map(|variant| name.strip_suffix(variant)).unwrap_or(name);
         let maintained = expected == "maintenance-overdue";
         assert!(first.state == expected || maintained && states(&seen).contains(&expected), "{name}: {:?}", states(&seen));
         if name == expected {
@@ -390,4 +432,11 @@ fn the_copy_is_set_aside_only_while_another_is_sound() {
     let of = |name: &str| &cases.iter().find(|(case, _)| *case == name).unwrap().1;
     assert!(moving(of("copy-failed")));
     assert!(!moving(of("last-copy-failed")));
+}
+
+#[test]
+fn a_hold_needs_nobody_while_everything_is_served() {
+    let mut seen = well();
+    seen.status.as_mut().unwrap().hold = Some("ann: a quiet week".into());
+    assert_eq!(states(&seen), Vec::<&str>::new());
 }

@@ -172,3 +172,23 @@ pub fn overdue(status: &ClusterStatus, now: i64) -> Vec<Finding> {
     })
     .collect()
 }
+
+/// The volume is served, and nobody finds the way.
+pub fn unbound(status: &ClusterStatus) -> Vec<Finding> {
+    let problems = status.nodes.iter().flat_map(|node| node.problems.iter().map(move |problem| (node, problem)));
+    let found = problems.map(|(node, problem)| {
+        let name = &node.name;
+        Finding::new("address-unbound", format!("{name} serves, and clients do not find it"))
+            .known(problem)
+            .known("nothing is lost; mounts wait, and go on as soon as the address is there")
+            .unknown("whether another machine of the network still has the address")
+            .choice_on(name, "look which addresses this machine has", NOTHING, "ip address show")
+            .choice_on(
+                name,
+                "the address is missing: add it; it is bound within a second. Or let Mainstay do it: `[service]` in node.toml",
+                NOTHING,
+                "ip address add ADDRESS/PREFIX dev INTERFACE",
+            )
+    });
+    found.collect()
+}

@@ -1,6 +1,6 @@
 //! A volume that is not served: who could serve it, and what a person has to decide.
 
-use super::{Finding, KEEP_DIRECTORIES, NOTHING, Seen, answers, copy_line, list, replica};
+use super::{Finding, KEEP_DIRECTORIES, NOTHING, Seen, answers, copy_line, list, reads, replica, settings};
 use crate::admin::api::{ClusterStatus, Explained, ProposalDetails, VolumeStatus};
 use mainstay_cluster::{Loss, Verdict};
 
@@ -16,19 +16,13 @@ pub fn of(seen: &Seen, status: &ClusterStatus, volume: &VolumeStatus) -> Vec<Fin
     if volume.state != "serving" && status.quorum {
         found.push(with_copies(not_served(seen, status, volume), volume));
     }
+    found.extend(settings::second_copy(volume));
     found
 }
 
 fn with_copies(mut finding: Finding, volume: &VolumeStatus) -> Finding {
     finding.known.extend(volume.replicas.iter().map(|replica| copy_line(volume, replica)));
     finding
-}
-
-fn reads(volume: &VolumeStatus) -> &'static str {
-    match volume.state.as_str() {
-        "read-only" => "reads are served, from a copy that may be old; writes wait",
-        _ => "nothing is served; clients wait",
-    }
 }
 
 fn not_served(seen: &Seen, status: &ClusterStatus, volume: &VolumeStatus) -> Finding {
@@ -41,7 +35,7 @@ fn not_served(seen: &Seen, status: &ClusterStatus, volume: &VolumeStatus) -> Fin
         None if there.is_empty() => both_down(volume),
         None if members_away => stale_only(volume, &there),
         None if volume.state == "catching-up" => about_to_serve(volume),
-        None => unproposed(seen, status, volume),
+        None => settings::on_hold(status, volume).unwrap_or_else(|| unproposed(seen, status, volume)),
     }
 }
 
