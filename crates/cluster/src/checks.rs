@@ -142,7 +142,7 @@ impl Plan<'_> {
         checks
     }
 
-    fn copy(&self) -> Option<CopyReport> {
+    pub(crate) fn copy(&self) -> Option<CopyReport> {
         known_copy(&self.evidence.observed, self.candidate)
     }
     fn missing_copy(&self) -> RefusalKind {

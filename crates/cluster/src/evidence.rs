@@ -6,6 +6,7 @@
 
 use crate::digest::Digest;
 use crate::state::{Forced, LeftInSync};
+use mainstay_protocol::peer::CopyHealth;
 use mainstay_protocol::{Epoch, Incarnation, LogPoint, NodeId, Position, ProposalId, Timestamp, VolumeId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +39,7 @@ pub struct CopyReport {
     /// Synced up to here.
     pub durable: Position,
     pub state: CopyState,
+    pub health: CopyHealth,
     /// The boot that reported it.
     pub incarnation: Incarnation,
     /// Milliseconds since the report, on the gathering node's clock.

@@ -3,10 +3,11 @@
 
 use crate::checks::{Check, Plan, Verdict, check, known_copy, reach, silent_ms};
 use crate::evidence::{
-    Contact, CopyReport, CopyState, Evidence, EvidenceField, FencingProof, Loss, LostFile, LostFiles, NamedLoss, Observed,
+    Basis, Contact, CopyReport, CopyState, Evidence, EvidenceField, FencingProof, Loss, LostFile, LostFiles, NamedLoss, Observed,
 };
 use crate::refusal::{Refusal, RefusalKind, Rule, instant};
 use crate::state::{ClusterState, Policy, ProposalState, VolumeState, WithoutPrimary};
+use mainstay_protocol::peer::CopyHealth;
 use mainstay_protocol::{NodeId, VolumeId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -208,6 +209,32 @@ fn seconds(ms: u64) -> String {
     format!("{}.{} s", ms / 1000, ms % 1000 / 100)
 }
 
+/// Capitals where somebody tired must not read over it.
+pub(crate) fn health_line(health: &CopyHealth) -> String {
+    let room = match health {
+        CopyHealth { full: true, .. } | CopyHealth { free_bytes: 0, .. } => "DISK FULL".to_string(),
+        CopyHealth { free_bytes, .. } => format!("room for {}", size(*free_bytes)),
+    };
+    let damage = match health.damaged {
+        0 => "no damage found".to_string(),
+        times => format!("DAMAGED, and not mended: {times} times since its start"),
+    };
+    let failed = if health.failed { "FAILED, " } else { "" };
+    format!("{failed}{room}, {damage}")
+}
+
+/// Rounded down.
+fn size(bytes: u64) -> String {
+    let (unit, shift) = match bytes {
+        0..1_048_576 => ("KiB", 10),
+        1_048_576..1_073_741_824 => ("MiB", 20),
+        1_073_741_824..1_099_511_627_776 => ("GiB", 30),
+        _ => ("TiB", 40),
+    };
+    let tenths = (u128::from(bytes) * 10) >> shift;
+    format!("{}.{} {unit}", tenths / 10, tenths % 10)
+}
+
 fn copy_line(report: Option<CopyReport>) -> String {
     let Some(copy) = report else { return "UNKNOWN".into() };
     let state = match copy.state {
@@ -226,22 +253,35 @@ fn copy_line(report: Option<CopyReport>) -> String {
 }
 
 impl Evidence {
-    /// For a person who has to decide, with names from `state`.
+    /// What it is evidence for, with names from `state`.
+    pub fn title(&self, state: &ClusterState) -> String {
+        let Basis { volume, candidate, parent_epoch, .. } = &self.basis;
+        let (candidate, volume) = (state.node_name(*candidate), state.volume_label(*volume));
+        format!("Promote {candidate} to primary of volume {volume} ({parent_epoch} → {})", parent_epoch.next())
+    }
+
+    /// For a person who has to decide.
     pub fn render(&self, state: &ClusterState) -> String {
+        let mut text = self.title(state);
+        for (name, value) in self.lines(state) {
+            text += &format!("\n  {name:<14}{value}");
+        }
+        text + &format!("\n  {:<14}{}", "evidence", self.hash())
+    }
+
+    /// Name and value of each piece, the most telling first.
+    pub fn lines(&self, state: &ClusterState) -> Vec<(&'static str, String)> {
         let basis = &self.basis;
         let candidate = state.node_name(basis.candidate);
-        let mut lines = vec![format!(
-            "Promote {candidate} to primary of volume {} ({} → {})",
-            state.volume_label(basis.volume),
-            basis.parent_epoch,
-            basis.parent_epoch.next()
-        )];
-        let mut line = |name: &str, value: String| lines.push(format!("  {name:<14}{value}"));
+        let mut lines = Vec::new();
+        let mut line = |name: &'static str, value: String| lines.push((name, value));
         line("old primary", self.old_primary_line(state));
         line("candidate", format!("{candidate}, boot {}", basis.candidate_incarnation));
         // Of a switchover nobody is asked: who is in sync in its present boot holds everything, and the primary says where it ends.
         if !self.fencing.planned() {
-            line("its copy", copy_line(known_copy(&self.observed, basis.candidate)));
+            let copy = known_copy(&self.observed, basis.candidate);
+            line("its copy", copy_line(copy));
+            line("its health", copy.map_or("UNKNOWN".into(), |copy| health_line(&copy.health)));
             let others = state.volumes.get(&basis.volume).map(|volume| volume.replicas.clone()).unwrap_or_default();
             for other in others.into_iter().filter(|node| *node != basis.candidate) {
                 line("other copy", format!("{}: {}", state.node_name(other), copy_line(known_copy(&self.observed, other))));
@@ -255,7 +295,7 @@ impl Evidence {
         line("fencing", self.fencing_line(state));
         if let Some(forced) = &self.forced {
             line("QUORUM FORCED", format!("{}: {forced}", instant(forced.at)));
-            line("", "what they decided and acknowledged without this copy is UNKNOWN, and given up".into());
+            line("GIVES UP", "what they decided and acknowledged without this copy: how much that is is UNKNOWN".into());
         }
         match &self.loss {
             None => line("loss", basis.loss.to_string()),
@@ -264,8 +304,7 @@ impl Evidence {
         let maintained = if basis.maintenance.is_empty() { "none".into() } else { state.names(basis.maintenance.iter()) };
         line("maintenance", maintained);
         line("configuration", basis.config.short());
-        line("evidence", self.hash().to_string());
-        lines.join("\n")
+        lines
     }
 
     /// Capitals where somebody tired must not read over it.

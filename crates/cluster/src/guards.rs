@@ -5,6 +5,7 @@
 
 use crate::checks::{Check, Plan, Verdict, silent_ms};
 use crate::evidence::{FencingProof, Known, Loss};
+use crate::explain::health_line;
 use crate::policy::drill_until;
 use crate::refusal::{Rule, instant};
 use mainstay_protocol::planted::{Bug, planted};
@@ -22,6 +23,7 @@ const GUARDS: &[(&str, GuardFunction)] = &[
     ("the old primary is fenced, by no person's word", fenced),
     ("a majority is heard", majority_heard),
     ("nothing is in maintenance", nothing_maintained),
+    ("the candidate has room, and nothing on it is damaged", sound),
     ("the breaker is closed", breaker_closed),
     ("every node has booted and is known", nodes_known),
     ("no person denied this plan", not_denied),
@@ -92,6 +94,14 @@ fn nothing_maintained(plan: &Plan, _: Option<Timestamp>) -> Guarded {
         None => Ok("none".into()),
         Some((id, m)) => Err(format!("{id} of {} is open, {} answers for it", plan.state.node_name(m.node), m.owner)),
     }
+}
+
+/// Promoting it would help nobody, or bring a damage into the light that another copy might not have.
+fn sound(plan: &Plan, _: Option<Timestamp>) -> Guarded {
+    let Some(copy) = plan.copy() else { return Err("UNKNOWN".into()) };
+    let text = health_line(&copy.health);
+    let good = !copy.health.failed && !copy.health.full && copy.health.free_bytes > 0 && copy.health.damaged == 0;
+    if good { Ok(text) } else { Err(text) }
 }
 
 fn breaker_closed(plan: &Plan, _: Option<Timestamp>) -> Guarded {

@@ -188,8 +188,8 @@ pub enum RefusalKind {
     AlreadyApproved { proposal: ProposalId, by: Actor },
     #[error("{proposal} is {state}, and an approval of it means nothing any more")]
     ApprovalTooLate { proposal: ProposalId, state: String },
-    #[error("{proposal} expired at {}", instant(*.at))]
-    Expired { proposal: ProposalId, at: Timestamp },
+    #[error("{proposal} expired at {}, and by the clock of the node that was asked it is {}", instant(*.at), instant(*.clock))]
+    Expired { proposal: ProposalId, at: Timestamp, clock: Timestamp },
     #[error("{proposal} is good until {}", instant(*.until))]
     NotExpired { proposal: ProposalId, until: Timestamp },
     // R15: reads without a primary are a choice, and never of half a copy.
@@ -346,13 +346,10 @@ impl RefusalKind {
     pub fn clears(&self) -> &'static str {
         use RefusalKind::*;
         match self {
-            StaleEpoch { .. } | NotGranted { .. } | OldBoot { .. } | NotThePrimary { .. } | PromiseTooLow { .. } => {
-                self.node_clears()
-            }
-            IncarnationNotRisen { .. } | RemovesItself(_) | SetChanged { .. } | ReturnedUnverified { .. } | HasPrimary(_) => {
-                self.node_clears()
-            }
-            ClosedWithoutPrimary | IncompletePrefix(_) | NotExpired { .. } | NotOverdue { .. } => self.node_clears(),
+            StaleEpoch { .. } | NotGranted { .. } | OldBoot { .. } | NotThePrimary { .. } => self.node_clears(),
+            PromiseTooLow { .. } | IncarnationNotRisen { .. } | SetChanged { .. } | RemovesItself(_) => self.node_clears(),
+            ReturnedUnverified { .. } | HasPrimary(_) | ClosedWithoutPrimary | IncompletePrefix(_) => self.node_clears(),
+            NotExpired { .. } | NotOverdue { .. } => self.node_clears(),
             ParentEpoch { .. } | EvidenceOutdated { .. } | NotFenced(_) => "Propose again from the present state",
             AlreadyPrimary(_) | ForcedAlone(_) => "Nothing needs to be done",
             EpochBehindCopies { .. } => {
@@ -389,9 +386,10 @@ impl RefusalKind {
             InResync(_) => "Wait for it to be in sync",
             Witness(_) | NotAReplica { .. } => "Choose a file server that is a replica",
             PrimaryHeard { .. } => "For a planned change use `mainstay switchover`: the primary then hands over by itself",
-            HashMismatch { .. } | AlreadyApproved { .. } | ApprovalTooLate { .. } | Expired { .. } | ProposalClosed { .. } => {
+            HashMismatch { .. } | AlreadyApproved { .. } | ApprovalTooLate { .. } | ProposalClosed { .. } => {
                 "Look at the proposals as they are now and decide anew"
             }
+            Expired { .. } => "Decide on the next proposal. If that clock is wrong, set it, or ask another node",
             NothingToHandOver(_) => "Wait until it serves; if its primary is gone this is a failover: look at `mainstay proposals`",
             RestartedSince { .. } => "Wait until it is in sync again, in this boot",
             OnHold { .. } | SamePerson { .. } | DeniedBefore { .. } | TooManyRoleChanges { .. } => self.policy_clears(),

@@ -52,7 +52,7 @@ fn damaged_bytes_are_refused() {
         assert!(ClusterState::decode(&good[..cut]).is_err(), "cut at {cut}");
     }
     let newer = [&[9], &good[1..]].concat();
-    assert_eq!(ClusterState::decode(&newer), Err(DecodeError::Version { what: "cluster state", found: 9, known: 3 }));
+    assert_eq!(ClusterState::decode(&newer), Err(DecodeError::Version { what: "cluster state", found: 9, known: 4 }));
     let longer = [&good[..], &[0]].concat();
     assert_eq!(ClusterState::decode(&longer), Err(DecodeError::Damaged("cluster state")));
     assert!(matches!(Command::decode(&vec![1; COMMAND_BYTES_MAX + 1]), Err(DecodeError::Length { .. })));

@@ -455,7 +455,7 @@ fn two_people_give_up(cluster: &mut Cluster) {
     assert_eq!(alone.status.code(), Some(3), "who proposed it approved it: {}", String::from_utf8_lossy(&alone.stdout));
     assert!(String::from_utf8_lossy(&alone.stderr).contains("R5"), "{}", String::from_utf8_lossy(&alone.stderr));
     let shown = cluster.text(0, &["proposals", "show", approve[1]]);
-    assert!(shown.contains("GIVES UP everything acknowledged after") && shown.contains("b burnt down"), "{shown}");
+    assert!(shown.contains("GIVES UP      everything acknowledged after") && shown.contains("b burnt down"), "{shown}");
     let second = cluster.second_person();
     let output = Command::new(PROGRAM).args(&approve).arg("--config").arg(&second).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));

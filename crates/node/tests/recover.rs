@@ -4,8 +4,8 @@
 use mainstay_cluster::{Actor, Basis, Check, Digest, Evidence, Explanation, FencingProof, Loss, Observed, Proposal, ProposalState};
 use mainstay_cluster::{Rule, Settings, Verdict};
 use mainstay_node::admin::api::{
-    ChangeStatus, ClusterStatus, Explained, MaintenanceStatus, NodeStatus, ProposalDetails, Quarantine, ReplicaStatus,
-    ResyncProgress, VolumeStatus,
+    ChangeStatus, ClusterStatus, EvidenceLine, Explained, MaintenanceStatus, NodeStatus, ProposalDetails, Quarantine,
+    ReplicaStatus, ResyncProgress, VolumeStatus,
 };
 use mainstay_node::recover::{Finding, Seen, findings, render};
 use mainstay_protocol::{Epoch, Incarnation, LogPoint, NodeId, Timestamp, VolumeId};
@@ -140,7 +140,15 @@ fn proposed(loss: Loss) -> ProposalDetails {
         reason: None,
         next: "look at it".into(),
         proposal,
-        evidence: vec!["b in boot i9 would follow epoch e3 of a".into(), "copy of a: not known".into()],
+        evidence: [
+            ("old primary", "a, boot i8; last heard: by b 3.0 s ago, by w 3.1 s ago"),
+            ("its copy", "complete up to e3/p120, synced up to p120, boot i9, told 0.0 s ago"),
+            ("its health", "room for 1.2 TiB, no damage found"),
+            ("other copy", "a: UNKNOWN"),
+            ("needs", "one approver (policy manual)"),
+        ]
+        .map(|(name, value)| EvidenceLine { name: name.into(), value: value.into() })
+        .to_vec(),
     }
 }
 

@@ -36,6 +36,19 @@ pub struct EpochStart {
     pub first: Position,
 }
 
+/// How a copy fares, by the word of the node that holds it. For people who decide who serves it, and for policy `guarded`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyHealth {
+    /// It stopped trusting its disk.
+    pub failed: bool,
+    /// The disk under it is full.
+    pub full: bool,
+    /// Bytes that clients may still write to it.
+    pub free_bytes: u64,
+    /// Times, since it was opened, that data on it did not match its checksum and nobody could mend it.
+    pub damaged: u64,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PeerMessage {
     /// Primary to every voter: promise, for the lease period from when you receive this, to take part in no newer grant (R13).
@@ -139,6 +152,7 @@ pub enum PeerMessage {
         durable: Position,
         /// Whether the copy is a complete prefix of the history.
         complete: bool,
+        health: CopyHealth,
         /// No lease promise to `epoch` is alive here.
         idle: bool,
         /// The sender was asked to stop and takes part in nothing new.
@@ -237,7 +251,7 @@ pub enum ListItem {
 }
 
 pub const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"MSF1");
-pub const FRAME_VERSION: u16 = 1;
+pub const FRAME_VERSION: u16 = 2;
 pub const FRAME_HEADER_BYTES: usize = 24;
 
 /// What a frame's body is.

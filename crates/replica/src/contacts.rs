@@ -1,5 +1,6 @@
 //! When each node was last heard, and what it last said of its copy: the observations that a proposal's evidence rests on.
 
+use mainstay_protocol::peer::CopyHealth;
 use mainstay_protocol::{Epoch, Incarnation, LogPoint, Mono, NodeId, Position};
 use std::collections::BTreeMap;
 
@@ -18,6 +19,7 @@ pub struct Said {
     pub last: LogPoint,
     pub durable: Position,
     pub complete: bool,
+    pub health: CopyHealth,
     /// No lease promise to `epoch` was alive at the sender.
     pub idle: bool,
     /// It was asked to stop: nothing more is to be expected of this boot.

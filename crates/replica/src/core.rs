@@ -5,7 +5,7 @@ use crate::event::{Effect, Note, ProposeResult, ServeMode, Settings, StoredPromi
 use crate::lease::Promise;
 use bytes::Bytes;
 use mainstay_cluster::{ClusterState, Command, VolumeState};
-use mainstay_protocol::peer::Envelope;
+use mainstay_protocol::peer::{CopyHealth, Envelope};
 use mainstay_protocol::planted::{Bug, planted};
 use mainstay_protocol::{Epoch, Mono, NodeId, Now, PeerMessage, Position, ProposalId};
 use mainstay_volume::{Volume, VolumeError};
@@ -141,6 +141,12 @@ impl Core {
             *node == self.me.node || self.contacts.silent_ms(*node, now).is_some_and(|ms| ms < self.timing.lease_ms)
         };
         self.view.voters().filter(heard).count() >= self.view.majority()
+    }
+
+    /// Of this node's own copy.
+    pub fn health(&self) -> CopyHealth {
+        let health = self.volume.as_ref().map_or_else(CopyHealth::default, |volume| volume.health());
+        CopyHealth { failed: self.failed.is_some(), ..health }
     }
 
     /// It was asked to stop: by its own word, or as decided.

@@ -242,15 +242,20 @@ fn copy_of(core: &Core, node: NodeId, now: Now) -> Known<CopyReport> {
             (_, true) => CopyState::Complete,
             _ => CopyState::Resync,
         };
-        let (last, durable) = (volume.last(), volume.durable());
-        return Known::Known(CopyReport { last, durable, state, incarnation: core.me.incarnation, age_ms: 0 });
+        let (last, durable, health) = (volume.last(), volume.durable(), core.health());
+        return Known::Known(CopyReport { last, durable, state, health, incarnation: core.me.incarnation, age_ms: 0 });
     }
     let Some(contact) = core.contacts.get(node) else { return Known::Unknown };
     let Some(said) = contact.said.as_ref() else { return Known::Unknown };
     Known::Known(CopyReport {
         last: said.last,
         durable: said.durable,
-        state: if said.complete { CopyState::Complete } else { CopyState::Resync },
+        state: match (said.health.failed, said.complete) {
+            (true, _) => CopyState::Failed,
+            (_, true) => CopyState::Complete,
+            _ => CopyState::Resync,
+        },
+        health: said.health,
         incarnation: contact.incarnation,
         age_ms: now.mono.ms_since(said.at),
     })

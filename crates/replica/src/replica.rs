@@ -193,8 +193,9 @@ impl Replica {
             return;
         }
         match message {
-            PeerMessage::Contact { epoch, last, durable, complete, idle, leaving, seen, up_ms } => {
-                self.core.contacts.said(from, Said { at: now.mono, epoch, last, durable, complete, idle, leaving, seen, up_ms })
+            PeerMessage::Contact { epoch, last, durable, complete, health, idle, leaving, seen, up_ms } => {
+                let said = Said { at: now.mono, epoch, last, durable, complete, health, idle, leaving, seen, up_ms };
+                self.core.contacts.said(from, said)
             }
             PeerMessage::LeaseRequest { epoch, sent } => self.on_lease_request(from, epoch, sent, now),
             PeerMessage::RepairRequest { ticket, file, extent, position, .. } => {
@@ -479,13 +480,15 @@ impl Replica {
         let seen = core.contacts.seen(now.mono);
         let up_ms = core.contacts.up_ms(now.mono);
         let (serving, leaving) = (matches!(self.role, Role::Primary(_)), self.stopping);
+        let health = core.health();
         let (last, durable, complete) = match core.volume.as_ref() {
             Some(volume) => (volume.last(), volume.durable(), volume.complete() && core.failed.is_none()),
             None => Default::default(),
         };
         for node in core.others() {
             let idle = idle && !serving;
-            core.send(node, PeerMessage::Contact { epoch, last, durable, complete, idle, leaving, seen: seen.clone(), up_ms });
+            let seen = seen.clone();
+            core.send(node, PeerMessage::Contact { epoch, last, durable, complete, health, idle, leaving, seen, up_ms });
         }
     }
 
@@ -565,7 +568,7 @@ impl Replica {
             bytes_sent: core.counters.bytes_sent,
             bytes_received: core.counters.bytes_received,
             requests_fenced: core.counters.requests_fenced,
-            waits_for_space: volume.is_some_and(|volume| volume.stats().view_waits_for_space),
+            waits_for_space: volume.is_some_and(|volume| volume.health().full),
             waits_for_second_copy: matches!(self.role, Role::Primary(_)) && waits_for_second_copy(&self.core),
             failure: core.failed.clone(),
         }

@@ -27,7 +27,7 @@ use crate::view::{View, ViewError, Written};
 use bytes::Bytes;
 use mainstay_protocol::file::{SpaceStat, WriteVerifier};
 use mainstay_protocol::limits::PAYLOAD_BYTES_MAX;
-use mainstay_protocol::peer::{ChangeBatch, EpochStart};
+use mainstay_protocol::peer::{ChangeBatch, CopyHealth, EpochStart};
 use mainstay_protocol::record::Change;
 use mainstay_protocol::{
     ClientRequest, ClusterId, Epoch, Extent, FileError, FileId, FileRequest, FileResult, LogPoint, OpKind, Position, Record,
@@ -494,6 +494,16 @@ impl Volume {
     /// Why the volume stopped.
     pub fn failure(&self) -> Option<&VolumeError> {
         self.failed.as_ref()
+    }
+
+    /// Said to everybody many times a second, so it costs no more than these few numbers.
+    pub fn health(&self) -> CopyHealth {
+        CopyHealth {
+            failed: self.failed.is_some(),
+            full: self.upkeep.view_waits(),
+            free_bytes: self.space().free_bytes,
+            damaged: self.reads.unrepaired,
+        }
     }
 
     pub fn stats(&self) -> Stats {

@@ -145,7 +145,7 @@ impl ClusterState {
             return Err(RefusalKind::HashMismatch { given: evidence_hash, current: proposal.evidence_hash });
         }
         if at >= proposal.expires_at {
-            return Err(RefusalKind::Expired { proposal: id, at: proposal.expires_at });
+            return Err(RefusalKind::Expired { proposal: id, at: proposal.expires_at, clock: at });
         }
         if proposal.evidence.loss.is_some() && proposal.proposer == *actor && !planted(Bug::LossByOne) {
             return Err(RefusalKind::LossByOne { proposal: id, by: actor.clone() });
@@ -163,7 +163,8 @@ impl ClusterState {
         let (volume, given_up) = (proposal.volume, given_up(&proposal.evidence));
         let (candidate, label) = (self.node_name(proposal.candidate), self.volume_label(volume));
         let by = allowed_by.as_ref().map_or(String::new(), |allowed| format!(" by {allowed}"));
-        let expires_at = self.after_approval_time(at);
+        // Nobody approves what is not there yet: a clock that says so is behind, and must not shorten what a person said.
+        let expires_at = self.after_approval_time(at.max(proposal.at));
         let approval = Approval { actor: actor.clone(), evidence_hash: hash, at, expires_at, allowed_by };
         self.with_proposal(id, |proposal| {
             assert!(
@@ -318,7 +319,7 @@ impl ClusterState {
         }
         let expires_at = proposal.approval.as_ref().map_or(proposal.expires_at, |approval| approval.expires_at);
         if *at >= expires_at {
-            return Err(RefusalKind::Expired { proposal: id, at: expires_at });
+            return Err(RefusalKind::Expired { proposal: id, at: expires_at, clock: *at });
         }
         Ok(())
     }

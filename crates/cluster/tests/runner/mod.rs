@@ -3,6 +3,7 @@
 
 use mainstay_cluster::state::MaintenanceId;
 use mainstay_cluster::*;
+use mainstay_protocol::peer::CopyHealth;
 use mainstay_protocol::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -220,7 +221,14 @@ impl Runner {
         let epoch = Epoch(arguments.number("epoch", epoch.0));
         let last = LogPoint { epoch, position: Position(at), chain: Chain(at as u128) };
         let durable = Position(arguments.number("synced", at));
-        CopyReport { last, durable, state, incarnation: self.boot(node, arguments), age_ms: arguments.number("age", 100) }
+        let health = CopyHealth {
+            failed: state == CopyState::Failed,
+            full: arguments.text("full", "no") == "yes",
+            free_bytes: arguments.number("free", 1 << 40),
+            damaged: arguments.number("damaged", 0),
+        };
+        let incarnation = self.boot(node, arguments);
+        CopyReport { last, durable, state, health, incarnation, age_ms: arguments.number("age", 100) }
     }
 
     /// Two file servers and a witness, booted; volume `files` served by `a`; and what is seen once `a` is gone.

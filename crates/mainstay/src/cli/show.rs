@@ -111,11 +111,13 @@ pub async fn proposal(client: &AdminClient, id: u64, format: Format) -> Result<u
 pub(super) fn proposal_text(details: &ProposalDetails) -> String {
     let mut text = format!("proposal {}: {} becomes primary of {}\n", details.id, details.candidate, details.volume);
     let reason = details.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
-    text += &format!("state:    {}{reason}\n", details.state);
-    text += &format!("made:     {} by {}\n", instant(details.proposal.at), details.proposal.proposer);
-    text += &format!("expires:  {}\n", instant(details.proposal.expires_at));
-    details.evidence.iter().for_each(|line| text += &format!("evidence: {line}\n"));
-    text += &format!("hash:     {}\nnext:     {}\n", details.evidence_hash, details.next);
+    let mut line = |name: &str, value: &str| text += &format!("  {name:<14}{value}\n");
+    line("state", &format!("{}{reason}", details.state));
+    line("proposed", &format!("{} by {}", instant(details.proposal.at), details.proposal.proposer));
+    line("expires", &instant(details.proposal.expires_at));
+    details.evidence.iter().for_each(|piece| line(&piece.name, &piece.value));
+    line("evidence", &details.evidence_hash);
+    line("next", &details.next);
     text
 }
 

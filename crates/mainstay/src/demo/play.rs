@@ -209,7 +209,7 @@ async fn failover(stage: &mut Stage) -> Result<(), DemoError> {
     stage.note(&format!("detected: the volume is {}", volume(&missed).map_or("gone", |volume| volume.state.as_str())));
     let proposal = stage.cluster.proposal(PROPOSAL_TIME_MAX).await?;
     stage.note(&format!("proposed: {} for {}, evidence {}", proposal.candidate, proposal.volume, &proposal.evidence_hash[..12]));
-    proposal.evidence.iter().for_each(|line| println!("              {line}"));
+    proposal.evidence.iter().for_each(|line| println!("              {}: {}", line.name, line.value));
     stage.check(proposal.candidate == "b", "the candidate should be b");
     let approved = Instant::now();
     stage.cluster.admin.approve(proposal.id, &proposal.evidence_hash).await.map_err(setup)?;

@@ -254,8 +254,14 @@ pub struct ProposalDetails {
     pub reason: Option<String>,
     pub next: String,
     pub proposal: Proposal,
-    /// The evidence in sentences.
-    pub evidence: Vec<String>,
+    /// The evidence for people, piece by piece.
+    pub evidence: Vec<EvidenceLine>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvidenceLine {
+    pub name: String,
+    pub value: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

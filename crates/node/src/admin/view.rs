@@ -358,7 +358,7 @@ fn find_proposal(state: &ClusterState, id: u64) -> Result<(ProposalId, &Proposal
 fn details(state: &ClusterState, id: ProposalId, proposal: &Proposal) -> ProposalDetails {
     let ProposalStatus { id, volume, candidate, state: state_name, evidence_hash, reason, next } =
         proposal_status(state, id, proposal);
-    let evidence = super::evidence::sentences(state, proposal);
+    let evidence = super::evidence::lines(state, proposal);
     ProposalDetails { id, volume, candidate, state: state_name, evidence_hash, reason, next, proposal: proposal.clone(), evidence }
 }
 

@@ -51,7 +51,7 @@ fn pending(volume: &VolumeStatus, proposal: &ProposalDetails) -> Finding {
     let mut finding =
         Finding::new("approval-pending", format!("volume {name} has no primary; promoting {candidate} waits for a person"))
             .known(reads(volume));
-    finding.known.extend(proposal.evidence.iter().cloned());
+    finding.known.extend(proposal.evidence.iter().map(|line| format!("{}: {}", line.name, line.value)));
     let expires = mainstay_cluster::refusal::instant(proposal.proposal.expires_at);
     finding = finding
         .known(format!("the proposal can be approved until {expires}; then a new one is made"))

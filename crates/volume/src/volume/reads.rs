@@ -73,7 +73,7 @@ pub(super) struct Reads {
     busy: BTreeMap<SegmentId, u32>,
     pub checksum_errors: u64,
     repaired: u64,
-    unrepaired: u64,
+    pub unrepaired: u64,
 }
 
 #[allow(clippy::large_enum_variant)] // moved once, at once

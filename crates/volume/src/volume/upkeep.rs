@@ -130,9 +130,14 @@ impl Upkeep {
         self.digest_at = self.digest_at.filter(|at| view.frozen().is_some_and(|point| point.position == *at));
     }
 
+    /// The disk is so full that the view's file cannot grow.
+    pub fn view_waits(&self) -> bool {
+        self.view_full_until.is_some()
+    }
+
     pub fn count(&self, stats: &mut Stats) {
         stats.checkpoints = self.checkpoints;
-        stats.view_waits_for_space = self.view_full_until.is_some();
+        stats.view_waits_for_space = self.view_waits();
         stats.compacted_bytes = self.compacted_bytes;
         stats.scrubbed_bytes = self.scrub.bytes;
         stats.scrubs = self.scrub.passes;
