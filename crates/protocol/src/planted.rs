@@ -108,6 +108,10 @@ pub enum Bug {
     /// A fencing hook that failed counts as proof that the old primary is off (against R6, R13).
     CountFailedFence,
 
+    // ---- forced quorums ----
+    /// A forced quorum takes the copy that is left for whole, whatever is known of it (against R5).
+    ForcedIsWhole,
+
     // ---- stopping in order ----
     /// A node that was asked to stop is promoted on its way out (against R3).
     PromoteLeaver,
@@ -160,6 +164,7 @@ impl Bug {
         Bug::RemoveLastCopies,
         Bug::OldMajority,
         Bug::CountFailedFence,
+        Bug::ForcedIsWhole,
         Bug::PromoteLeaver,
         Bug::WriteAfterFailure,
     ];

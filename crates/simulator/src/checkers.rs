@@ -136,9 +136,10 @@ impl Checkers {
         }
     }
 
-    /// Two people went on with one node, by what it knows. `whole`: the lost nodes had not decided that it is out of sync.
-    pub fn forced(&mut self, after: &ClusterState, whole: bool) -> Vec<Violation> {
-        self.p3.forced(whole);
+    /// Two people went on with one node, by what it knows. `whole`: the lost nodes had not decided that it is out of sync; it may not know
+    /// that they had.
+    pub fn forced(&mut self, after: &ClusterState, whole: bool, knows_that_it_lacks: bool) -> Vec<Violation> {
+        self.p3.forced(whole, knows_that_it_lacks);
         let epoch = after.volumes.get(&VOLUME).map_or_else(Default::default, |volume| volume.epoch);
         self.p1.forced(epoch).map(of("P1")).into_iter().collect()
     }

@@ -194,6 +194,12 @@ pub const SHOWN: &[Shown] = &[
         ("P9", 24),
     ),
     shown(
+        Bug::ForcedIsWhole,
+        ("takes the copy that is left for whole when a quorum is forced", "R5: the loss is named, by two people"),
+        "S44",
+        ("P3", 24),
+    ),
+    shown(
         Bug::PromoteLeaver,
         ("promotes a node that was asked to stop, on its way out", "R3: a reign belongs to a boot"),
         "R3 on-the-way-out",

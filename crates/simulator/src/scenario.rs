@@ -125,6 +125,11 @@ pub enum Action {
     },
     /// A person takes a node out of the cluster, for good.
     RemoveNode(NodeId),
+    /// A person has the other file server's hook switch this one off; `as_primary`: whatever it serves.
+    Fence {
+        node: NodeId,
+        as_primary: bool,
+    },
     /// Two people go on with this node alone, if none of the others runs. They never come back.
     ForceQuorum(NodeId),
 }

@@ -10,6 +10,7 @@ use crate::input;
 use crate::policy::ChangeId;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::state::{ClusterState, Forced, MaintenanceId, NodeKind, Policy, VolumeState};
+use mainstay_protocol::planted::{Bug, planted};
 use mainstay_protocol::{Epoch, NodeId, ProposalId, Timestamp, VolumeId};
 use std::collections::BTreeSet;
 
@@ -122,7 +123,13 @@ impl ClusterState {
             lost,
             primary: primary.map(|node| self.node_name(node)).or(before.and_then(|before| before.primary)),
         };
-        self.with_volume(id, |volume| cut_down(volume, forced.survivor, word));
+        let boot = self.nodes[&forced.survivor].incarnation;
+        self.with_volume(id, |volume| {
+            cut_down(volume, forced.survivor, word);
+            if planted(Bug::ForcedIsWhole) {
+                volume.in_sync.insert(forced.survivor, boot);
+            }
+        });
     }
 
     fn forget_lost(&mut self, survivor: NodeId) {

@@ -16,6 +16,8 @@ pub struct VerifiedCopies {
     commit_durable: Position,
     /// The durable one, when a node left the in-sync set: that much is on its disk.
     left: BTreeMap<NodeId, Position>,
+    /// A quorum was forced with a copy that is known to lack something: two people name that before anybody is promoted.
+    must_name: bool,
 }
 
 impl VerifiedCopies {
@@ -37,10 +39,11 @@ impl VerifiedCopies {
     }
 
     /// A quorum was forced. A survivor that was no member has nothing to be measured by: what was committed without it is given up.
-    pub fn forced(&mut self, whole: bool) {
+    pub fn forced(&mut self, whole: bool, knows_that_it_lacks: bool) {
         if !whole {
             *self = VerifiedCopies::default();
         }
+        self.must_name = knows_that_it_lacks;
     }
 
     /// Two people have named what is given up (R5): then no more than that is gone.
@@ -73,11 +76,19 @@ impl VerifiedCopies {
     pub fn granted(&mut self, grant: &Grant, after: &ClusterState, nodes: &Nodes) -> Vec<Finding> {
         let before = grant.before.expect("the first grant is not judged");
         let proposal = after.proposals.values().find(|proposal| proposal.granted == Some(grant.after.epoch));
+        let must_name = std::mem::take(&mut self.must_name);
         if let Some(proposal) = proposal.filter(|proposal| proposal.evidence.loss.is_some()) {
             return self.given_up(grant, proposal, nodes);
         }
         let node = &nodes[&grant.node];
         let mut found = Vec::from_iter(not_in_sync(grant, before, node.incarnation));
+        if must_name {
+            let text = format!(
+                "{} was granted {} by a forced quorum, and nobody named what its copy lacks",
+                grant.name, grant.after.epoch
+            );
+            found.push((Rule::R5, text));
+        }
         // If it died between its word and the grant, what its disk holds is judged by P2 at its next life.
         if let Some(volume) = node.process.as_ref().and_then(|process| process.replica.volume()) {
             let whole_memory = before.in_sync.get(&grant.node) == Some(&Incarnation(node.incarnation));

@@ -4,7 +4,7 @@ use crate::disk::{Crash, DiskFaults};
 use crate::network::Quality;
 use crate::queue::{MICROSECOND, MILLISECOND, SECOND, Time};
 use crate::rng::Rng;
-use crate::scenario::{A, Action, Approvals, B, D, E, Hook, NODES, Plan, SPARES, Scenario};
+use crate::scenario::{A, Action, Approvals, B, D, E, Hook, NODES, Plan, SPARES, Scenario, W};
 use mainstay_cluster::{Alone, Policy};
 use mainstay_protocol::NodeId;
 
@@ -20,6 +20,8 @@ const SHORTEST: Time = 4 * MINUTE;
 const LONGEST: Time = 90 * MINUTE;
 /// Runs in which people give up acknowledged writes where they might: what is judged of what came before is less then.
 const LOSSES_PERCENT: u64 = 8;
+/// Runs in which a majority is gone for good at some time, and two people go on with what is left.
+const FORCED_PERCENT: u64 = 5;
 /// Runs in which members and copies change.
 const MEMBERS_PERCENT: u64 = 20;
 /// Pauses of a worker between two operations, while there is much to do.
@@ -69,6 +71,8 @@ fn plan(rng: &mut Rng) -> Plan {
     }
     if rng.percent(MEMBERS_PERCENT) {
         members(rng, &mut plan);
+    } else if rng.percent(FORCED_PERCENT) {
+        force_quorum(rng, &mut plan);
     }
     plan.cluster.hook = *rng.pick(&[Hook::Absent, Hook::Works, Hook::Mixed]);
     plan
@@ -90,6 +94,21 @@ fn members(rng: &mut Rng, plan: &mut Plan) {
             _ => Action::Switchover(node),
         };
         plan.at(at, wish);
+    }
+}
+
+/// Two of three machines burn. Where somebody starts one of them in time, or what is left is of no use, nothing comes of it.
+fn force_quorum(rng: &mut Rng, plan: &mut Plan) {
+    let at = rng.range(plan.faults_end / 4, plan.faults_end);
+    let (left, lost) = *rng.pick(&[(A, B), (B, A)]);
+    plan.at(at, Action::Crash(lost, Crash::Power));
+    let after = at + rng.below(5 * SECOND);
+    plan.at(after, Action::Crash(W, Crash::Power))
+        .at(after, Action::Crash(lost, Crash::Power))
+        .at(after, Action::ForceQuorum(left));
+    for _ in 0..rng.below(4) {
+        let later = after + rng.range(2 * SECOND, MINUTE);
+        plan.at(later, Action::GiveUp(left));
     }
 }
 
@@ -235,8 +254,12 @@ fn disk(rng: &mut Rng, plan: &mut Plan, node: NodeId, at: Time) {
 }
 
 fn operators(rng: &mut Rng, plan: &mut Plan, node: NodeId, at: Time) {
-    match rng.below(11) {
+    match rng.below(12) {
         7..=10 => policies(rng, plan, at),
+        11 => {
+            let as_primary = rng.one_in(2);
+            plan.at(at, Action::Fence { node: *rng.pick(&[A, B]), as_primary });
+        }
         0 => {
             let (end, lasts, confirmed) = (at + length(rng), length(rng), rng.one_in(2));
             plan.at(at, Action::PlanMaintenance { node, lasts, confirmed });

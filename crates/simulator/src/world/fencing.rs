@@ -2,17 +2,30 @@
 //! second is honest, because everything rests on it (docs/decisions/0013-fencing-hooks.md).
 
 use super::node::{NodeEvent, NodeState};
-use super::{Event, World};
+use super::shell::BY_HAND_TICKET;
+use super::{Event, World, person};
 use crate::disk::Crash;
 use crate::queue::{MILLISECOND, SECOND, Time};
 use crate::scenario::{A, B, Hook};
 use crate::timeline::MarkKind;
 use crate::trace::Trace;
+use mainstay_cluster::Command;
 use mainstay_protocol::{NodeId, ProposalId};
-use mainstay_replica::{Event as ReplicaEvent, FenceOrder, FenceResult};
+use mainstay_replica::{Event as ReplicaEvent, FenceOrder, FenceResult, ProposeResult};
 
 /// Both commands together get so long.
 const TIME_MAX: Time = 10 * SECOND;
+
+/// What becomes of one run of a hook.
+struct HookDoes {
+    off_after: Option<Time>,
+    ends_after: Time,
+    verifies: bool,
+}
+
+fn other(server: NodeId) -> NodeId {
+    if server == A { B } else { A }
+}
 
 impl World {
     /// What `node.toml` says: each file server can switch the other one off.
@@ -26,24 +39,56 @@ impl World {
     }
 
     pub(super) fn fence(&mut self, id: NodeId, order: FenceOrder) {
+        let proposal = order.proposal;
+        let does = self.hook_does(id, order.target);
+        if let Some(after) = does.off_after {
+            self.fence_event(id, after, NodeEvent::SwitchOff(order));
+        }
+        self.fence_event(id, does.ends_after, NodeEvent::FenceEnds { proposal, verifies: does.verifies });
+    }
+
+    fn hook_does(&mut self, id: NodeId, target: NodeId) -> HookDoes {
         let hook = match self.plan.cluster.hook {
             Hook::Mixed => *self.rng.pick(&[Hook::Works, Hook::Works, Hook::Fails, Hook::Hangs, Hook::Lies]),
             hook => hook,
         };
-        self.trace(Trace::Brief, || format!("{id} has {} switched off ({hook:?})", order.target));
+        self.trace(Trace::Brief, || format!("{id} has {target} switched off ({hook:?})"));
         let takes = self.rng.log_range(20 * MILLISECOND, 5 * SECOND);
-        let proposal = order.proposal;
         let (off_after, ends_after) = match hook {
             Hook::Works => (Some(takes), takes + self.rng.range(MILLISECOND, SECOND)),
             // It may have done something before it hung, or not.
             Hook::Hangs => (self.rng.percent(50).then_some(takes), TIME_MAX),
             _ => (None, takes),
         };
-        if let Some(after) = off_after {
-            self.fence_event(id, after, NodeEvent::SwitchOff(order));
+        HookDoes { off_after, ends_after, verifies: matches!(hook, Hook::Works | Hook::Lies) }
+    }
+
+    /// `mainstay fence`, as somebody asks who looks at the cluster through the node that has the hook.
+    pub(super) fn fence_by_hand(&mut self, target: NodeId, as_primary: bool) {
+        let through = other(target);
+        let known = self.model.view(through).nodes.get(&target).map(|node| node.incarnation);
+        let (Some(target_incarnation), true) = (known, self.nodes[&through].process.is_some()) else { return };
+        if self.plan.cluster.hook == Hook::Absent {
+            return;
         }
-        let verifies = matches!(hook, Hook::Works | Hook::Lies);
-        self.fence_event(id, ends_after, NodeEvent::FenceEnds { proposal, verifies });
+        let (reason, actor, at) = ("it hangs".to_string(), person("olga"), self.wall_of(through));
+        self.trace(Trace::Brief, || format!("an operator has {target} switched off through {through}"));
+        let command =
+            Command::FenceAsked { node: through, target, target_incarnation, allow_primary: as_primary, reason, actor, at };
+        self.propose(through, BY_HAND_TICKET, command);
+    }
+
+    /// It is on record, so the hook runs. What comes of it proves nothing, so nobody is told.
+    pub(super) fn by_hand_decided(&mut self, id: NodeId, result: &ProposeResult) {
+        if let ProposeResult::Accepted = result
+            && let Some(after) = self.hook_does(id, other(id)).off_after
+        {
+            self.fence_event(id, after, NodeEvent::SwitchOffByHand);
+        }
+    }
+
+    pub(super) fn switch_off_by_hand(&mut self, by: NodeId) {
+        self.lose_power(other(by), by);
     }
 
     fn fence_event(&mut self, id: NodeId, after: Time, event: NodeEvent) {
@@ -63,11 +108,15 @@ impl World {
         if self.process(by).fences_stopped.contains(&order.proposal) {
             return;
         }
-        self.trace(Trace::Brief, || format!("{target} is switched off by {by}"));
-        self.mark(target, MarkKind::Crash, || "switched off".into());
         if let Some(text) = self.checkers.fencing.switched_off(order, &self.decided.clone()) {
             self.violate("P4", Some(mainstay_cluster::Rule::R2), text);
         }
+        self.lose_power(target, by);
+    }
+
+    fn lose_power(&mut self, target: NodeId, by: NodeId) {
+        self.trace(Trace::Brief, || format!("{target} is switched off by {by}"));
+        self.mark(target, MarkKind::Crash, || "switched off".into());
         self.crash(target, Crash::Power);
         let back = self.rng.range(2 * SECOND, 30 * SECOND);
         self.queue.after(back, Event::SwitchOn(target));

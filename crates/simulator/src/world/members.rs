@@ -76,7 +76,12 @@ impl World {
             return self.trace(Trace::Brief, || "-- one of the others answers: no quorum is forced".into());
         }
         self.crash(survivor, Crash::Process);
+        if !self.nodes[&survivor].usable {
+            self.start(survivor);
+            return self.trace(Trace::Brief, || "-- its copy is of no use: no quorum is forced".into());
+        }
         let mut state = ClusterState::clone(&self.model.view(survivor));
+        let knows_that_it_lacks = state.volumes.get(&VOLUME).is_some_and(|volume| !volume.in_sync.contains_key(&survivor));
         let by = (person("olga"), person("peter"));
         let (without, reason, at) = (BTreeSet::new(), "the others burnt".into(), self.wall_of(survivor));
         if let Err(refusal) = state.force_quorum(&ForcedQuorum { survivor, without, by, reason, at }) {
@@ -87,7 +92,7 @@ impl World {
         // The judges go on from there: what the lost nodes had decided is no history of this cluster.
         self.decided = self.model.newest();
         self.forced_loss = !whole;
-        let found = self.checkers.forced(&self.decided.clone(), whole);
+        let found = self.checkers.forced(&self.decided.clone(), whole, knows_that_it_lacks);
         self.record(found);
         self.schedule_coordination();
         self.start(survivor);

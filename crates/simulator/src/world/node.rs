@@ -57,6 +57,8 @@ pub enum NodeEvent {
     Announce,
     /// A fencing hook of this node does its work.
     SwitchOff(FenceOrder),
+    /// As a person asked.
+    SwitchOffByHand,
     /// And has ended, with a look at the machine or without.
     FenceEnds {
         proposal: ProposalId,
@@ -113,6 +115,8 @@ pub struct Node {
     pub asleep: bool,
     /// The process was asked to stop.
     pub leaving: bool,
+    /// Its copy was a whole prefix, and not failed, when its last process ended.
+    pub usable: bool,
     /// A backup of its promise.
     pub remembered: Option<StoredPromise>,
     pub rng: Rng,
@@ -140,6 +144,7 @@ impl Node {
             slow: 1,
             asleep: false,
             leaving: false,
+            usable: true,
             remembered: None,
             rng,
         }

@@ -6,7 +6,9 @@ use crate::queue::{MILLISECOND, SECOND, Time};
 use crate::rng::Rng;
 use crate::scenario::{A, Approvals, B};
 use crate::trace::Trace;
-use mainstay_cluster::{ChangeId, ClusterState, Command, Digest, LostFiles, MaintenanceState, Proposal, ProposalState, ReignState};
+use mainstay_cluster::{
+    Alone, ChangeId, ClusterState, Command, Digest, LostFiles, MaintenanceState, Proposal, ProposalState, ReignState, VolumeWish,
+};
 use mainstay_protocol::{NodeId, ProposalId, Timestamp};
 use std::collections::BTreeMap;
 
@@ -169,10 +171,23 @@ impl World {
         if view.volumes.get(&VOLUME).is_some_and(latched) && self.operators.rng.one_in(4) {
             self.reset_breaker("the faults have ended");
         }
+        self.go_on_alone(view);
         let active = view.maintenance.iter().find(|(_, maintenance)| maintenance.state == MaintenanceState::Active);
         if let Some((id, _)) = active {
             let command = Command::EndMaintenance { maintenance: *id, actor: person("olga"), at };
             self.propose(through, OPERATOR_TICKET, command);
+        }
+    }
+
+    /// A quorum was forced: no second copy and nothing better ever comes back.
+    fn go_on_alone(&mut self, view: &ClusterState) {
+        let Some(volume) = view.volumes.get(&VOLUME).filter(|volume| volume.replicas.len() == 1) else { return };
+        if volume.rules.alone == Alone::ReadOnly {
+            self.ask_to_set(VolumeWish { alone: Some(Alone::Serve), ..VolumeWish::default() });
+        }
+        let lacking = volume.forced.is_some() && volume.in_sync.is_empty() && view.open_proposal(VOLUME).is_none();
+        if let Some(survivor) = volume.replicas.first().copied().filter(|_| lacking && self.operators.rng.one_in(8)) {
+            self.give_up_for(survivor);
         }
     }
 

@@ -22,7 +22,8 @@ impl World {
         if volume.breaker.too_many.is_some() && self.operators.rng.one_in(6) {
             self.reset_breaker("every one of these promotions was looked at");
         }
-        let stands = view.open_proposal(VOLUME).is_none() && !volume.rules.denied.is_empty();
+        let free = view.open_proposal(VOLUME).is_none() && !volume.in_sync.is_empty();
+        let stands = free && !volume.rules.denied.is_empty();
         let unlikely = if self.healing { 4 } else { 40 };
         if stands && !self.primary_is_up(volume) && self.operators.rng.one_in(unlikely) {
             let members: Vec<NodeId> = volume.in_sync.keys().copied().collect();

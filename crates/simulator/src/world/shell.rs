@@ -20,6 +20,8 @@ use std::sync::Arc;
 
 /// Tickets of the shell's own proposals; a replica counts its own from below.
 pub const ANNOUNCE_TICKET: u64 = u64::MAX;
+/// Of a person who waits for it at this node.
+pub const BY_HAND_TICKET: u64 = u64::MAX - 1;
 /// One message of so many goes through the wire's encoding; encoding all would only cost time.
 const ENCODE_ONE_IN: u64 = 16;
 /// Bytes of a message besides its payload, roughly.
@@ -87,9 +89,11 @@ impl World {
                 }
             }
             NodeEvent::Proposed { ticket: ANNOUNCE_TICKET, .. } => {}
+            NodeEvent::Proposed { ticket: BY_HAND_TICKET, result } => self.by_hand_decided(id, &result),
             NodeEvent::Proposed { ticket, result } => self.step(id, ReplicaEvent::Proposed { ticket, result: *result }),
             NodeEvent::Announce => self.announce(id),
             NodeEvent::SwitchOff(order) => self.switch_off(id, &order),
+            NodeEvent::SwitchOffByHand => self.switch_off_by_hand(id),
             NodeEvent::FenceEnds { proposal, verifies } => self.fence_ends(id, proposal, verifies),
         }
     }
@@ -512,6 +516,10 @@ impl World {
         (node.asleep, node.leaving) = (false, false);
         keep_some_promises(node);
         let process = node.process.take();
+        if let Some(process) = &process {
+            let complete = process.replica.volume().is_some_and(|volume| volume.complete());
+            node.usable = complete && process.replica.status(node.clock.now(now)).failure.is_none();
+        }
         let rng = &mut node.rng;
         if let (Some(mut process), Some(platter)) = (process, node.platter.as_ref()) {
             die_in_the_middle(&mut process, node.platter.as_ref().map(crate::disk::SimDisk::boot), rng);
