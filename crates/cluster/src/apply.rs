@@ -7,6 +7,7 @@ pub mod force;
 mod maintenance;
 mod membership;
 mod nodes;
+mod people;
 mod policy;
 mod promotion;
 mod switchover;
@@ -50,6 +51,7 @@ impl ClusterState {
         if !self.initialised() && !matches!(command, Command::Init { .. }) {
             return Err(RefusalKind::NotInitialised);
         }
+        self.not_revoked(&command.actor())?;
         match command {
             Command::Init { .. } => self.init(command),
             Command::AddNode { .. } => self.add_node(command),
@@ -100,6 +102,7 @@ impl ClusterState {
             Command::FenceBegun { .. } => self.fence_begun(command),
             Command::Fenced { .. } => self.fenced(command),
             Command::FenceAsked { .. } => self.fence_asked(command),
+            Command::Revoke { name, reason, actor, at } => self.revoke(name, reason, actor, *at),
         }
     }
 
@@ -177,6 +180,7 @@ impl ClusterState {
                 format!("fencing of {} for {proposal}", self.node_name(*target))
             }
             Command::FenceAsked { target, .. } => format!("fencing of {}", self.node_name(*target)),
+            Command::Revoke { name, .. } => format!("revoking {name:?}"),
         }
     }
 

@@ -213,6 +213,10 @@ pub enum Event {
     QuorumForced {
         survivor: NodeId,
     },
+    /// This person's word counts no more.
+    Revoked {
+        name: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

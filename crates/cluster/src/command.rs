@@ -363,6 +363,13 @@ pub enum Command {
         actor: Actor,
         at: Timestamp,
     },
+    /// Whatever the person of this name says from now on counts for nothing.
+    Revoke {
+        name: String,
+        reason: String,
+        actor: Actor,
+        at: Timestamp,
+    },
 }
 
 impl Command {
@@ -380,7 +387,7 @@ impl Command {
             Leaving { at, .. } | ExtendMaintenance { at, .. } | MaintenanceOverdue { at, .. } => *at,
             Switchover { at, .. } | Drained { at, .. } | SetAsideCopy { at, .. } => *at,
             AddReplica { at, .. } | RemoveReplica { at, .. } | RemoveNode { at, .. } | MembersKnown { at, .. } => *at,
-            FenceBegun { at, .. } | Fenced { at, .. } | FenceAsked { at, .. } => *at,
+            FenceBegun { at, .. } | Fenced { at, .. } | FenceAsked { at, .. } | Revoke { at, .. } => *at,
         }
     }
 
@@ -427,6 +434,7 @@ impl Command {
             FenceBegun { .. } => "FenceBegun",
             Fenced { .. } => "Fenced",
             FenceAsked { .. } => "FenceAsked",
+            Revoke { .. } => "Revoke",
         }
     }
 
@@ -450,7 +458,7 @@ impl Command {
             AddReplica { actor, .. } | RemoveReplica { actor, .. } | RemoveNode { actor, .. } => actor.clone(),
             MembersKnown { node, .. } => Actor::Node(*node),
             FenceBegun { node, .. } | Fenced { node, .. } => Actor::Node(*node),
-            FenceAsked { actor, .. } => actor.clone(),
+            FenceAsked { actor, .. } | Revoke { actor, .. } => actor.clone(),
         }
     }
 

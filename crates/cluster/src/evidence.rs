@@ -208,6 +208,8 @@ pub enum EvidenceField {
     Drain,
     /// Somebody put the volume or the cluster on hold (R7).
     Policy,
+    /// Who approved it, or proposed it, was revoked (R7).
+    People,
 }
 
 impl Evidence {

@@ -164,6 +164,7 @@ impl fmt::Display for EvidenceField {
             EvidenceField::Blocked => "the plan",
             EvidenceField::Drain => "the drain",
             EvidenceField::Policy => "the policy",
+            EvidenceField::People => "who spoke for it",
         })
     }
 }

@@ -40,6 +40,8 @@ pub const APPROVAL_MS_MAX: u64 = 24 * 3600 * 1000;
 pub const DRAIN_MS_MAX: u64 = 10_000;
 /// A resync must make progress (R11).
 pub const RESYNC_BYTES_PER_SECOND_MIN: u64 = 64 << 10;
+/// Names whose credentials were revoked; they stay so.
+pub const REVOKED_MAX: usize = 1024;
 /// Changes that wait for a second person.
 pub const CHANGES_OPEN_MAX: usize = 32;
 /// Closed changes that are kept for people to look at; the oldest is forgotten first.

@@ -280,7 +280,7 @@ impl fmt::Display for ChangeState {
             ChangeState::Done { by, .. } => write!(f, "done, approved by {by}"),
             ChangeState::Denied { by, reason } => write!(f, "denied by {by} ({reason})"),
             ChangeState::Expired => f.write_str("expired"),
-            ChangeState::Void => f.write_str("void: what it was to change is not as it was"),
+            ChangeState::Void => f.write_str("void: what it rests on is not as it was"),
         }
     }
 }
@@ -305,6 +305,17 @@ pub struct Control {
     /// Open ones, and the newest closed ones.
     pub changes: std::collections::BTreeMap<ChangeId, Change>,
     pub last_change: ChangeId,
+    /// People whose word counts no more, by name.
+    #[serde(default)]
+    pub revoked: std::collections::BTreeMap<String, Revoked>,
+}
+
+/// That somebody's word counts no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revoked {
+    pub by: Actor,
+    pub at: Timestamp,
+    pub reason: String,
 }
 
 impl VolumeState {

@@ -280,6 +280,9 @@ pub enum RefusalKind {
     // R3, appended: a reign belongs to a boot, and this one ends.
     #[error("{node} is stopping, or has stopped: {cause}")]
     CandidateLeft { node: String, cause: StopCause },
+    // R7, appended.
+    #[error("{name} was revoked by {by} at {}: {reason}", instant(*.at))]
+    Revoked { name: String, by: Actor, at: Timestamp, reason: String },
     // Of a forced quorum. R5: what is given up is named.
     #[error("{node} has no copy of {volumes}")]
     ForcedWithout { node: String, volumes: String },
@@ -303,7 +306,7 @@ impl RefusalKind {
             NotInSync { .. } | CopyTooShort { .. } | LongerCopy { .. } => Rule::R5,
             ForcedWithout { .. } | ForcedForNothing(..) | ForcedByOne(_) | ForcedAlone(_) => Rule::R5,
             MissingEvidence(_) | NeverBooted(_) | CopyFailed(_) => Rule::R6,
-            NotAPerson(_) | GuardedPolicy => Rule::R7,
+            NotAPerson(_) | GuardedPolicy | Revoked { .. } => Rule::R7,
             ProposalOpen { .. } | PlanFailedBefore { .. } | BreakerOpen(_) | ProposalClosed { .. } => Rule::R8,
             Diverged(_) | ReturnedUnverified { .. } => Rule::R9,
             InMaintenance { .. } | MaintainsPrimary { .. } | MaintainsMajority { .. } => Rule::R10,
@@ -372,6 +375,7 @@ impl RefusalKind {
             ForcedForNothing(..) => "Name only what would be gone",
             ForcedByOne(_) => "Another person's credentials are needed beside the first's",
             CopyFailed(_) => "Look at its disk and log",
+            Revoked { .. } => "That name stays so: `mainstay credentials`, on the node that made the cluster, makes another one",
             NotAPerson(_) => "Ask a person to decide it",
             GuardedPolicy => {
                 "Make it with `manual`, then ask with `mainstay volume set NAME --policy guarded --reason …`, which another person approves"

@@ -156,6 +156,7 @@ async fn policies_on_real_processes() {
     two_people(&cluster).await;
     guarded_failover(&mut cluster).await;
     two_copies(&mut cluster).await;
+    revoked(&cluster).await;
     on_hold(&mut cluster).await;
 }
 
@@ -186,6 +187,23 @@ async fn two_people(cluster: &Cluster) {
     cluster.second_person().await;
     let (_, text) = cluster.run(&["volume", "show", "files"]);
     assert!(text.contains("policy           guarded") && text.contains("more than 31 within 60 min"), "{text}");
+}
+
+/// A third person loses a laptop: what is on it opens nothing any more, not even to look.
+async fn revoked(cluster: &Cluster) {
+    let config = NodeConfig::load(&Place::of(cluster.dir.path(), "a").config).unwrap();
+    let carl = cluster.dir.path().join("carl.toml");
+    let roles = [Role::Viewer, Role::Approver, Role::Admin];
+    founding::issue(&config, "carl", &roles, cluster.client.endpoints().to_vec()).unwrap().save(&carl).unwrap();
+    assert_eq!(said(&cluster.run_as(&carl, &["status"])).0, 0);
+    let (code, text) = cluster.run(&["revoke", "carl", "--reason", "his laptop was stolen"]);
+    assert_eq!(code, 0, "{text}");
+    for asked in [&["status"][..], &["hold", "on", "--reason", "mischief"], &["revoke", "bob", "--reason", "mischief"]] {
+        let (code, text) = said(&cluster.run_as(&carl, asked));
+        assert!(code != 0 && text.contains("carl was revoked by") && text.contains("his laptop was stolen"), "{asked:?}: {text}");
+    }
+    let (_, text) = cluster.run(&["events"]);
+    assert!(text.contains("revoked carl: his laptop was stolen"), "{text}");
 }
 
 /// SIGKILL, and writes go on without a person.

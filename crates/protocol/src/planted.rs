@@ -108,6 +108,10 @@ pub enum Bug {
     /// A fencing hook that failed counts as proof that the old primary is off (against R6, R13).
     CountFailedFence,
 
+    // ---- people ----
+    /// The word of somebody whose credentials were revoked still counts (against R7).
+    RevokedApproves,
+
     // ---- forced quorums ----
     /// A forced quorum takes the copy that is left for whole, whatever is known of it (against R5).
     ForcedIsWhole,
@@ -164,6 +168,7 @@ impl Bug {
         Bug::RemoveLastCopies,
         Bug::OldMajority,
         Bug::CountFailedFence,
+        Bug::RevokedApproves,
         Bug::ForcedIsWhole,
         Bug::PromoteLeaver,
         Bug::WriteAfterFailure,

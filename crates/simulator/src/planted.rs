@@ -193,6 +193,7 @@ pub const SHOWN: &[Shown] = &[
         "S14",
         ("P9", 24),
     ),
+    shown(Bug::RevokedApproves, ("lets somebody approve whose credentials were revoked", "R7"), "S36", ("P4", 48)),
     shown(
         Bug::ForcedIsWhole,
         ("takes the copy that is left for whole when a quorum is forced", "R5: the loss is named, by two people"),

@@ -125,6 +125,8 @@ pub enum Action {
     },
     /// A person takes a node out of the cluster, for good.
     RemoveNode(NodeId),
+    /// The credentials of who does most things are stolen, and revoked; whoever has them goes on using them.
+    Steal,
     /// A person has the other file server's hook switch this one off; `as_primary`: whatever it serves.
     Fence {
         node: NodeId,

@@ -76,6 +76,8 @@ impl ClusterState {
         input::person(first)?;
         input::person(second)?;
         input::text("reason", &forced.reason)?;
+        self.not_revoked(first)?;
+        self.not_revoked(second)?;
         if first == second {
             return Err(RefusalKind::ForcedByOne(first.clone()));
         }

@@ -131,9 +131,11 @@ impl ClusterState {
         self.close_changes(ChangeState::Expired, at, |_, change| at >= change.expires_at);
     }
 
-    /// What was asked for while other settings were in force means nothing any more (R14).
+    /// What was asked for while other settings were in force means nothing any more (R14), nor what somebody asked who is revoked.
     pub(super) fn void_changes(&mut self, at: Timestamp) {
-        self.close_changes(ChangeState::Void, at, |state, change| !state.as_asked(&change.wish));
+        let over =
+            |state: &ClusterState, change: &Change| !state.as_asked(&change.wish) || state.not_revoked(&change.asked_by).is_err();
+        self.close_changes(ChangeState::Void, at, over);
     }
 
     fn close_changes(&mut self, to: ChangeState, at: Timestamp, over: impl Fn(&ClusterState, &Change) -> bool) {

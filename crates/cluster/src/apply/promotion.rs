@@ -240,6 +240,9 @@ impl ClusterState {
         if let Some(held) = self.held(volume).filter(|_| !way_back && !planted(Bug::HoldKeepsApproved)) {
             return Some((EvidenceField::Policy, held.to_string()));
         }
+        if let Some(revoked) = self.spoken_for_in_vain(proposal).filter(|_| !way_back) {
+            return Some((EvidenceField::People, revoked.to_string()));
+        }
         let now = self.basis_beside(&proposal.evidence, proposal.candidate, proposal.volume, volume);
         if let Some((field, then, now)) = difference(self, &proposal.evidence.basis, &now) {
             return Some((field, format!("{field} was {then}, and is {now}")));

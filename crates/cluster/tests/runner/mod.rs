@@ -260,7 +260,7 @@ impl Runner {
             "init" | "add" | "boot" | "mint" | "use" => self.node_command(verb, arguments, at),
             "create" | "shrink" | "grow" | "serving" | "fail" | "step-down" => self.volume_command(verb, arguments, at),
             "propose" | "approve" | "deny" | "void" | "expire" | "lapsed" => self.promotion_command(verb, arguments, at),
-            "set" | "hold" | "approve-change" | "deny-change" | "drill" => self.policy_command(verb, arguments, at),
+            "set" | "hold" | "approve-change" | "deny-change" | "drill" | "revoke" => self.policy_command(verb, arguments, at),
             _ => self.other_command(verb, arguments, at),
         }
     }
@@ -277,6 +277,7 @@ impl Runner {
                 let digest = if arguments.named.contains_key("hash") { Digest::of(b"another") } else { own };
                 Command::ApproveChange { change: change(), digest, actor, at }
             }
+            "revoke" => Command::Revoke { name: arguments.word(0).into(), reason, actor, at },
             "deny-change" => Command::DenyChange { change: change(), reason, actor, at },
             _ => {
                 let own = self.state.volumes.get(&volume).map_or(Digest::default(), |known| self.state.drill_digest(known));

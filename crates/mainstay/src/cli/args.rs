@@ -53,6 +53,14 @@ pub enum Command {
     Witness(WitnessCommand),
     /// Make credentials for one more person, on the node that ran `init`
     Credentials(Credentials),
+    /// Make whatever a person's credentials say count for nothing, from now on and for good: a lost laptop, somebody who left
+    Revoke {
+        /// The name in the credentials
+        name: String,
+        /// Why
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
     /// What runs, who is primary, what is in sync, what waits for a person
     Status,
     /// Volumes

@@ -79,6 +79,13 @@ fn export_client(text: &str, squash: Squash) -> Result<ExportClient, CliError> {
     Ok(ExportClient { network: network.into(), access, squash })
 }
 
+pub async fn revoke(client: &AdminClient, name: &str, reason: &str) -> Result<u8, CliError> {
+    client.revoke(name, reason).await?;
+    eprintln!("whatever {name} says from now on counts for nothing, and what {name} approved and was not granted is void");
+    eprintln!("to work on under another name: `mainstay credentials`, on the node that ran `init`");
+    Ok(exit::OK)
+}
+
 pub async fn reset_breaker(client: &AdminClient, volume: &str, reason: &str) -> Result<u8, CliError> {
     client.reset_breaker(volume, reason).await?;
     eprintln!("the breaker of {volume} is closed");

@@ -151,6 +151,7 @@ async fn ask(client: &AdminClient, command: Command, format: args::Format) -> Re
         Command::Verify { volume } => show::verify(client, &volume, format).await,
         Command::Token { minutes } => change::token(client, minutes, format).await,
         Command::Volume(Volume::Create(new)) => change::create_volume(client, &new, format).await,
+        Command::Revoke { name, reason } => change::revoke(client, &name, &reason).await,
         Command::Volume(Volume::ResetBreaker { name, reason }) => change::reset_breaker(client, &name, &reason).await,
         Command::Approve { id: Ticket::Proposal(id), evidence } => change::approve(client, id, evidence.as_deref(), format).await,
         Command::Approve { id: Ticket::Change(id), evidence } => policy::approve(client, id, evidence.as_deref(), format).await,

@@ -43,6 +43,7 @@
 //! | POST /v1/volumes/NAME/replicas | admin | [`NewReplica`] → [`VolumeDetails`] |
 //! | POST /v1/volumes/NAME/replicas/NODE/remove | admin | [`RemoveReplica`] → [`Set`] |
 //! | POST /v1/nodes/NAME/remove | admin | [`Reason`] |
+//! | POST /v1/people/NAME/revoke | admin | [`Reason`] |
 
 use mainstay_cluster::{
     AuditEvent, Digest, Explanation, ExportSettings, LostFile, Outlook, Policy, Proposal, Settings, VolumeSettings, VolumeWish,

@@ -91,6 +91,11 @@ pub async fn reset_breaker(app: &App, who: &str, volume: &str, reason: &Reason) 
     decide(app, Command::ResetBreaker { volume, reason: reason.reason.clone(), actor: person(who), at: clock::wall() }).await
 }
 
+pub async fn revoke(app: &App, who: &str, name: &str, reason: &Reason) -> Result<(), ApiError> {
+    let (name, reason) = (name.to_string(), reason.reason.clone());
+    decide(app, Command::Revoke { name, reason, actor: person(who), at: clock::wall() }).await
+}
+
 pub async fn approve(app: &App, who: &str, id: u64, approve: &Approve) -> Result<ProposalStatus, ApiError> {
     let state = app.state();
     let proposal = ProposalId(id);

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
+use mainstay_cluster::Actor;
 use mainstay_protocol::Position;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -232,6 +233,10 @@ impl Ask<'_> {
                 membership::remove_node(app, self.person(Role::Admin)?, name, &self.parse::<Reason>()?.reason).await?;
                 json(&Done {})
             }
+            ["v1", "people", name, "revoke"] => {
+                change::revoke(self.app, self.person(Role::Admin)?, name, &self.parse::<Reason>()?).await?;
+                json(&Done {})
+            }
             _ => Err(ApiError::not_found("there is nothing here; see `mainstay help`")),
         }
     }
@@ -242,8 +247,14 @@ impl Ask<'_> {
         Ok(DigestReply { digest: self.app.hosts.get(volume).and_then(|host| host.digest(position)) })
     }
 
+    /// Every decision asks for the name once more ([`ClusterState::not_revoked`]): this node may not know of it yet.
     fn need(&self, role: Role) -> Result<&Identity, ApiError> {
         let refuse = |message: String| Err(ApiError::new(ErrorKind::Forbidden, message));
+        if let Some(Identity::Person { name, .. }) = self.who
+            && let Err(revoked) = self.app.state().not_revoked(&Actor::Person(name.clone()))
+        {
+            return refuse(format!("{revoked}. {}", revoked.clears()));
+        }
         match self.who {
             Some(who) if who.may(role) => Ok(who),
             Some(who) => refuse(format!("{} has not the role {role}, which this needs", who.name())),

@@ -44,7 +44,7 @@ impl Approvals {
     pub fn granted(&mut self, grant: &Grant, before: &ClusterState, after: &ClusterState) -> Vec<Finding> {
         let returned = self.returned(grant, after);
         let found = self.unapproved(grant, before, after).into_iter().chain(outdated(grant, after));
-        let found = found.chain(on_hold(grant, before, after));
+        let found = found.chain(on_hold(grant, before, after)).chain(revoked(grant, before, after));
         found.chain(in_maintenance(grant, before, after)).chain(returned).collect()
     }
 
@@ -79,8 +79,16 @@ impl Approvals {
     }
 }
 
-/// Whatever was approved, and when.
-/// What a switchover took away may come back: nobody's role changes by that.
+/// Whose word counts no more approves nothing; what a switchover took away may come back all the same.
+fn revoked(grant: &Grant, before: &ClusterState, after: &ClusterState) -> Option<Finding> {
+    let proposal = after.proposals.values().find(|proposal| proposal.granted == Some(grant.after.epoch))?;
+    let Actor::Person(name) = &proposal.approval.as_ref()?.actor else { return None };
+    let way_back = matches!(proposal.evidence.fencing, FencingProof::GivenBack { .. });
+    let found = !way_back && before.control.revoked.contains_key(name);
+    found.then(|| (Rule::R7, format!("{} was granted to {} by the word of {name}, who was revoked", grant.after.epoch, grant.name)))
+}
+
+/// Whatever was approved, and when. What a switchover took away may come back: nobody's role changes by that.
 fn on_hold(grant: &Grant, before: &ClusterState, after: &ClusterState) -> Option<Finding> {
     let proposal = after.proposals.values().find(|proposal| proposal.granted == Some(grant.after.epoch));
     if proposal.is_some_and(|proposal| matches!(proposal.evidence.fencing, FencingProof::GivenBack { .. })) {

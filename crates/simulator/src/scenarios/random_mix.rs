@@ -254,7 +254,10 @@ fn disk(rng: &mut Rng, plan: &mut Plan, node: NodeId, at: Time) {
 }
 
 fn operators(rng: &mut Rng, plan: &mut Plan, node: NodeId, at: Time) {
-    match rng.below(12) {
+    match rng.below(13) {
+        12 => {
+            plan.at(at, Action::Steal);
+        }
         7..=10 => policies(rng, plan, at),
         11 => {
             let as_primary = rng.one_in(2);

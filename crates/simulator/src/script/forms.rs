@@ -91,6 +91,7 @@ pub const ACTIONS: &[ActionForm] = &[
     form("replica remove NODE", |v| Action::RemoveReplica { node: v.node(0), accept_single: false }),
     form("replica remove NODE accept single", |v| Action::RemoveReplica { node: v.node(0), accept_single: true }),
     form("node remove NODE", |v| Action::RemoveNode(v.node(0))),
+    form("steal credentials", |_| Action::Steal),
     form("fence SERVER", |v| Action::Fence { node: v.node(0), as_primary: false }),
     form("fence SERVER as primary", |v| Action::Fence { node: v.node(0), as_primary: true }),
     form("force quorum SERVER", |v| Action::ForceQuorum(v.node(0))),

@@ -277,6 +277,7 @@ fn people_text(action: &Action) -> String {
             format!("replica remove {}{}", letter(*node), if *accept_single { " accept single" } else { "" })
         }
         Action::RemoveNode(node) => format!("node remove {}", letter(*node)),
+        Action::Steal => "steal credentials".into(),
         Action::Fence { node, as_primary } => format!("fence {}{}", letter(*node), if *as_primary { " as primary" } else { "" }),
         Action::ForceQuorum(node) => format!("force quorum {}", letter(*node)),
         Action::ResetBreaker => "reset breaker".into(),

@@ -87,6 +87,7 @@ impl World {
             Action::AddReplica(node) => self.add_replica(node),
             Action::RemoveReplica { node, accept_single } => self.remove_replica(node, accept_single),
             Action::RemoveNode(node) => self.remove_node(node),
+            Action::Steal => self.steal(),
             Action::Fence { node, as_primary } => self.fence_by_hand(node, as_primary),
             Action::ForceQuorum(node) => self.force_quorum(node),
             Action::Echo => self.echo(),

@@ -3,7 +3,7 @@
 
 use super::node::{NodeEvent, NodeState};
 use super::shell::BY_HAND_TICKET;
-use super::{Event, World, person};
+use super::{Event, World};
 use crate::disk::Crash;
 use crate::queue::{MILLISECOND, SECOND, Time};
 use crate::scenario::{A, B, Hook};
@@ -71,7 +71,7 @@ impl World {
         if self.plan.cluster.hook == Hook::Absent {
             return;
         }
-        let (reason, actor, at) = ("it hangs".to_string(), person("olga"), self.wall_of(through));
+        let (reason, actor, at) = ("it hangs".to_string(), self.operators.olga(), self.wall_of(through));
         self.trace(Trace::Brief, || format!("an operator has {target} switched off through {through}"));
         let command =
             Command::FenceAsked { node: through, target, target_incarnation, allow_primary: as_primary, reason, actor, at };

@@ -36,7 +36,7 @@ impl World {
             return;
         }
         let (peer_address, admin_address) = (format!("{name}:7300"), format!("{name}:7400"));
-        let (kind, actor, at) = (NodeKind::FileServer, person("olga"), self.wall_of(through));
+        let (kind, actor, at) = (NodeKind::FileServer, self.operators.olga(), self.wall_of(through));
         self.propose(through, OPERATOR_TICKET, Command::AddNode { name, kind, peer_address, admin_address, actor, at });
     }
 
@@ -46,14 +46,14 @@ impl World {
 
     pub(super) fn add_replica(&mut self, node: NodeId) {
         let Some(through) = self.anybody() else { return };
-        let (expected, actor, at) = (self.replicas_version(through), person("olga"), self.wall_of(through));
+        let (expected, actor, at) = (self.replicas_version(through), self.operators.olga(), self.wall_of(through));
         let command = Command::AddReplica { volume: VOLUME, node, expected, reason: "one more copy".into(), actor, at };
         self.propose(through, OPERATOR_TICKET, command);
     }
 
     pub(super) fn remove_replica(&mut self, node: NodeId, accept_single: bool) {
         let Some(through) = self.anybody() else { return };
-        let (expected, actor, at) = (self.replicas_version(through), person("olga"), self.wall_of(through));
+        let (expected, actor, at) = (self.replicas_version(through), self.operators.olga(), self.wall_of(through));
         let reason = "that machine is old".into();
         let command = Command::RemoveReplica { volume: VOLUME, node, expected, accept_single, reason, actor, at };
         self.propose(through, OPERATOR_TICKET, command);
@@ -63,7 +63,7 @@ impl World {
     pub(super) fn remove_node(&mut self, node: NodeId) {
         let Some(through) = self.anybody() else { return };
         let answering = self.nodes.values().filter(|known| known.up()).map(|known| known.id).collect();
-        let (reason, actor, at) = ("that machine is old".into(), person("olga"), self.wall_of(through));
+        let (reason, actor, at) = ("that machine is old".into(), self.operators.olga(), self.wall_of(through));
         self.propose(through, OPERATOR_TICKET, Command::RemoveNode { node, answering, reason, actor, at });
     }
 
@@ -82,7 +82,7 @@ impl World {
         }
         let mut state = ClusterState::clone(&self.model.view(survivor));
         let knows_that_it_lacks = state.volumes.get(&VOLUME).is_some_and(|volume| !volume.in_sync.contains_key(&survivor));
-        let by = (person("olga"), person("peter"));
+        let by = (self.operators.olga(), person("peter"));
         let (without, reason, at) = (BTreeSet::new(), "the others burnt".into(), self.wall_of(survivor));
         if let Err(refusal) = state.force_quorum(&ForcedQuorum { survivor, without, by, reason, at }) {
             return self.trace(Trace::Brief, || format!("-- no quorum is forced: {refusal}"));

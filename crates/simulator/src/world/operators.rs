@@ -7,7 +7,8 @@ use crate::rng::Rng;
 use crate::scenario::{A, Approvals, B};
 use crate::trace::Trace;
 use mainstay_cluster::{
-    Alone, ChangeId, ClusterState, Command, Digest, LostFiles, MaintenanceState, Proposal, ProposalState, ReignState, VolumeWish,
+    Actor, Alone, ChangeId, ClusterState, Command, Digest, LostFiles, MaintenanceState, Proposal, ProposalState, ReignState,
+    VolumeWish,
 };
 use mainstay_protocol::{NodeId, ProposalId, Timestamp};
 use std::collections::BTreeMap;
@@ -22,6 +23,10 @@ pub(super) const OPERATOR_TICKET: u64 = super::shell::ANNOUNCE_TICKET;
 pub struct Operators {
     pub(super) rng: Rng,
     pub approvals: Approvals,
+    /// Of the person who does most things.
+    name: String,
+    /// What is said in names that were hers is said by somebody else.
+    stolen: Vec<String>,
     /// When each proposal that was seen will be decided on.
     pending: BTreeMap<ProposalId, Time>,
     /// What somebody has looked at and will approve later, whatever becomes of it.
@@ -37,11 +42,17 @@ impl Operators {
         Operators {
             rng,
             approvals,
+            name: "olga".into(),
+            stolen: Vec::new(),
             pending: BTreeMap::new(),
             read: BTreeMap::new(),
             second: BTreeMap::new(),
             changes: BTreeMap::new(),
         }
+    }
+
+    pub(super) fn olga(&self) -> Actor {
+        person(&self.name)
     }
 
     /// When to act on a proposal first seen now; `None`: nobody does.
@@ -69,6 +80,7 @@ impl World {
         self.set_superseded_aside(through, &view);
         self.approve_late(through);
         self.decide_second(through);
+        self.approve_stolen(through, &view);
         if let Some((id, proposal)) = view.open_proposal(VOLUME) {
             match proposal.state {
                 ProposalState::Pending => self.consider(through, id, proposal),
@@ -141,6 +153,30 @@ impl World {
         Some(due)
     }
 
+    /// Her laptop is gone: peter revokes what is on it, and she works on under another name.
+    pub(super) fn steal(&mut self) {
+        let Some(through) = self.anybody() else { return };
+        let (at, old) = (self.wall_of(through), self.operators.name.clone());
+        self.operators.stolen.push(old.clone());
+        self.operators.name = format!("olga-{}", self.operators.stolen.len() + 1);
+        self.trace(Trace::Brief, || format!("peter revokes {old} through {through}"));
+        let reason = "her laptop was stolen".into();
+        self.propose(through, OPERATOR_TICKET, Command::Revoke { name: old, reason, actor: person("peter"), at });
+    }
+
+    /// Whoever has the laptop says yes to everything.
+    fn approve_stolen(&mut self, through: NodeId, view: &ClusterState) {
+        let Some(name) = self.operators.stolen.last().cloned() else { return };
+        let open = view.open_proposal(VOLUME).filter(|(_, proposal)| proposal.state == ProposalState::Pending);
+        let Some((id, evidence_hash)) = open.map(|(id, proposal)| (id, proposal.evidence_hash)) else { return };
+        if self.operators.rng.one_in(2) {
+            let (actor, at) = (person(&name), self.wall_of(through));
+            // Until it is decided that she is revoked her word counts.
+            self.checkers.approved(id, evidence_hash);
+            self.propose(through, OPERATOR_TICKET, Command::Approve { proposal: id, evidence_hash, actor, at });
+        }
+    }
+
     fn reconsider(&mut self, through: NodeId, id: ProposalId) {
         let now = self.queue.now();
         let due = *self.operators.pending.entry(id).or_insert(now + 30 * SECOND);
@@ -154,12 +190,16 @@ impl World {
         let at = self.wall_of(through);
         self.checkers.approved(id, evidence_hash);
         self.trace(Trace::Brief, || format!("an operator approves {id} through {through}"));
-        self.propose(through, OPERATOR_TICKET, Command::Approve { proposal: id, evidence_hash, actor: person("olga"), at });
+        self.propose(through, OPERATOR_TICKET, Command::Approve { proposal: id, evidence_hash, actor: self.operators.olga(), at });
     }
 
     fn deny(&mut self, through: NodeId, id: ProposalId, reason: &str) {
         let at = self.wall_of(through);
-        self.propose(through, OPERATOR_TICKET, Command::Deny { proposal: id, reason: reason.into(), actor: person("olga"), at });
+        self.propose(
+            through,
+            OPERATOR_TICKET,
+            Command::Deny { proposal: id, reason: reason.into(), actor: self.operators.olga(), at },
+        );
     }
 
     /// While healing: what latches until a person acts is acted upon.
@@ -174,7 +214,7 @@ impl World {
         self.go_on_alone(view);
         let active = view.maintenance.iter().find(|(_, maintenance)| maintenance.state == MaintenanceState::Active);
         if let Some((id, _)) = active {
-            let command = Command::EndMaintenance { maintenance: *id, actor: person("olga"), at };
+            let command = Command::EndMaintenance { maintenance: *id, actor: self.operators.olga(), at };
             self.propose(through, OPERATOR_TICKET, command);
         }
     }
@@ -195,7 +235,7 @@ impl World {
         let Some(through) = self.anybody() else { return };
         self.checkers.p5.reset();
         let (at, reason) = (self.wall_of(through), reason.to_string());
-        self.propose(through, OPERATOR_TICKET, Command::ResetBreaker { volume: VOLUME, reason, actor: person("olga"), at });
+        self.propose(through, OPERATOR_TICKET, Command::ResetBreaker { volume: VOLUME, reason, actor: self.operators.olga(), at });
     }
 
     /// Retries, and networks that repeat: what was said once may be heard again, much later, and must change nothing that it should
@@ -268,7 +308,7 @@ impl World {
         if any.is_none() && (!serving || !self.operators.rng.one_in(8)) {
             return;
         }
-        let (reason, actor, at) = ("two people gave it up".to_string(), person("olga"), self.wall_of(through));
+        let (reason, actor, at) = ("two people gave it up".to_string(), self.operators.olga(), self.wall_of(through));
         self.propose(through, OPERATOR_TICKET, Command::SetAsideCopy { volume: VOLUME, node, reason, actor, at });
     }
 
@@ -286,7 +326,7 @@ impl World {
         let Some(through) = self.anybody() else { return };
         let (view, at) = (self.model.view(through), self.wall_of(through));
         let Some(parent_epoch) = view.volumes.get(&VOLUME).map(|volume| volume.epoch) else { return };
-        let (after, actor) = (view.last_proposal, person("olga"));
+        let (after, actor) = (view.last_proposal, self.operators.olga());
         self.checkers.p4.asked(to, parent_epoch, after);
         self.trace(Trace::Brief, || format!("an operator asks {through} to switch over to {to}"));
         self.propose(through, OPERATOR_TICKET, Command::Switchover { volume: VOLUME, to, parent_epoch, after, actor, at });
@@ -313,11 +353,11 @@ impl World {
         let at = self.wall_of(through);
         let command = Command::BeginMaintenance {
             node,
-            owner: "olga".into(),
+            owner: self.operators.name.clone(),
             reason: "planned by the provider".into(),
             ends_at: Timestamp::from_millis(at.as_millis() + (lasts / MILLISECOND) as i64),
             allow_primary: confirmed,
-            actor: person("olga"),
+            actor: self.operators.olga(),
             at,
         };
         self.propose(through, OPERATOR_TICKET, command);
@@ -330,7 +370,7 @@ impl World {
         // Also one that was ended: people do not always know.
         let open = self.decided().maintenance.iter().find(|(_, maintenance)| maintenance.node == node).map(|(id, _)| *id);
         if let Some(maintenance) = open {
-            let command = Command::ExtendMaintenance { maintenance, ends_at, actor: person("olga"), at };
+            let command = Command::ExtendMaintenance { maintenance, ends_at, actor: self.operators.olga(), at };
             self.propose(through, OPERATOR_TICKET, command);
         }
     }
@@ -339,7 +379,7 @@ impl World {
         let Some(through) = self.anybody() else { return };
         let at = self.wall_of(through);
         if let Some((maintenance, _)) = self.decided().maintenance_of(node) {
-            self.propose(through, OPERATOR_TICKET, Command::EndMaintenance { maintenance, actor: person("olga"), at });
+            self.propose(through, OPERATOR_TICKET, Command::EndMaintenance { maintenance, actor: self.operators.olga(), at });
         }
     }
 

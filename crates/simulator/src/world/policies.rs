@@ -69,13 +69,17 @@ impl World {
     pub(super) fn ask_to_set(&mut self, wish: VolumeWish) {
         let Some(through) = self.anybody() else { return };
         let (at, reason) = (self.wall_of(through), "as was agreed".to_string());
-        self.propose(through, OPERATOR_TICKET, Command::SetVolume { volume: VOLUME, wish, reason, actor: person("olga"), at });
+        self.propose(
+            through,
+            OPERATOR_TICKET,
+            Command::SetVolume { volume: VOLUME, wish, reason, actor: self.operators.olga(), at },
+        );
     }
 
     pub(super) fn hold(&mut self, on: bool) {
         let Some(through) = self.anybody() else { return };
         let (at, reason) = (self.wall_of(through), "as was agreed".to_string());
-        self.propose(through, OPERATOR_TICKET, Command::SetHold { on, reason, actor: person("olga"), at });
+        self.propose(through, OPERATOR_TICKET, Command::SetHold { on, reason, actor: self.operators.olga(), at });
     }
 
     /// While healing: what holds promotions is lifted, the usual way.
