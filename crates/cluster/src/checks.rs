@@ -373,18 +373,19 @@ fn breaker(plan: &Plan) -> Judgement {
     }
 }
 
-/// A plan is the same while candidate, its boot, the in-sync set and the configuration are.
+/// A plan is the same while candidate, its boot and the in-sync set are.
 fn not_failed_before(plan: &Plan) -> Judgement {
     let digest = plan.state.plan_digest(plan.id, plan.candidate);
     match plan.volume.breaker.failed.iter().find(|failed| failed.plan == digest) {
         Some(_) if planted(Bug::RetryForever) => Ok("it did, and is tried again".into()),
-        None => Ok(format!("plan {}{}", digest.short(), denied(plan, digest))),
+        None => Ok(format!("plan {}{}", digest.short(), denied(plan))),
         Some(failed) => Err(RefusalKind::PlanFailedBefore { failed: failed.proposal, reason: failed.reason.clone() }),
     }
 }
 
 /// A person may propose it again at any time, so this blocks nothing; nodes wait.
-fn denied(plan: &Plan, digest: Digest) -> String {
+fn denied(plan: &Plan) -> String {
+    let digest = plan.state.question_digest(plan.id, plan.candidate);
     let denied = plan.volume.rules.denied.iter().find(|denied| denied.plan == digest);
     denied.map_or(String::new(), |denied| format!(", denied by {} as {} ({})", denied.by, denied.proposal, denied.reason))
 }
@@ -547,12 +548,19 @@ impl ClusterState {
         }
     }
 
-    /// What makes a plan the same plan (R8): not its epoch, which a failed grant raised.
+    /// What makes a plan the same plan (R8): not its epoch, which a failed grant raised, and not the configuration: who lets a node join
+    /// has not looked at what failed.
     pub(crate) fn plan_digest(&self, id: VolumeId, candidate: NodeId) -> Digest {
         let volume = self.volumes.get(&id);
         let set: Vec<_> = volume.iter().flat_map(|v| v.in_sync.keys()).collect();
         let boot = self.nodes.get(&candidate).map(|node| node.incarnation);
-        Digest::of_value("mainstay plan 1", &(id, candidate, boot, set, volume.map(|v| self.config_digest(v))))
+        Digest::of_value("mainstay plan 2", &(id, candidate, boot, set))
+    }
+
+    /// What a person's no is said to: with another configuration the question is another one.
+    pub(crate) fn question_digest(&self, id: VolumeId, candidate: NodeId) -> Digest {
+        let config = self.volumes.get(&id).map(|volume| self.config_digest(volume));
+        Digest::of_value("mainstay question 1", &(self.plan_digest(id, candidate), config))
     }
 
     /// What the state says about promoting `candidate`.

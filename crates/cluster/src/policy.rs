@@ -171,7 +171,7 @@ pub struct PolicySet {
 /// A plan that a person said no to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeniedPlan {
-    /// As in [`crate::FailedPlan`].
+    /// The plan and the configuration.
     pub plan: Digest,
     pub proposal: ProposalId,
     pub by: Actor,
@@ -361,7 +361,7 @@ impl ClusterState {
 
     /// R8: a plan that a person denied is not proposed again by nodes for a while.
     pub fn denied_before(&self, id: VolumeId, candidate: mainstay_protocol::NodeId, at: Timestamp) -> Option<RefusalKind> {
-        let plan = self.plan_digest(id, candidate);
+        let plan = self.question_digest(id, candidate);
         let denied = self.volumes.get(&id)?.rules.denied.iter().find(|denied| denied.plan == plan)?;
         let until = Timestamp::from_millis(input::millis(denied.at).saturating_add(DENIED_MS));
         let (proposal, by, reason) = (denied.proposal, denied.by.clone(), denied.reason.clone());

@@ -241,7 +241,7 @@ impl ClusterState {
     /// R8: nodes do not repeat what a person has denied.
     pub(super) fn remember_denial(&mut self, id: ProposalId, by: &Actor, reason: &str, at: Timestamp) {
         let Some((volume, candidate)) = self.proposals.get(&id).map(|known| (known.volume, known.candidate)) else { return };
-        let plan = self.plan_digest(volume, candidate);
+        let plan = self.question_digest(volume, candidate);
         let denied = DeniedPlan { plan, proposal: id, by: by.clone(), reason: reason.into(), at };
         self.with_volume(volume, |volume| {
             let plans = &mut volume.rules.denied;
