@@ -1,130 +1,18 @@
 //! Three real processes on loopback: what an operator does, in order, with the mistakes that operators make.
 
-use mainstay::launch::{Launcher, NodeProcess, NodeSpec, Place, admin_path, wait_answer};
-use mainstay::nfs_client::{Client, Options};
-use mainstay_cluster::{Access, ExportClient, ExportSettings, Policy, Squash};
-use mainstay_node::admin::api::{ClusterStatus, ErrorKind, NewVolume, VolumeStatus};
+mod rig;
+
+use mainstay::launch::Place;
+use mainstay_node::admin::api::ErrorKind;
 use mainstay_node::admin::client::{AdminClient, AdminConfig, ClientError};
 use mainstay_node::config::{HooksConfig, NodeConfig};
 use mainstay_node::directory::Kind;
 use mainstay_node::founding;
 use mainstay_node::pki::Role;
-use mainstay_protocol::Stability;
-use mainstay_protocol::file::CreateHow;
-use std::net::{SocketAddr, TcpListener};
+use rig::{Cluster, PATIENCE, PROGRAM, all_in_sync, files, free, read, serves, write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
-
-const PATIENCE: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(50);
-const PROGRAM: &str = env!("CARGO_BIN_EXE_mainstay");
-
-/// A port that was free a moment ago, on an address of its own so that two tests do not meet.
-fn free(ip: &str) -> SocketAddr {
-    let listener = TcpListener::bind((ip, 0)).expect("loopback has a free port");
-    listener.local_addr().expect("it is bound")
-}
-
-fn spec(name: &str, kind: Kind, ip: &str) -> NodeSpec {
-    NodeSpec { name: name.into(), kind, peer_address: free(ip), admin_address: free(ip) }
-}
-
-fn launcher() -> Launcher {
-    Launcher { program: PROGRAM.into(), segment_mib: 2 }
-}
-
-struct Cluster {
-    dir: tempfile::TempDir,
-    nodes: Vec<NodeProcess>,
-    config: AdminConfig,
-    client: AdminClient,
-    service: SocketAddr,
-}
-
-impl Cluster {
-    async fn found() -> Cluster {
-        let dir = tempfile::tempdir().unwrap();
-        let specs = [
-            spec("a", Kind::FileServer, "127.0.71.11"),
-            spec("b", Kind::FileServer, "127.0.71.12"),
-            spec("w", Kind::Witness, "127.0.71.13"),
-        ];
-        let (nodes, config) = launcher().found(dir.path(), "shop", &specs).await.unwrap();
-        let client = AdminClient::new(&config).unwrap();
-        Cluster { dir, nodes, config, client, service: free("127.0.71.10") }
-    }
-
-    fn export(&self) -> ExportSettings {
-        let client = ExportClient { network: "127.0.0.0/8".into(), access: Access::ReadWrite, squash: Squash::None };
-        ExportSettings {
-            service_address: self.service.ip().to_string(),
-            port: self.service.port(),
-            clients: vec![client],
-            ..ExportSettings::default()
-        }
-    }
-
-    async fn create(&self, name: &str) -> Result<(), ClientError> {
-        let new = NewVolume {
-            name: name.into(),
-            replicas: vec![],
-            primary: "a".into(),
-            export: self.export(),
-            serve_reads: true,
-            policy: Policy::Manual,
-        };
-        self.client.create_volume(&new).await.map(drop)
-    }
-
-    async fn until(&self, what: &str, holds: impl Fn(&ClusterStatus) -> bool) -> ClusterStatus {
-        let begun = Instant::now();
-        loop {
-            let status = self.client.status().await;
-            if let Ok(status) = &status
-                && holds(status)
-            {
-                return status.clone();
-            }
-            assert!(begun.elapsed() < PATIENCE, "{what}: not in time; last seen {status:#?}");
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        Command::new(PROGRAM).args(args).arg("--config").arg(admin_path(self.dir.path())).output().unwrap()
-    }
-
-    fn nfs(&self) -> Client {
-        Client::connect(self.service, "/files", Options::default()).unwrap()
-    }
-}
-
-fn files(status: &ClusterStatus) -> &VolumeStatus {
-    &status.volumes[0]
-}
-
-fn serves(status: &ClusterStatus, primary: &str, in_sync: usize) -> bool {
-    let volume = files(status);
-    volume.state == "serving" && volume.primary.as_deref() == Some(primary) && volume.in_sync.len() == in_sync
-}
-
-fn all_in_sync(status: &ClusterStatus, primary: &str) -> bool {
-    let calm = |state: &str| matches!(state, "primary" | "in-sync");
-    serves(status, primary, 2) && files(status).replicas.iter().all(|replica| calm(&replica.state))
-}
-
-fn write(client: &mut Client, name: &str, text: &'static [u8]) {
-    let root = client.root();
-    let file = client.create(&root, name, CreateHow::Unchecked(Default::default())).unwrap();
-    client.write(&file, 0, text.into(), Stability::FileSync).unwrap();
-}
-
-fn read(client: &mut Client, name: &str) -> Vec<u8> {
-    let root = client.root();
-    let file = client.lookup(&root, name).unwrap();
-    client.read(&file, 0, 4096).unwrap().data.to_vec()
-}
 
 fn kind_of(error: ClientError) -> ErrorKind {
     match error {
@@ -143,7 +31,7 @@ fn stderr(output: &Output) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_lives_through_founding_mistakes_a_kill_and_a_return() {
-    let mut cluster = Cluster::found().await;
+    let mut cluster = Cluster::found("127.0.71").await;
     volumes_and_status(&cluster).await;
     mistakes(&cluster).await;
     roles(&cluster).await;
@@ -161,7 +49,7 @@ async fn volumes_and_status(cluster: &Cluster) {
     assert_ne!(kind_of(cluster.create("files").await.unwrap_err()), ErrorKind::Unknown);
     cluster.until("both replicas are in sync", |status| all_in_sync(status, "a")).await;
 
-    let output = cluster.run(&["status", "-o", "json"]);
+    let output = cluster.output(&["status", "-o", "json"]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(json["cluster"], "shop");
@@ -182,12 +70,12 @@ async fn volumes_and_status(cluster: &Cluster) {
 
     let mut client = cluster.nfs();
     write(&mut client, "before", b"written before the kill");
-    assert_eq!(code(&cluster.run(&["verify", "files"])), 0);
-    assert_eq!(code(&cluster.run(&["explain", "promote", "b", "files"])), 3, "the primary is alive");
-    assert_eq!(code(&cluster.run(&["explain", "demote", "a", "files"])), 0, "b is in sync and could take it");
-    assert_eq!(code(&cluster.run(&["explain", "demote", "b", "files"])), 3, "it is not the primary");
-    assert_eq!(code(&cluster.run(&["explain", "resync", "b", "files"])), 0);
-    assert_eq!(code(&cluster.run(&["explain", "resync", "w", "files"])), 3, "a witness holds nothing");
+    assert_eq!(code(&cluster.output(&["verify", "files"])), 0);
+    assert_eq!(code(&cluster.output(&["explain", "promote", "b", "files"])), 3, "the primary is alive");
+    assert_eq!(code(&cluster.output(&["explain", "demote", "a", "files"])), 0, "b is in sync and could take it");
+    assert_eq!(code(&cluster.output(&["explain", "demote", "b", "files"])), 3, "it is not the primary");
+    assert_eq!(code(&cluster.output(&["explain", "resync", "b", "files"])), 0);
+    assert_eq!(code(&cluster.output(&["explain", "resync", "w", "files"])), 3, "a witness holds nothing");
 }
 
 /// Each is refused with one clear line, and nothing is lost by it.
@@ -240,9 +128,9 @@ async fn mistakes(cluster: &Cluster) {
     assert!(line.contains("peer_address") && line.contains(&taken.to_string()), "{line}");
 
     // Usage.
-    assert_eq!(code(&cluster.run(&["volume", "create"])), 64);
-    assert_eq!(code(&cluster.run(&["volume", "show", "nothing"])), 1);
-    assert_eq!(code(&cluster.run(&["approve", "77", "--evidence", "00000000"])), 1);
+    assert_eq!(code(&cluster.output(&["volume", "create"])), 64);
+    assert_eq!(code(&cluster.output(&["volume", "show", "nothing"])), 1);
+    assert_eq!(code(&cluster.output(&["approve", "77", "--evidence", "00000000"])), 1);
 }
 
 async fn roles(cluster: &Cluster) {
@@ -297,26 +185,26 @@ async fn drills(cluster: &Cluster) {
     assert!(primary.appended_bytes > 0 && primary.running_ms > 0 && primary.live_bytes > 0, "{primary:?}");
     let text = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
 
-    let run = cluster.run(&["drill", "run", "the-incident", "--seed", "0"]);
+    let run = cluster.output(&["drill", "run", "the-incident", "--seed", "0"]);
     assert_eq!(code(&run), 0, "{}", stderr(&run));
     assert!(text(&run).contains("as cluster shop is: --lease 2000ms"), "{}", text(&run));
-    let asked = cluster.run(&["drill", "what-if", "stop b 1m", "--seeds", "1"]);
+    let asked = cluster.output(&["drill", "what-if", "stop b 1m", "--seeds", "1"]);
     assert_eq!(code(&asked), 0, "{}{}", stderr(&asked), text(&asked));
     assert!(text(&asked).contains("cluster shop   volume files"), "{}", text(&asked));
 
-    let outage = cluster.run(&["maintenance", "begin", "a", "--allow-primary", "--for", "1m", "--reason", "disks"]);
+    let outage = cluster.output(&["maintenance", "begin", "a", "--allow-primary", "--for", "1m", "--reason", "disks"]);
     assert_eq!(code(&outage), 2, "nobody said that it may be");
     assert!(stderr(&outage).contains("maintenance of a was not begun"), "{}", stderr(&outage));
     assert_eq!(cluster.client.maintenance().await.unwrap().len(), 0);
-    let begun = cluster.run(&["maintenance", "begin", "b", "--for", "1m", "--reason", "disks"]);
+    let begun = cluster.output(&["maintenance", "begin", "b", "--for", "1m", "--reason", "disks"]);
     assert_eq!(code(&begun), 0, "{}", stderr(&begun));
     assert!(stderr(&begun).contains("rehearsed maintenance of b for 60.0 s"), "{}", stderr(&begun));
     let id = cluster.client.maintenance().await.unwrap()[0].id;
-    assert_eq!(code(&cluster.run(&["maintenance", "end", &id.to_string()])), 0);
-    let again = cluster.run(&["maintenance", "begin", "w", "--no-preflight", "--reason", "disks"]);
+    assert_eq!(code(&cluster.output(&["maintenance", "end", &id.to_string()])), 0);
+    let again = cluster.output(&["maintenance", "begin", "w", "--no-preflight", "--reason", "disks"]);
     assert!(!stderr(&again).contains("rehearsed"), "{}", stderr(&again));
     let id = cluster.client.maintenance().await.unwrap()[0].id;
-    assert_eq!(code(&cluster.run(&["maintenance", "end", &id.to_string()])), 0);
+    assert_eq!(code(&cluster.output(&["maintenance", "end", &id.to_string()])), 0);
     rehearsed_log(cluster);
     unreachable_cluster(cluster);
 }
@@ -324,8 +212,8 @@ async fn drills(cluster: &Cluster) {
 /// What `events` prints is what `drill from-events` reads.
 fn rehearsed_log(cluster: &Cluster) {
     let (log, kept) = (cluster.dir.path().join("events.json"), cluster.dir.path().join("story.scenario"));
-    std::fs::write(&log, cluster.run(&["events", "-o", "json"]).stdout).unwrap();
-    let turned = cluster.run(&["drill", "from-events", log.to_str().unwrap(), "--out", kept.to_str().unwrap()]);
+    std::fs::write(&log, cluster.output(&["events", "-o", "json"]).stdout).unwrap();
+    let turned = cluster.output(&["drill", "from-events", log.to_str().unwrap(), "--out", kept.to_str().unwrap()]);
     assert_eq!(code(&turned), 0, "{}", stderr(&turned));
     let scenario = std::fs::read_to_string(kept).unwrap();
     assert!(scenario.contains("maintenance begin b for ") && scenario.contains("maintenance end w"), "{scenario}");
@@ -360,66 +248,63 @@ fn hyper_method() -> mainstay_node::admin::http::Method {
 async fn switchovers(cluster: &Cluster) {
     let mut client = cluster.nfs();
     let refused = |args: &[&str], rule: &str| {
-        let output = cluster.run(args);
+        let output = cluster.output(args);
         assert!(code(&output) == 3 && stderr(&output).contains(rule), "{args:?}: {}", stderr(&output));
     };
     refused(&["switchover", "files", "--to", "w"], "R12");
     refused(&["switchover", "files", "--to", "a"], "R1");
     refused(&["maintenance", "begin", "a", "--reason", "new memory"], "--switchover");
 
-    let there = cluster.run(&["switchover", "files", "--to", "b", "--wait=20s", "--yes"]);
+    let there = cluster.output(&["switchover", "files", "--to", "b", "--wait=20s", "--yes"]);
     assert_eq!(code(&there), 0, "{}", stderr(&there));
     assert_eq!(String::from_utf8_lossy(&there.stdout), "b is the primary of files now\n");
     write(&mut client, "on b", b"written after a switchover");
     cluster.until("a is a secondary in sync", |status| all_in_sync(status, "b")).await;
 
     let begin = ["maintenance", "begin", "b", "--reason", "new memory", "--switchover", "--no-preflight"];
-    let back = cluster.run(&begin);
+    let back = cluster.output(&begin);
     assert_eq!(code(&back), 0, "{}", stderr(&back));
     assert_eq!(read(&mut client, "on b"), b"written after a switchover");
     let status = cluster.until("b is a secondary in sync", |status| all_in_sync(status, "a")).await;
     assert_eq!(status.maintenance[0].node, "b");
     refused(&["switchover", "files", "--to", "b", "--no-preflight"], "R10");
-    assert_eq!(code(&cluster.run(&["maintenance", "end", &status.maintenance[0].id.to_string()])), 0);
+    assert_eq!(code(&cluster.output(&["maintenance", "end", &status.maintenance[0].id.to_string()])), 0);
     cluster.until("the maintenance is closed", |status| status.maintenance.is_empty()).await;
 }
 
 async fn failover(cluster: &mut Cluster) {
     let mut client = cluster.nfs();
-    cluster.nodes.remove(0).kill();
+    cluster.kill("a");
     let status = cluster.until("the failure is proposed about", |status| !status.proposals.is_empty()).await;
     let proposal = &status.proposals[0];
     assert_eq!((proposal.state.as_str(), proposal.candidate.as_str()), ("pending", "b"));
     assert_eq!(files(&status).primary.as_deref(), Some("a"), "nothing is promoted without a person");
     let id = proposal.id.to_string();
-    let wrong = cluster.run(&["approve", &id, "--evidence", "0123456789abcdef"]);
+    let wrong = cluster.output(&["approve", &id, "--evidence", "0123456789abcdef"]);
     assert_eq!(code(&wrong), 3, "{}", stderr(&wrong));
     assert!(stderr(&wrong).contains("R14"), "{}", stderr(&wrong));
-    let shown = cluster.run(&["proposals", "show", &id]);
+    let shown = cluster.output(&["proposals", "show", &id]);
     assert!(String::from_utf8_lossy(&shown.stdout).contains(&proposal.evidence_hash));
-    let right = cluster.run(&["approve", &id, "--evidence", &proposal.evidence_hash[..12]]);
+    let right = cluster.output(&["approve", &id, "--evidence", &proposal.evidence_hash[..12]]);
     assert_eq!(code(&right), 0, "{}", stderr(&right));
     cluster.until("b serves", |status| serves(status, "b", 1)).await;
     // The same client goes on: nothing was remounted.
     assert_eq!(read(&mut client, "before"), b"written before the kill");
     write(&mut client, "after", b"written after the kill");
 
-    let mut returned = launcher().spawn(cluster.dir.path(), "a").unwrap();
-    wait_answer(&cluster.client, &mut returned).await.unwrap();
-    cluster.nodes.push(returned);
+    cluster.start("a").await;
     cluster.until("a is back as a secondary", |status| all_in_sync(status, "b")).await;
-    let verified = cluster.run(&["verify", "files", "-o", "json"]);
+    let verified = cluster.output(&["verify", "files", "-o", "json"]);
     assert_eq!(code(&verified), 0, "{}", String::from_utf8_lossy(&verified.stdout));
     assert_eq!(read(&mut client, "after"), b"written after the kill");
-    let events = cluster.run(&["events"]);
+    let events = cluster.output(&["events"]);
     let events = String::from_utf8_lossy(&events.stdout).into_owned();
     assert!(events.contains("admin approved") && events.contains("refused by R14"), "{events}");
 }
 
 /// A graceful stop of the primary leaves the volume without one at once, with a proposal, and reads still served.
 async fn graceful_stop(mut cluster: Cluster) {
-    let at = cluster.nodes.iter().position(|node| node.name == "b").unwrap();
-    let primary = cluster.nodes.remove(at);
+    let primary = cluster.take("b");
     let stopped = tokio::task::spawn_blocking(move || primary.stop(PATIENCE)).await.unwrap();
     assert!(stopped, "it ended by itself");
     let status = cluster.until("reads are served without a primary", |status| files(status).state == "read-only").await;

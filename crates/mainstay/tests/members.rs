@@ -1,108 +1,57 @@
 //! Members and replicas on real processes: a replica moves from b to d by a file that says so, a dead node is replaced, and what
 //! clients wrote is there byte for byte, read from the copies that were not there when it was written.
 
-use mainstay::launch::{Launcher, NodeProcess, NodeSpec, admin_path};
-use mainstay::nfs_client::{Client, Options};
-use mainstay_cluster::{Access, ExportClient, ExportSettings, Policy, Squash};
-use mainstay_node::admin::api::{ClusterStatus, NewVolume};
-use mainstay_node::admin::client::AdminClient;
+mod rig;
+
+use mainstay::launch::admin_path;
+use mainstay_node::admin::api::ClusterStatus;
 use mainstay_node::directory::Kind;
 use mainstay_protocol::Stability;
 use mainstay_protocol::file::CreateHow;
+use rig::{PATIENCE, PAUSE, PROGRAM, launcher, spec};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener};
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Instant;
 
-const PATIENCE: Duration = Duration::from_secs(90);
-const PAUSE: Duration = Duration::from_millis(50);
-const PROGRAM: &str = env!("CARGO_BIN_EXE_mainstay");
 /// Files of each round, and bytes of each.
 const FILES: u64 = 24;
 const FILE_BYTES: usize = 48 << 10;
 
-fn free(ip: &str) -> SocketAddr {
-    TcpListener::bind((ip, 0)).and_then(|listener| listener.local_addr()).expect("loopback has a free port")
-}
-
-fn launcher() -> Launcher {
-    Launcher { program: PROGRAM.into(), segment_mib: 2 }
-}
-
-fn spec(name: &str, kind: Kind, ip: &str) -> NodeSpec {
-    NodeSpec { name: name.into(), kind, peer_address: free(ip), admin_address: free(ip) }
-}
-
 struct Cluster {
-    dir: tempfile::TempDir,
-    nodes: BTreeMap<String, NodeProcess>,
-    client: AdminClient,
-    service: SocketAddr,
+    rig: rig::Cluster,
     /// What clients wrote, by name.
     written: BTreeMap<String, Vec<u8>>,
 }
 
+impl Deref for Cluster {
+    type Target = rig::Cluster;
+    fn deref(&self) -> &rig::Cluster {
+        &self.rig
+    }
+}
+
+impl DerefMut for Cluster {
+    fn deref_mut(&mut self) -> &mut rig::Cluster {
+        &mut self.rig
+    }
+}
+
 impl Cluster {
     async fn found() -> Cluster {
-        let dir = tempfile::tempdir().unwrap();
-        let specs = [
-            spec("a", Kind::FileServer, "127.0.74.11"),
-            spec("b", Kind::FileServer, "127.0.74.12"),
-            spec("w", Kind::Witness, "127.0.74.13"),
-        ];
-        let (nodes, config) = launcher().found(dir.path(), "shop", &specs).await.unwrap();
-        let nodes = nodes.into_iter().map(|node| (node.name.clone(), node)).collect();
-        let client = AdminClient::new(&config).unwrap();
-        let cluster = Cluster { dir, nodes, client, service: free("127.0.74.10"), written: BTreeMap::new() };
-        let anybody = ExportClient { network: "127.0.0.0/8".into(), access: Access::ReadWrite, squash: Squash::None };
-        let export = ExportSettings {
-            service_address: cluster.service.ip().to_string(),
-            port: cluster.service.port(),
-            clients: vec![anybody],
-            ..ExportSettings::default()
-        };
-        let (name, primary, policy) = ("files".into(), "a".into(), Policy::Manual);
-        cluster
-            .client
-            .create_volume(&NewVolume { name, replicas: vec![], primary, export, serve_reads: true, policy })
-            .await
-            .unwrap();
-        cluster.until("both replicas are in sync", |status| in_sync(status, &["a", "b"])).await;
-        cluster
-    }
-
-    async fn until(&self, what: &str, holds: impl Fn(&ClusterStatus) -> bool) {
-        let begun = Instant::now();
-        loop {
-            let status = self.client.status().await;
-            if status.as_ref().is_ok_and(&holds) {
-                return;
-            }
-            assert!(begun.elapsed() < PATIENCE, "{what}: not in time; last seen {status:#?}");
-            tokio::time::sleep(PAUSE).await;
-        }
+        Cluster { rig: rig::Cluster::with_volume("127.0.77").await, written: BTreeMap::new() }
     }
 
     async fn join(&mut self, name: &str, kind: Kind, ip: &str) {
         let node = launcher().join(self.dir.path(), &self.client, &spec(name, kind, ip)).await.unwrap();
-        self.nodes.insert(name.into(), node);
-    }
-
-    /// Exit code and everything that was said.
-    fn run(&self, args: &[&str]) -> (i32, String) {
-        let output = Command::new(PROGRAM).args(args).arg("--config").arg(admin_path(self.dir.path())).output().unwrap();
-        said(&output)
+        self.nodes.push(node);
     }
 
     fn refused(&self, args: &[&str], by: &str) {
         let (code, text) = self.run(args);
         assert!(code == 3 && text.contains(&format!("refused by {by}")), "{args:?}: {code} {text}");
-    }
-
-    fn nfs(&self) -> Client {
-        Client::connect(self.service, "/files", Options::default()).unwrap()
     }
 
     fn write_files(&mut self, round: u64) {
@@ -146,11 +95,6 @@ fn content(number: u64) -> Vec<u8> {
     (0..FILE_BYTES).map(|_| next()).collect()
 }
 
-fn said(output: &Output) -> (i32, String) {
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    (output.status.code().unwrap_or(-1), text)
-}
-
 fn in_sync(status: &ClusterStatus, nodes: &[&str]) -> bool {
     let volume = &status.volumes[0];
     let held: Vec<&str> = volume.replicas.iter().map(|replica| replica.node.as_str()).collect();
@@ -185,7 +129,7 @@ async fn a_replica_moves_as_the_file_says(cluster: &mut Cluster) {
     // d is not there yet: a person has to see to that.
     let (code, text) = cluster.run(&["apply", &path, "--yes"]);
     assert!(code == 4 && text.contains("mainstay join TOKEN --name d"), "{code} {text}");
-    cluster.join("d", Kind::FileServer, "127.0.74.14").await;
+    cluster.join("d", Kind::FileServer, "127.0.77.14").await;
 
     let (code, text) = cluster.run(&["plan", &path]);
     let order = ["add a replica of files on d", "wait until d is in sync for files", "remove the replica of files on b"];
@@ -214,12 +158,12 @@ async fn a_replica_moves_as_the_file_says(cluster: &mut Cluster) {
 }
 
 async fn a_dead_node_is_replaced(cluster: &mut Cluster) {
-    cluster.nodes.remove("d").unwrap().kill();
+    cluster.kill("d");
     cluster.until("the primary goes on alone", |status| status.volumes[0].in_sync == ["a"]).await;
     cluster.write_files(2);
     let (code, text) = cluster.run(&["node", "replace", "d", "--with", "e", "--reason", "its board is dead"]);
     assert!(code == 1 && text.contains("e has not joined"), "{code} {text}");
-    cluster.join("e", Kind::FileServer, "127.0.74.15").await;
+    cluster.join("e", Kind::FileServer, "127.0.77.15").await;
     let (code, text) = cluster.run(&["node", "replace", "d", "--with", "e", "--reason", "its board is dead"]);
     assert_eq!(code, 0, "{text}");
     cluster.until("a and e hold it", |status| in_sync(status, &["a", "e"])).await;
@@ -243,7 +187,7 @@ async fn a_lost_witness_is_made_anew(cluster: &mut Cluster) {
     let reseed = ["witness", "reseed", "w", "--with", "v", "--reason", "its disk is dead"];
     let (code, text) = cluster.run(&reseed);
     assert!(code == 1 && text.contains("w answers"), "{code} {text}");
-    cluster.nodes.remove("w").unwrap().kill();
+    cluster.kill("w");
     cluster.until("w is missed", |status| status.nodes.iter().any(|node| node.name == "w" && node.state != "up")).await;
     let mut command = Command::new(PROGRAM);
     command.args(reseed).arg("--config").arg(admin_path(cluster.dir.path())).stderr(Stdio::piped()).stdout(Stdio::piped());
@@ -251,7 +195,7 @@ async fn a_lost_witness_is_made_anew(cluster: &mut Cluster) {
     let mut lines = BufReader::new(waiting.stderr.take().unwrap()).lines().map(Result::unwrap);
     let told = lines.by_ref().find(|line| line.contains("mainstay join")).expect("it says what to type");
     assert!(told.contains("--name v --witness"), "{told}");
-    cluster.join("v", Kind::Witness, "127.0.74.16").await;
+    cluster.join("v", Kind::Witness, "127.0.77.16").await;
     let rest: Vec<String> = lines.collect();
     assert!(waiting.wait().unwrap().success(), "{rest:?}");
     cluster.until("v votes in its place", |status| status.nodes.iter().all(|node| node.name != "w")).await;
@@ -268,15 +212,16 @@ async fn the_new_copies_serve(cluster: &mut Cluster) {
     // b holds nothing any more and leaves; it runs, hears of it and ends.
     let (code, text) = cluster.run(&["node", "remove", "b", "--reason", "b is old"]);
     assert_eq!(code, 0, "{text}");
+    let mut b = cluster.take("b");
     let begun = Instant::now();
-    while cluster.nodes.get_mut("b").unwrap().ended().is_none() {
+    while b.ended().is_none() {
         assert!(begun.elapsed() < PATIENCE, "a removed node goes on");
         tokio::time::sleep(PAUSE).await;
     }
-    let log = std::fs::read_to_string(&cluster.nodes["b"].place.log).unwrap();
+    let log = std::fs::read_to_string(&b.place.log).unwrap();
     assert!(log.contains("removed b (n2) from the cluster: b is old"), "{log}");
     // Of a, v and e two are a majority: it holds although one of them goes.
-    cluster.nodes.remove("v").unwrap().kill();
+    cluster.kill("v");
     cluster.write_files(4);
     cluster.read_files();
 }

@@ -1,100 +1,42 @@
 //! Policies on real processes: what takes two people, a failover that no person sees, a hold that no approval passes, two copies or none.
 
-use mainstay::launch::{Launcher, NodeProcess, NodeSpec, Place, admin_path, wait_answer};
-use mainstay::nfs_client::{Client, Options};
-use mainstay_cluster::{Access, ExportClient, ExportSettings, Policy, Squash};
-use mainstay_node::admin::api::{ClusterStatus, NewVolume, VolumeStatus};
-use mainstay_node::admin::client::AdminClient;
-use mainstay_node::config::NodeConfig;
-use mainstay_node::directory::Kind;
-use mainstay_node::founding;
-use mainstay_node::pki::Role;
-use mainstay_protocol::Stability;
-use mainstay_protocol::file::CreateHow;
-use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+mod rig;
 
-const PATIENCE: Duration = Duration::from_secs(90);
-const PAUSE: Duration = Duration::from_millis(50);
-const PROGRAM: &str = env!("CARGO_BIN_EXE_mainstay");
+use mainstay::nfs_client::Client;
+use mainstay_node::admin::api::ClusterStatus;
+use mainstay_node::pki::Role;
+use rig::{Cluster, files, read, said, serves};
+use std::ops::{Deref, DerefMut};
+use std::path::PathBuf;
+use std::time::Instant;
+
 /// Kills that are measured; `MAINSTAY_KILLS` says another number.
 const KILLS: usize = 2;
 
-fn free(ip: &str) -> SocketAddr {
-    TcpListener::bind((ip, 0)).and_then(|listener| listener.local_addr()).expect("loopback has a free port")
-}
-
-fn launcher() -> Launcher {
-    Launcher { program: PROGRAM.into(), segment_mib: 2 }
-}
-
-/// Three nodes, and two people: `admin` with every role, and bob, who may approve.
-struct Cluster {
-    dir: tempfile::TempDir,
-    nodes: Vec<NodeProcess>,
-    client: AdminClient,
+/// With two people: `admin` with every role, and bob, who may approve.
+struct TwoPeople {
+    cluster: Cluster,
     bob: PathBuf,
-    service: SocketAddr,
 }
 
-impl Cluster {
-    async fn found() -> Cluster {
-        let dir = tempfile::tempdir().unwrap();
-        let spec =
-            |name: &str, kind, ip: &str| NodeSpec { name: name.into(), kind, peer_address: free(ip), admin_address: free(ip) };
-        let specs = [
-            spec("a", Kind::FileServer, "127.0.72.11"),
-            spec("b", Kind::FileServer, "127.0.72.12"),
-            spec("w", Kind::Witness, "127.0.72.13"),
-        ];
-        let (nodes, config) = launcher().found(dir.path(), "shop", &specs).await.unwrap();
-        let first = NodeConfig::load(&Place::of(dir.path(), "a").config).unwrap();
-        let bob = dir.path().join("bob.toml");
-        let credentials = founding::issue(&first, "bob", &[Role::Viewer, Role::Approver], config.endpoints.clone()).unwrap();
-        credentials.save(&bob).unwrap();
-        let client = AdminClient::new(&config).unwrap();
-        let cluster = Cluster { dir, nodes, client, bob, service: free("127.0.72.10") };
-        cluster.create().await;
-        cluster
+impl Deref for TwoPeople {
+    type Target = Cluster;
+    fn deref(&self) -> &Cluster {
+        &self.cluster
     }
+}
 
-    async fn create(&self) {
-        let anybody = ExportClient { network: "127.0.0.0/8".into(), access: Access::ReadWrite, squash: Squash::None };
-        let export = ExportSettings {
-            service_address: self.service.ip().to_string(),
-            port: self.service.port(),
-            clients: vec![anybody],
-            ..ExportSettings::default()
-        };
-        let (name, primary) = ("files".into(), "a".into());
-        let new = NewVolume { name, replicas: vec![], primary, export, serve_reads: true, policy: Policy::Manual };
-        self.client.create_volume(&new).await.unwrap();
-        self.until("both replicas are in sync", |status| serves(status, "a", 2)).await;
+impl DerefMut for TwoPeople {
+    fn deref_mut(&mut self) -> &mut Cluster {
+        &mut self.cluster
     }
+}
 
-    async fn until(&self, what: &str, holds: impl Fn(&ClusterStatus) -> bool) -> ClusterStatus {
-        let begun = Instant::now();
-        loop {
-            let status = self.client.status().await;
-            if let Ok(status) = &status
-                && holds(status)
-            {
-                return status.clone();
-            }
-            assert!(begun.elapsed() < PATIENCE, "{what}: not in time; last seen {status:#?}");
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-
-    fn run_as(&self, config: &Path, args: &[&str]) -> Output {
-        Command::new(PROGRAM).args(args).arg("--config").arg(config).output().unwrap()
-    }
-
-    /// As `admin`: exit code and everything that was said.
-    fn run(&self, args: &[&str]) -> (i32, String) {
-        said(&self.run_as(&admin_path(self.dir.path()), args))
+impl TwoPeople {
+    async fn found() -> TwoPeople {
+        let cluster = Cluster::with_volume("127.0.76").await;
+        let bob = cluster.person("bob", &[Role::Viewer, Role::Approver]);
+        TwoPeople { cluster, bob }
     }
 
     fn bob(&self, args: &[&str]) -> (i32, String) {
@@ -107,52 +49,15 @@ impl Cluster {
         let (code, text) = self.bob(&["approve", &format!("c{}", waits.id), "--evidence", &waits.digest[..12]]);
         assert_eq!(code, 0, "{text}");
     }
-
-    fn nfs(&self) -> Client {
-        Client::connect(self.service, "/files", Options::default()).unwrap()
-    }
-
-    fn kill(&mut self, name: &str) {
-        let at = self.nodes.iter().position(|node| node.name == name).unwrap();
-        self.nodes.remove(at).kill();
-    }
-
-    async fn start(&mut self, name: &str) {
-        let mut node = launcher().spawn(self.dir.path(), name).unwrap();
-        wait_answer(&self.client, &mut node).await.unwrap();
-        self.nodes.push(node);
-    }
-}
-
-fn said(output: &Output) -> (i32, String) {
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    (output.status.code().unwrap_or(-1), text)
-}
-
-fn files(status: &ClusterStatus) -> &VolumeStatus {
-    &status.volumes[0]
-}
-
-fn serves(status: &ClusterStatus, primary: &str, in_sync: usize) -> bool {
-    let volume = files(status);
-    volume.state == "serving" && volume.primary.as_deref() == Some(primary) && volume.in_sync.len() == in_sync
 }
 
 fn write(client: &mut Client, name: &str) {
-    let root = client.root();
-    let file = client.create(&root, name, CreateHow::Unchecked(Default::default())).unwrap();
-    client.write(&file, 0, name.to_string().into_bytes().into(), Stability::FileSync).unwrap();
-}
-
-fn read(client: &mut Client, name: &str) -> Vec<u8> {
-    let root = client.root();
-    let file = client.lookup(&root, name).unwrap();
-    client.read(&file, 0, 4096).unwrap().data.to_vec()
+    rig::write(client, name, name.as_bytes());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn policies_on_real_processes() {
-    let mut cluster = Cluster::found().await;
+    let mut cluster = TwoPeople::found().await;
     two_people(&cluster).await;
     guarded_failover(&mut cluster).await;
     two_copies(&mut cluster).await;
@@ -161,7 +66,7 @@ async fn policies_on_real_processes() {
 }
 
 /// What is laxer waits for another person, who approves what was shown.
-async fn two_people(cluster: &Cluster) {
+async fn two_people(cluster: &TwoPeople) {
     let (code, text) = cluster.run(&["volume", "set", "files", "--policy", "guarded", "--reason", "nobody is on call at night"]);
     assert_eq!(code, 4, "{text}");
     assert!(text.contains("mainstay approve c1 --evidence"), "{text}");
@@ -190,11 +95,8 @@ async fn two_people(cluster: &Cluster) {
 }
 
 /// A third person loses a laptop: what is on it opens nothing any more, not even to look.
-async fn revoked(cluster: &Cluster) {
-    let config = NodeConfig::load(&Place::of(cluster.dir.path(), "a").config).unwrap();
-    let carl = cluster.dir.path().join("carl.toml");
-    let roles = [Role::Viewer, Role::Approver, Role::Admin];
-    founding::issue(&config, "carl", &roles, cluster.client.endpoints().to_vec()).unwrap().save(&carl).unwrap();
+async fn revoked(cluster: &TwoPeople) {
+    let carl = cluster.person("carl", &[Role::Viewer, Role::Approver, Role::Admin]);
     assert_eq!(said(&cluster.run_as(&carl, &["status"])).0, 0);
     let (code, text) = cluster.run(&["revoke", "carl", "--reason", "his laptop was stolen"]);
     assert_eq!(code, 0, "{text}");
@@ -207,7 +109,7 @@ async fn revoked(cluster: &Cluster) {
 }
 
 /// SIGKILL, and writes go on without a person.
-async fn guarded_failover(cluster: &mut Cluster) {
+async fn guarded_failover(cluster: &mut TwoPeople) {
     let kills = std::env::var("MAINSTAY_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS);
     let mut client = cluster.nfs();
     let mut took = Vec::new();
@@ -237,7 +139,7 @@ async fn guarded_failover(cluster: &mut Cluster) {
 }
 
 /// `alone read-only`: with one copy in sync, changes wait, reads go on, and nothing is lost.
-async fn two_copies(cluster: &mut Cluster) {
+async fn two_copies(cluster: &mut TwoPeople) {
     let (code, text) = cluster.run(&["volume", "set", "files", "--alone", "read-only", "--reason", "two copies or nothing"]);
     assert_eq!(code, 0, "{text}");
     let status = cluster.client.status().await.unwrap();
@@ -268,7 +170,7 @@ async fn two_copies(cluster: &mut Cluster) {
 }
 
 /// Nothing is promoted, not even what is approved, until another person agrees to lift it.
-async fn on_hold(cluster: &mut Cluster) {
+async fn on_hold(cluster: &mut TwoPeople) {
     let primary = files(&cluster.client.status().await.unwrap()).primary.clone().expect("somebody serves");
     let other = if primary == "a" { "b" } else { "a" };
     cluster.kill(&primary);

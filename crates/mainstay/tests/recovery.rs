@@ -5,103 +5,55 @@
 //! Once more, and now the other is gone for good: two people name what is lost and promote it as it is; and when the other comes back
 //! after all, its records are kept and its copy is made again.
 
-use mainstay::launch::{Launcher, NodeProcess, NodeSpec, admin_path};
+mod rig;
+
 use mainstay::nfs_client::{Client, Options};
 use mainstay_cluster::limits::AUDIT_EVENTS_MAX;
-use mainstay_cluster::{Access, ExportClient, ExportSettings, Policy, Squash};
-use mainstay_node::admin::api::{ClusterStatus, NewMaintenance, NewVolume, VolumeStatus};
-use mainstay_node::admin::client::AdminClient;
-use mainstay_node::directory::Kind;
-use mainstay_node::founding;
+use mainstay_node::admin::api::{ClusterStatus, NewMaintenance};
 use mainstay_node::pki::Role;
 use mainstay_protocol::Stability;
 use mainstay_protocol::file::CreateHow;
+use rig::{PATIENCE, PAUSE, PROGRAM, all_in_sync, files, read, serves, write};
 use serde_json::Value;
-use std::net::{SocketAddr, TcpListener};
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(50);
-const PROGRAM: &str = env!("CARGO_BIN_EXE_mainstay");
 /// What is asked of a primary that lost both others cannot be acknowledged; nobody waits longer for it.
 const GIVE_UP: Duration = Duration::from_millis(400);
 
-fn free(ip: &str) -> SocketAddr {
-    TcpListener::bind((ip, 0)).and_then(|listener| listener.local_addr()).expect("loopback has a free port")
-}
-
+/// Driven from outside, as a person does.
 struct Cluster {
-    dir: tempfile::TempDir,
-    nodes: Vec<NodeProcess>,
-    client: AdminClient,
-    service: SocketAddr,
+    rig: rig::Cluster,
     runtime: tokio::runtime::Runtime,
 }
 
-fn launcher() -> Launcher {
-    Launcher { program: PROGRAM.into(), segment_mib: 2 }
+impl Deref for Cluster {
+    type Target = rig::Cluster;
+    fn deref(&self) -> &rig::Cluster {
+        &self.rig
+    }
+}
+
+impl DerefMut for Cluster {
+    fn deref_mut(&mut self) -> &mut rig::Cluster {
+        &mut self.rig
+    }
 }
 
 impl Cluster {
     fn found() -> Cluster {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let spec =
-            |name: &str, kind, ip: &str| NodeSpec { name: name.into(), kind, peer_address: free(ip), admin_address: free(ip) };
-        let specs = [
-            spec("a", Kind::FileServer, "127.0.72.11"),
-            spec("b", Kind::FileServer, "127.0.72.12"),
-            spec("w", Kind::Witness, "127.0.72.13"),
-        ];
-        let (nodes, config) = runtime.block_on(launcher().found(dir.path(), "shop", &specs)).unwrap();
-        let client = AdminClient::new(&config).unwrap();
-        let cluster = Cluster { dir, nodes, client, service: free("127.0.72.10"), runtime };
-        cluster.create();
-        cluster
-    }
-
-    fn create(&self) {
-        let anybody = ExportClient { network: "127.0.0.0/8".into(), access: Access::ReadWrite, squash: Squash::None };
-        let (service_address, port) = (self.service.ip().to_string(), self.service.port());
-        let export = ExportSettings { service_address, port, clients: vec![anybody], ..ExportSettings::default() };
-        let new = NewVolume {
-            name: "files".into(),
-            replicas: vec![],
-            primary: "a".into(),
-            export,
-            serve_reads: true,
-            policy: Policy::Manual,
-        };
-        self.runtime.block_on(self.client.create_volume(&new)).unwrap();
-        self.until("both replicas are in sync", |status| all_in_sync(status, "a"));
-    }
-
-    fn kill(&mut self, name: &str) {
-        let at = self.nodes.iter().position(|node| node.name == name).expect("it runs");
-        self.nodes.remove(at).kill();
-    }
-
-    /// The process starts, and is not waited for: without a quorum there is nothing to wait for.
-    fn start(&mut self, name: &str) {
-        self.nodes.push(launcher().spawn(self.dir.path(), name).unwrap());
+        Cluster { rig: runtime.block_on(rig::Cluster::with_volume("127.0.72")), runtime }
     }
 
     fn until(&self, what: &str, holds: impl Fn(&ClusterStatus) -> bool) -> ClusterStatus {
-        let begun = Instant::now();
-        loop {
-            let status = self.runtime.block_on(self.client.status());
-            match &status {
-                Ok(status) if holds(status) => return status.clone(),
-                _ => assert!(begun.elapsed() < PATIENCE, "{what}: not in time; last seen {status:#?}"),
-            }
-            std::thread::sleep(PAUSE);
-        }
+        self.runtime.block_on(self.rig.until(what, holds))
     }
 
     fn run(&self, args: &[&str]) -> Output {
-        Command::new(PROGRAM).args(args).arg("--config").arg(admin_path(self.dir.path())).output().unwrap()
+        self.output(args)
     }
 
     fn text(&self, code: i32, args: &[&str]) -> String {
@@ -109,10 +61,6 @@ impl Cluster {
         let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         assert_eq!(output.status.code(), Some(code), "{args:?}: {}{}", said(&output.stderr), said(&output.stdout));
         said(&output.stdout)
-    }
-
-    fn nfs(&self) -> Client {
-        Client::connect(self.service, "/files", Options::default()).unwrap()
     }
 
     /// What `recover` finds, once it finds `state`.
@@ -135,7 +83,7 @@ impl Cluster {
         let choice = &finding["choices"][0];
         let words: Vec<&str> = choice["command"].as_str().unwrap().split(' ').collect();
         match (&words[..], choice["on"].as_str()) {
-            (["mainstay", "node"], Some(node)) => self.start(node),
+            (["mainstay", "node"], Some(node)) => self.spawn(node),
             (["mainstay", args @ ..], None) => drop(self.text(0, args)),
             other => panic!("what is this? {other:?}"),
         }
@@ -159,15 +107,6 @@ impl Cluster {
         }
     }
 
-    /// Another approver's credentials, made where the authority's key is.
-    fn second_person(&self) -> std::path::PathBuf {
-        let config = mainstay_node::config::NodeConfig::load(&mainstay::launch::Place::of(self.dir.path(), "a").config).unwrap();
-        let path = self.dir.path().join("bob.toml");
-        let endpoints = self.client.endpoints().to_vec();
-        founding::issue(&config, "bob", &[Role::Viewer, Role::Approver], endpoints).unwrap().save(&path).unwrap();
-        path
-    }
-
     /// The evidence may change between the look and the approval (R14); then a person looks again.
     fn approve(&mut self) {
         let begun = Instant::now();
@@ -182,32 +121,6 @@ impl Cluster {
             assert!(begun.elapsed() < PATIENCE, "cannot be approved: {finding:#}");
         }
     }
-}
-
-fn files(status: &ClusterStatus) -> &VolumeStatus {
-    &status.volumes[0]
-}
-
-fn serves(status: &ClusterStatus, primary: &str, in_sync: usize) -> bool {
-    let volume = files(status);
-    volume.state == "serving" && volume.primary.as_deref() == Some(primary) && volume.in_sync.len() == in_sync
-}
-
-fn all_in_sync(status: &ClusterStatus, primary: &str) -> bool {
-    let calm = |state: &str| matches!(state, "primary" | "in-sync");
-    serves(status, primary, 2) && files(status).replicas.iter().all(|replica| calm(&replica.state))
-}
-
-fn write(client: &mut Client, name: &str, text: &'static [u8]) {
-    let root = client.root();
-    let file = client.create(&root, name, CreateHow::Unchecked(Default::default())).unwrap();
-    client.write(&file, 0, text.into(), Stability::FileSync).unwrap();
-}
-
-fn read(client: &mut Client, name: &str) -> Vec<u8> {
-    let root = client.root();
-    let file = client.lookup(&root, name).unwrap();
-    client.read(&file, 0, 4096).unwrap().data.to_vec()
 }
 
 #[test]
@@ -253,12 +166,12 @@ fn both_killed(cluster: &mut Cluster) {
 
     let nobody = cluster.recover("no-answer");
     assert_eq!(nobody["known"].as_array().unwrap().len(), 3, "{nobody:#}");
-    cluster.start("w");
+    cluster.spawn("w");
     let lost = cluster.recover("quorum-lost");
     assert!(lost["not_offered"].as_array().unwrap().is_empty(), "{lost:#}");
     let on: Vec<&str> = lost["choices"].as_array().unwrap().iter().filter_map(|choice| choice["on"].as_str()).collect();
     assert_eq!(on, ["a", "b"]);
-    cluster.start("b");
+    cluster.spawn("b");
     let shown = cluster.recover("approval-pending");
     assert!(shown["choices"][0]["loss"].as_str().unwrap().contains("unstable writes may be missing"), "{shown:#}");
     cluster.approve();
@@ -414,7 +327,7 @@ fn only_the_stale_one_is_back(cluster: &mut Cluster) {
     cluster.until("b goes on alone", |status| serves(status, "b", 1));
     write(&mut client, "alone", b"acknowledged by the only copy");
     cluster.kill("b");
-    cluster.start("a");
+    cluster.spawn("a");
     let stale = cluster.recover("stale-copy-only");
     assert!(stale["title"].as_str().unwrap().contains("only a is there"), "{stale:#}");
     assert_eq!(cluster.run(&["explain", "promote", "a", "files"]).status.code(), Some(3), "it lacks what was acknowledged");
@@ -436,7 +349,7 @@ fn two_people_give_up(cluster: &mut Cluster) {
     // Once its view is on disk, b cannot go back before it.
     cluster.checkpointed("b");
     cluster.kill("b");
-    cluster.start("a");
+    cluster.spawn("a");
     let stale = cluster.recover("stale-copy-only");
     let choices = stale["choices"].as_array().unwrap();
     assert_eq!(choices[1]["command"], "mainstay propose files --candidate a --give-up \"WHY\"", "{stale:#}");
@@ -456,7 +369,7 @@ fn two_people_give_up(cluster: &mut Cluster) {
     assert!(String::from_utf8_lossy(&alone.stderr).contains("R5"), "{}", String::from_utf8_lossy(&alone.stderr));
     let shown = cluster.text(0, &["proposals", "show", approve[1]]);
     assert!(shown.contains("GIVES UP      everything acknowledged after") && shown.contains("b burnt down"), "{shown}");
-    let second = cluster.second_person();
+    let second = cluster.person("bob", &[Role::Viewer, Role::Approver]);
     let output = Command::new(PROGRAM).args(&approve).arg("--config").arg(&second).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     cluster.until("a serves", |status| serves(status, "a", 1));
@@ -470,7 +383,7 @@ fn two_people_give_up(cluster: &mut Cluster) {
 
 fn b_was_not_lost_after_all(cluster: &mut Cluster) {
     assert_eq!(cluster.run(&["copy", "set-aside", "files", "a", "--reason", "to try"]).status.code(), Some(3), "it serves");
-    cluster.start("b");
+    cluster.spawn("b");
     let failed = cluster.recover("copy-failed");
     let known = failed["known"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect::<Vec<_>>().join("\n");
     assert!(known.contains("the cluster went another way after e"), "{failed:#}");
@@ -481,7 +394,7 @@ fn b_was_not_lost_after_all(cluster: &mut Cluster) {
     assert_eq!(set_aside, "mainstay copy set-aside files b --reason \"WHY\"");
     cluster.text(0, &["copy", "set-aside", "files", "b", "--reason", "two people gave it up"]);
     cluster.kill("b");
-    cluster.start("b");
+    cluster.spawn("b");
     cluster.until("b is in sync again", |status| all_in_sync(status, "a"));
     cluster.text(0, &["verify", "files"]);
     // What only b had is kept twice: as records, and in the copy that was set aside.

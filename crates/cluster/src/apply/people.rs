@@ -28,6 +28,8 @@ impl ClusterState {
         }
         let revoked = Revoked { by: actor.clone(), at, reason: reason.into() };
         self.control.revoked.insert(name.into(), revoked);
+        // A node lets itself in with a token: whoever has the laptop may have kept one. Those that were used keep their nodes.
+        self.tokens.retain(|_, token| token.used_for.is_some() || token.minted_by != Actor::Person(name.into()));
         self.record(at, actor, None, Event::Revoked { name: name.into() }, format!("{actor} revoked {name}: {reason}"));
         Ok(())
     }

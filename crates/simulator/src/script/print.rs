@@ -216,6 +216,8 @@ pub fn action_text(action: &Action) -> String {
         | Action::AddReplica(_)
         | Action::RemoveReplica { .. }
         | Action::RemoveNode(_)
+        | Action::Steal
+        | Action::Fence { .. }
         | Action::ForceQuorum(_)
         | Action::ResetBreaker
         | Action::SetPolicy(_)
