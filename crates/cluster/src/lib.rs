@@ -39,8 +39,8 @@ pub use evidence::{
 };
 pub use explain::Explanation;
 pub use outlook::Outlook;
-pub use policy::{Alone, Change, ChangeId, ChangeState, Control, Hold, VolumeRules, VolumeSettings, VolumeWish, Wish};
-pub use refusal::{Refusal, RefusalKind, Rule};
+pub use policy::{Alone, Change, ChangeId, ChangeState, Control, Hold, Revoked, VolumeRules, VolumeSettings, VolumeWish, Wish};
+pub use refusal::{Refusal, RefusalKind, Rule, instant};
 pub use state::{
     Access, Approval, Breaker, ClusterState, ExportClient, ExportSettings, FailedPlan, Fence, FenceOutcome, Forced, LapsedPromise,
     Left, LeftInSync, Maintenance, MaintenanceId, MaintenanceState, Membership, Node, NodeKind, Policy, Proposal, ProposalState,

@@ -5,5 +5,6 @@ pub mod cli;
 pub mod demo;
 pub mod drill;
 pub mod launch;
+pub mod names;
 pub mod nfs_client;
 pub mod plan;

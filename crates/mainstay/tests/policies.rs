@@ -104,6 +104,8 @@ async fn revoked(cluster: &TwoPeople) {
         let (code, text) = said(&cluster.run_as(&carl, asked));
         assert!(code != 0 && text.contains("carl was revoked by") && text.contains("his laptop was stolen"), "{asked:?}: {text}");
     }
+    let (_, text) = cluster.run(&["revoke"]);
+    assert!(text.contains("carl") && text.contains("his laptop was stolen"), "{text}");
     let (_, text) = cluster.run(&["events"]);
     assert!(text.contains("revoked carl: his laptop was stolen"), "{text}");
 }

@@ -1,5 +1,6 @@
 //! The flags. Help, and later manual pages and completions, come from here.
 
+use crate::names::{AloneName, PolicyName, SquashName, WithoutPrimaryName};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -55,11 +56,12 @@ pub enum Command {
     Credentials(Credentials),
     /// Make whatever a person's credentials say count for nothing, from now on and for good: a lost laptop, somebody who left
     Revoke {
-        /// The name in the credentials
-        name: String,
+        /// The name in the credentials; without one, those that are revoked are listed
+        #[arg(requires = "reason")]
+        name: Option<String>,
         /// Why
-        #[arg(long, value_name = "TEXT")]
-        reason: String,
+        #[arg(long, value_name = "TEXT", requires = "name")]
+        reason: Option<String>,
     },
     /// What runs, who is primary, what is in sync, what waits for a person
     Status,
@@ -418,31 +420,6 @@ pub struct CreateVolume {
     pub policy: PolicyName,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum PolicyName {
-    /// A person approves every promotion
-    Manual,
-    /// Automatic when every guard holds, a person otherwise
-    Guarded,
-    /// Nothing is promoted, approved or not
-    Hold,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum WithoutPrimaryName {
-    /// Complete replicas serve reads, marked as such
-    ServeReads,
-    Close,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum AloneName {
-    /// One copy is enough
-    Serve,
-    /// Changes wait until a second copy is in sync; reads go on
-    ReadOnly,
-}
-
 #[derive(Debug, Args)]
 pub struct SetVolume {
     pub name: String,
@@ -467,13 +444,6 @@ pub struct SetVolume {
     /// Why
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum SquashName {
-    None,
-    Root,
-    All,
 }
 
 #[derive(Debug, Subcommand)]

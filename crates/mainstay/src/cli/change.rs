@@ -1,12 +1,12 @@
 //! Commands that ask the cluster to decide something.
 
-use super::args::{BeginMaintenance, CreateVolume, Format, SquashName};
-use super::output::{print, show};
+use super::args::{BeginMaintenance, CreateVolume, Format};
+use super::output::{print, show, table};
 use super::show::{proposal_text, volume_text};
 use super::{CliError, exit};
 use crate::drill::{preflight, units};
 use mainstay_cluster::{Access, ExportClient, ExportSettings, Squash};
-use mainstay_node::admin::api::{NewMaintenance, NewVolume, ProposalStatus};
+use mainstay_node::admin::api::{NewMaintenance, NewVolume, ProposalStatus, RevokedPerson};
 use mainstay_node::admin::client::AdminClient;
 use std::io::{BufRead, IsTerminal};
 use std::time::{Duration, Instant};
@@ -24,12 +24,7 @@ pub async fn token(client: &AdminClient, minutes: u32, format: Format) -> Result
 }
 
 pub async fn create_volume(client: &AdminClient, new: &CreateVolume, format: Format) -> Result<u8, CliError> {
-    let squash = match new.squash {
-        SquashName::None => Squash::None,
-        SquashName::Root => Squash::Root,
-        SquashName::All => Squash::All,
-    };
-    let clients = new.clients.iter().map(|client| export_client(client, squash)).collect::<Result<Vec<_>, _>>()?;
+    let clients = new.clients.iter().map(|client| export_client(client, new.squash.into())).collect::<Result<Vec<_>, _>>()?;
     if clients.is_empty() {
         eprintln!("mainstay: no --client was given, so nobody may mount the volume");
     }
@@ -41,7 +36,7 @@ pub async fn create_volume(client: &AdminClient, new: &CreateVolume, format: For
         primary: new.primary.clone(),
         export,
         serve_reads: true,
-        policy: super::policy::policy(new.policy),
+        policy: new.policy.into(),
     };
     let mut volume = client.create_volume(&request).await?;
     if !new.no_wait {
@@ -83,6 +78,16 @@ pub async fn revoke(client: &AdminClient, name: &str, reason: &str) -> Result<u8
     client.revoke(name, reason).await?;
     eprintln!("whatever {name} says from now on counts for nothing, and what {name} approved and was not granted is void");
     eprintln!("to work on under another name: `mainstay credentials`, on the node that ran `init`");
+    Ok(exit::OK)
+}
+
+pub async fn revoked(client: &AdminClient, format: Format) -> Result<u8, CliError> {
+    let list = client.revoked().await?;
+    let row = |person: &RevokedPerson| vec![person.name.clone(), person.at.clone(), person.by.clone(), person.reason.clone()];
+    show(format, &list, |list| match list.is_empty() {
+        true => "nobody is revoked\n".into(),
+        false => table(&["REVOKED", "SINCE", "BY", "REASON"], &list.iter().map(row).collect::<Vec<_>>(), ""),
+    });
     Ok(exit::OK)
 }
 

@@ -1,32 +1,18 @@
 //! Policies, holds, and what takes two people.
 
-use super::args::{AloneName, Format, PolicyName, SetVolume, WithoutPrimaryName};
+use super::args::{Format, SetVolume};
 use super::output::{show, table};
 use super::{CliError, exit};
-use mainstay_cluster::{Alone, Policy, VolumeWish};
+use mainstay_cluster::VolumeWish;
 use mainstay_node::admin::api::{self, ChangeStatus, Set};
 use mainstay_node::admin::client::AdminClient;
 use std::io::{BufRead, IsTerminal};
 
-pub fn policy(name: PolicyName) -> Policy {
-    match name {
-        PolicyName::Manual => Policy::Manual,
-        PolicyName::Guarded => Policy::Guarded,
-        PolicyName::Hold => Policy::Hold,
-    }
-}
-
 fn wish(set: &SetVolume) -> VolumeWish {
     VolumeWish {
-        policy: set.policy.map(policy),
-        without_primary: set.without_primary.map(|name| match name {
-            WithoutPrimaryName::ServeReads => mainstay_cluster::WithoutPrimary::ServeReads,
-            WithoutPrimaryName::Close => mainstay_cluster::WithoutPrimary::Close,
-        }),
-        alone: set.alone.map(|name| match name {
-            AloneName::Serve => Alone::Serve,
-            AloneName::ReadOnly => Alone::ReadOnly,
-        }),
+        policy: set.policy.map(Into::into),
+        without_primary: set.without_primary.map(Into::into),
+        alone: set.alone.map(Into::into),
         role_changes_max: set.role_changes_max,
         role_changes_window_ms: set.role_changes_window.map(|minutes| u64::from(minutes) * 60_000),
         drill_days: set.drill_days,

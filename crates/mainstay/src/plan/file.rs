@@ -1,6 +1,7 @@
 //! `cluster.toml`: what a cluster should be like. Names decide; what the file does not mention is reported and left alone.
 
-use mainstay_cluster::{Access, Alone, ExportClient, ExportSettings, Policy, Squash, VolumeWish, WithoutPrimary};
+use crate::names::{AccessName, AloneName, PolicyName, SquashName, WithoutPrimaryName};
+use mainstay_cluster::{ExportClient, ExportSettings, VolumeWish};
 use mainstay_node::config::check_label;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,30 +61,6 @@ struct RawVolume {
     export: Option<Export>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PolicyName {
-    Manual,
-    Guarded,
-    Hold,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum WithoutPrimaryName {
-    #[serde(alias = "read-only")]
-    ServeReads,
-    #[serde(alias = "stop")]
-    Close,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum AloneName {
-    Serve,
-    ReadOnly,
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Export {
@@ -108,21 +85,6 @@ pub struct Client {
     pub squash: SquashName,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum AccessName {
-    ReadOnly,
-    ReadWrite,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SquashName {
-    None,
-    Root,
-    All,
-}
-
 fn read_write() -> AccessName {
     AccessName::ReadWrite
 }
@@ -134,12 +96,8 @@ impl Export {
     pub fn settings(&self) -> ExportSettings {
         let client = |client: &Client| ExportClient {
             network: client.network.clone(),
-            access: if client.access == AccessName::ReadOnly { Access::ReadOnly } else { Access::ReadWrite },
-            squash: match client.squash {
-                SquashName::None => Squash::None,
-                SquashName::Root => Squash::Root,
-                SquashName::All => Squash::All,
-            },
+            access: client.access.into(),
+            squash: client.squash.into(),
         };
         let clients = self.clients.iter().map(client).collect();
         ExportSettings { service_address: self.service_address.clone(), port: self.port, clients, ..ExportSettings::default() }
@@ -148,12 +106,8 @@ impl Export {
     pub fn of(settings: &ExportSettings) -> Export {
         let client = |client: &ExportClient| Client {
             network: client.network.clone(),
-            access: if client.access == Access::ReadOnly { AccessName::ReadOnly } else { AccessName::ReadWrite },
-            squash: match client.squash {
-                Squash::None => SquashName::None,
-                Squash::Root => SquashName::Root,
-                Squash::All => SquashName::All,
-            },
+            access: client.access.into(),
+            squash: client.squash.into(),
         };
         let clients = settings.clients.iter().map(client).collect();
         Export { service_address: settings.service_address.clone(), port: settings.port, clients }
@@ -268,19 +222,9 @@ fn checked_volume(
 
 fn wish(raw: &RawVolume) -> VolumeWish {
     VolumeWish {
-        policy: raw.policy.map(|name| match name {
-            PolicyName::Manual => Policy::Manual,
-            PolicyName::Guarded => Policy::Guarded,
-            PolicyName::Hold => Policy::Hold,
-        }),
-        without_primary: raw.without_primary.map(|name| match name {
-            WithoutPrimaryName::ServeReads => WithoutPrimary::ServeReads,
-            WithoutPrimaryName::Close => WithoutPrimary::Close,
-        }),
-        alone: raw.alone.map(|name| match name {
-            AloneName::Serve => Alone::Serve,
-            AloneName::ReadOnly => Alone::ReadOnly,
-        }),
+        policy: raw.policy.map(Into::into),
+        without_primary: raw.without_primary.map(Into::into),
+        alone: raw.alone.map(Into::into),
         role_changes_max: raw.role_changes_max,
         role_changes_window_ms: raw.role_changes_window_minutes.map(|minutes| u64::from(minutes) * 60_000),
         drill_days: raw.drill_days,
@@ -290,6 +234,7 @@ fn wish(raw: &RawVolume) -> VolumeWish {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mainstay_cluster::Policy;
 
     const GOOD: &str = r#"
 [nodes.a]

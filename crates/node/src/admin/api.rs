@@ -43,6 +43,7 @@
 //! | POST /v1/volumes/NAME/replicas | admin | [`NewReplica`] → [`VolumeDetails`] |
 //! | POST /v1/volumes/NAME/replicas/NODE/remove | admin | [`RemoveReplica`] → [`Set`] |
 //! | POST /v1/nodes/NAME/remove | admin | [`Reason`] |
+//! | GET /v1/people/revoked | viewer | [`RevokedPerson`] |
 //! | POST /v1/people/NAME/revoke | admin | [`Reason`] |
 
 use mainstay_cluster::{
@@ -516,6 +517,16 @@ pub struct SetHold {
 pub struct Set {
     /// `None`: it is so now. Otherwise another person must approve this.
     pub waits: Option<ChangeStatus>,
+}
+
+/// Somebody whose word counts for nothing any more.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RevokedPerson {
+    pub name: String,
+    pub by: String,
+    /// RFC 3339, UTC.
+    pub at: String,
+    pub reason: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -226,6 +226,10 @@ impl AdminClient {
         self.post("/v1/volumes", volume).await
     }
 
+    pub async fn revoked(&self) -> Result<Vec<RevokedPerson>, ClientError> {
+        self.get("/v1/people/revoked").await
+    }
+
     pub async fn revoke(&self, name: &str, reason: &str) -> Result<Done, ClientError> {
         self.post(&format!("/v1/people/{}/revoke", escape(name)), &Reason { reason: reason.into() }).await
     }

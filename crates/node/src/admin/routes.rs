@@ -105,6 +105,7 @@ impl Ask<'_> {
             ["v1", "explain", "maintenance"] => json(&view::explain_maintenance(&state, self.text("node")?)?),
             ["v1", "maintenance"] => json(&view::maintenance(&state)),
             ["v1", "changes"] => json(&policy::changes(&state)),
+            ["v1", "people", "revoked"] => json(&view::revoked(&state)),
             ["v1", "events"] => {
                 let wait = Duration::from_millis(number(self.text("wait_ms").unwrap_or("0"))?).min(super::EVENTS_WAIT_MAX);
                 json(&view::events(self.app, number(self.text("after").unwrap_or("0"))?, wait).await)

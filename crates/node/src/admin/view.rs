@@ -425,6 +425,16 @@ pub fn maintenance(state: &ClusterState) -> Vec<MaintenanceStatus> {
     state.maintenance.iter().map(one).collect()
 }
 
+pub fn revoked(state: &ClusterState) -> Vec<RevokedPerson> {
+    let one = |(name, revoked): (&String, &mainstay_cluster::Revoked)| RevokedPerson {
+        name: name.clone(),
+        by: revoked.by.to_string(),
+        at: mainstay_cluster::instant(revoked.at),
+        reason: revoked.reason.clone(),
+    };
+    state.control.revoked.iter().map(one).collect()
+}
+
 // ---- explain, events ----------------------------------------------------------------------------------------------------------
 
 /// With what this node observes; a node that cannot say anything explains with nothing, which refuses (R6).
