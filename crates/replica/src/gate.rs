@@ -45,15 +45,16 @@ impl Gate {
 
     /// `able`: this node may become a candidate (it is not reigning, and not stopping). `stopping`: it was asked to end.
     pub fn poll(&mut self, core: &mut Core, able: bool, stopping: bool, now: Now) {
-        let open = core.view.open_proposal(core.me.volume).map(|(id, proposal)| (id, proposal.clone()));
-        match open {
+        // The view is shared: a proposal with its evidence is too large to be copied at every poll.
+        let view = core.view.clone();
+        match view.open_proposal(core.me.volume) {
             // Granted, and not heard to serve: if the candidate is missing, the next proposal closes it.
             Some((_, proposal)) if proposal.state == ProposalState::CatchingUp && able => self.watch(core, now),
             // Granted to a boot that ends, the volume would have nobody else in sync: the others' words may be too late to count.
             Some((_, proposal)) if stopping && proposal.candidate == core.me.node && !planted(Bug::PromoteLeaver) => {
                 mark("gate: a candidate that stops gives no word");
             }
-            Some((id, proposal)) => self.tend(core, id, &proposal, now),
+            Some((id, proposal)) => self.tend(core, id, proposal, now),
             None if able => self.watch(core, now),
             None => {}
         }

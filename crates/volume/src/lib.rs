@@ -6,6 +6,7 @@
 //! creating, rolling back and the look-ups of [`volume::Volume::point`] touch the disk themselves.
 
 mod compact;
+mod damage;
 pub mod digest;
 pub mod disk;
 pub mod effects;

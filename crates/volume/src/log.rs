@@ -70,6 +70,8 @@ pub(crate) struct Log {
     fragments: Option<Open>,
     last: LogPoint,
     tail: Tail,
+    /// The newest record that is known to be unreadable: the log serves nobody who needs it or anything before it.
+    pub unreadable: Position,
     /// Records appended since opening.
     appended_bytes: u64,
     writer: Writer,
@@ -327,7 +329,7 @@ impl Log {
                 runs.push((self.nearest(*id, base.position, after.next()), last));
             }
         }
-        Some(RecordsJob { ticket, after, to, bytes_max, runs })
+        Some(RecordsJob { ticket, after, to, bytes_max, runs, damaged: false })
     }
 
     /// The nearest known record's place at or before `position` in a segment of the log.
@@ -369,7 +371,7 @@ impl Log {
     fn read_point(&self, at: Position, disk: &dyn Disk) -> Option<LogPoint> {
         let before = Position(at.0.checked_sub(1)?);
         let job = self.records_job(0, before, at, INDEX_BYTES as usize)?;
-        let read = job.read(disk).ok()?;
+        let read = RecordsJob { damaged: true, ..job }.read(disk).ok()?;
         read.records.first().map(|(record, _)| record.point()).filter(|point| point.position == at)
     }
 
@@ -443,6 +445,7 @@ impl Log {
             fragments: None,
             last,
             tail: Tail::default(),
+            unreadable: Position(0),
             appended_bytes: 0,
             writer: Writer::default(),
             written: last.position,

@@ -151,9 +151,9 @@ impl Volume {
     pub fn durable(&self) -> Position {
         self.hold.map_or(self.log.durable(), |hold| hold.durable)
     }
-    /// First record that can still be read: `log_start()..=last()`.
+    /// First record that can still be read, as far as is known: `log_start()..=last()`; one behind the last when none can.
     pub fn log_start(&self) -> Position {
-        self.log.log_start()
+        self.log.log_start().max(self.log.unreadable.next())
     }
     /// The point at a position; `None` when it is not retained. May read a little from the disk.
     pub fn point(&self, at: Position) -> Option<LogPoint> {
@@ -389,6 +389,9 @@ impl Volume {
         if let Some(records) = self.log.tail_after(after, bytes_max) {
             return RecordsAfter::Ready(records);
         }
+        if after.next() < self.log_start() {
+            return RecordsAfter::Gone;
+        }
         let ticket = self.take_ticket();
         match self.log.records_job(ticket, after, self.log.written(), bytes_max) {
             Some(job) => {
@@ -436,9 +439,11 @@ impl Volume {
         let result = match done.result {
             Ok(read) => Ok(read.records.into_iter().map(|(record, _)| record).collect()),
             // The files were given back while they were being read.
-            Err(_) if done.after.next() < self.log_start() => Err(VolumeError::Gone { from: done.after.next() }),
+            Err(_) if done.after.next() < self.log.log_start() => Err(VolumeError::Gone { from: done.after.next() }),
             Err(problem) => {
                 self.reads.checksum_errors += 1;
+                // Not tried again and again: who needs it gets the files' present state instead (resync by change).
+                self.log.unreadable = self.log.unreadable.max(done.after.next());
                 Err(VolumeError::Unreadable(problem))
             }
         };
@@ -502,7 +507,7 @@ impl Volume {
             failed: self.failed.is_some(),
             full: self.upkeep.view_waits(),
             free_bytes: self.space().free_bytes,
-            damaged: self.reads.unrepaired,
+            damaged: self.reads.damaged.len() as u64,
         }
     }
 

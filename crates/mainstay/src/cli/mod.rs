@@ -144,7 +144,7 @@ async fn ask(client: &AdminClient, command: Command, format: args::Format) -> Re
             Ok(show::outlook(&outlook, format))
         }
         Command::Explain(Explain::Maintenance { node }) => Ok(show::outlook(&client.explain_maintenance(&node).await?, format)),
-        Command::Maintenance(Maintenance::List) => show::maintenance(client, format).await,
+        Command::Maintenance(command) => maintenance(client, command, format).await,
         Command::Events { command: None, follow, after } => show::events(client, after, follow, format).await,
         Command::Events { command: Some(Events::Export { out }), after, .. } => events::export(client, after, out.as_deref()).await,
         Command::Events { command: Some(Events::Verify { .. }), after, .. } => events::verify_cluster(client, after, format).await,
@@ -166,9 +166,6 @@ async fn ask(client: &AdminClient, command: Command, format: args::Format) -> Re
         Command::Copy(CopyCommand::SetAside { volume, node, reason }) => {
             losses::set_aside(client, &volume, &node, &reason, format).await
         }
-        Command::Maintenance(Maintenance::Begin(begin)) => change::begin_maintenance(client, begin, format).await,
-        Command::Maintenance(Maintenance::Extend { which, lasts }) => change::extend_maintenance(client, &which, lasts).await,
-        Command::Maintenance(Maintenance::End { which }) => change::end_maintenance(client, &which).await,
         Command::Fence(wish) => fence::fence(client, &wish, format).await,
         Command::Recover => recover::recover(client, format).await,
         Command::Volume(Volume::AddReplica { volume, node, reason }) => {
@@ -192,5 +189,14 @@ async fn ask(client: &AdminClient, command: Command, format: args::Format) -> Re
         | Command::Bench(_) => {
             unreachable!("`run` has handled what needs no cluster")
         }
+    }
+}
+
+async fn maintenance(client: &AdminClient, command: Maintenance, format: args::Format) -> Result<u8, CliError> {
+    match command {
+        Maintenance::List => show::maintenance(client, format).await,
+        Maintenance::Begin(begin) => change::begin_maintenance(client, begin, format).await,
+        Maintenance::Extend { which, lasts } => change::extend_maintenance(client, &which, lasts).await,
+        Maintenance::End { which } => change::end_maintenance(client, &which).await,
     }
 }

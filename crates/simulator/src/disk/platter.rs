@@ -100,6 +100,9 @@ fn dead() -> io::Error {
     io::Error::other("simulated: the process died in this operation")
 }
 
+/// Places looked at for a byte that is in use.
+const ROT_TRIES: u32 = 16;
+
 impl Platter {
     pub fn new(rng: Rng, capacity_bytes: u64) -> Platter {
         Platter {
@@ -375,7 +378,8 @@ impl Platter {
         self.sync_names()
     }
 
-    /// Flips one bit of a file whose name `wanted` accepts. Returns where, if there is such a file.
+    /// Flips one bit of a file whose name `wanted` accepts, where something is written rather than in the zeros that are kept ready.
+    /// Returns where, if there is such a file.
     pub fn rot(&mut self, wanted: impl Fn(&str) -> bool) -> Option<(String, u64)> {
         let named = |(name, id): (&String, &u64)| Some((name.clone(), *id)).filter(|(name, _)| wanted(name));
         let candidates: Vec<_> = self.names.iter().filter_map(named).collect();
@@ -387,7 +391,13 @@ impl Platter {
         if live.is_empty() {
             return None;
         }
-        let at = self.rng.below(live.len() as u64);
+        let mut at = self.rng.below(live.len() as u64);
+        for _ in 0..ROT_TRIES {
+            if live[at as usize] != 0 {
+                break;
+            }
+            at = self.rng.below(live.len() as u64);
+        }
         live[at as usize] ^= 1 << self.rng.below(8);
         Some((name, at))
     }

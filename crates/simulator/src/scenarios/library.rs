@@ -53,6 +53,7 @@ pub const HUNTS: &[(&str, &str)] = &[
     ("R4-failed-sync.scenario", include_str!("../../scenarios/hunts/R4-failed-sync.scenario")),
     ("R4-commit-then-dark.scenario", include_str!("../../scenarios/hunts/R4-commit-then-dark.scenario")),
     ("R6-rotten-primary.scenario", include_str!("../../scenarios/hunts/R6-rotten-primary.scenario")),
+    ("R6-rotten-restart.scenario", include_str!("../../scenarios/hunts/R6-rotten-restart.scenario")),
     ("R8-failed-promotion.scenario", include_str!("../../scenarios/hunts/R8-failed-promotion.scenario")),
     ("R7-strange-wishes.scenario", include_str!("../../scenarios/hunts/R7-strange-wishes.scenario")),
     ("R9-late-roll-back.scenario", include_str!("../../scenarios/hunts/R9-late-roll-back.scenario")),

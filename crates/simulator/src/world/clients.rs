@@ -447,6 +447,11 @@ impl World {
             Err(failure) if failure.error == FileError::Io && !self.checkers.faulty_disks.is_empty() => {
                 self.send_later(client, slot, 50 * MILLISECOND, 500 * MILLISECOND)
             }
+            // What rotted cannot be mended before the other copy is back.
+            Err(failure) if failure.error == FileError::Io && self.rotten_alone() => {
+                self.tally.failed();
+                self.send_later(client, slot, 50 * MILLISECOND, 500 * MILLISECOND)
+            }
             // A full disk refuses and loses nothing: the application deletes something, or tries again when there is room.
             Err(failure) if failure.error == FileError::NoSpace && self.checkers.disk_was_full => {
                 self.tally.failed();
@@ -459,6 +464,13 @@ impl World {
             }
             _ => self.accept(client, slot, result),
         }
+    }
+
+    /// The primary's disk rotted, and no other copy that holds everything is up.
+    fn rotten_alone(&self) -> bool {
+        let Some(volume) = self.decided.volumes.get(&VOLUME) else { return false };
+        let rotten = volume.primary().filter(|primary| self.checkers.rotten_disks.contains(primary));
+        rotten.is_some_and(|primary| volume.in_sync.keys().all(|node| *node == primary || !self.nodes[node].up()))
     }
 
     /// A kernel client asks again under a new transaction number, so the server must be sure that the old one neither was nor

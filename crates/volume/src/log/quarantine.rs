@@ -82,7 +82,8 @@ impl Log {
         Ok(free.expect("a directory holds finitely many names"))
     }
 
-    /// Every record in `(after, to]` in order, from memory or disk. Blocks.
+    /// Every record in `(after, to]` in order, from memory or disk; one with a damaged payload as it is, which its checksums tell to
+    /// every reader. Blocks.
     pub fn each_record(
         &self,
         disk: &dyn Disk,
@@ -95,7 +96,7 @@ impl Log {
         while at < to.min(in_memory) {
             let gone = VolumeError::Gone { from: at.next() };
             let job: RecordsJob = self.records_job(0, at, to.min(in_memory), READ_BYTES).ok_or(gone.clone())?;
-            let read = job.read(disk).map_err(VolumeError::Failed)?;
+            let read = RecordsJob { damaged: true, ..job }.read(disk).map_err(VolumeError::Failed)?;
             for (record, place) in &read.records {
                 each(record, *place)?;
                 at = record.header.position;
@@ -149,6 +150,7 @@ impl Log {
         self.written = base.position;
         self.durable = base.position;
         self.marked = base.position;
+        self.unreadable = self.unreadable.min(base.position);
         true
     }
 
@@ -184,6 +186,7 @@ impl Log {
         }
         self.index.retain(|position, _| *position <= to.position);
         self.tail.truncate(to.position);
+        self.unreadable = self.unreadable.min(to.position);
     }
 
     /// The segment with the record at `position`.

@@ -249,6 +249,8 @@ pub struct RecordsJob {
     pub(crate) bytes_max: usize,
     /// (start, position of the last record of this run).
     pub(crate) runs: Vec<(Place, Position)>,
+    /// Records whose payload is damaged are returned, too: for who wants the history, or keeps what there is as it is.
+    pub(crate) damaged: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -278,8 +280,12 @@ impl RecordsJob {
             if read.last_or(self.after) >= end {
                 continue;
             }
-            if self.read_run(disk, *start, end, &mut bytes, &mut read)? {
-                break;
+            match self.read_run(disk, *start, end, &mut bytes, &mut read) {
+                Ok(true) => break,
+                Ok(false) => {}
+                // The next request begins with the one that cannot be read.
+                Err(_) if !read.records.is_empty() => break,
+                Err(problem) => return Err(problem),
             }
         }
         Ok(read)
@@ -301,7 +307,7 @@ impl RecordsJob {
             let (record, place) = match scanner.next().map_err(|error| format!("read {name}: {error}"))? {
                 Found::Mark(_) => continue,
                 Found::Record(record, place) => (record, place),
-                Found::BadPayload(record, _, _) if record.header.position <= self.after => continue,
+                Found::BadPayload(record, place, _) if self.damaged || record.header.position <= self.after => (record, place),
                 Found::BadPayload(_, _, error) | Found::End(error) => return Err(format!("{name}: {error}")),
             };
             if record.header.position <= self.after {

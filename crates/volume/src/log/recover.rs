@@ -12,6 +12,7 @@ use crate::error::{DiskError, OpenError};
 use crate::options::Options;
 use crate::place::{Place, SegmentId};
 use crate::segment::{self, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind, SegmentUse};
+use bytes::Bytes;
 use mainstay_protocol::record::RecordError;
 use mainstay_protocol::{ClusterId, LogPoint, Position, Record, VolumeId};
 use std::collections::{BTreeMap, VecDeque};
@@ -34,8 +35,8 @@ pub(crate) struct Wanted<'a> {
 
 pub(crate) struct Recovered {
     pub log: Log,
-    /// Whole records whose data did not match, although they were synced: reads of it ask the peer.
-    pub bad_payloads: u64,
+    /// Whole records whose data did not match, although they were synced: reads of it ask the peer. Without their payloads.
+    pub damaged: Vec<(Record, Place)>,
     /// Of an unsynced tail.
     pub erased_bytes: u64,
 }
@@ -198,8 +199,9 @@ pub(crate) fn recover(
     let table = table(space, directory, options, &chain, scan.point, scan.end);
     let mut log = Log::assemble(identity.0, identity.1, options, table, (newest, scan.end), scan.point);
     log.adopt(scan.records, scan.marked);
+    log.unreadable = scan.damaged.last().map_or(Position(0), |(record, _)| record.header.position);
     settle_prepared(disk, directory, &mut log, options)?;
-    Ok(Recovered { log, bad_payloads: scan.bad_payloads, erased_bytes: scan.erased_bytes })
+    Ok(Recovered { log, damaged: scan.damaged, erased_bytes: scan.erased_bytes })
 }
 
 /// The scan's state as it goes from segment to segment.
@@ -211,10 +213,18 @@ struct Scan<'a> {
     /// The newest records, for the tail cache.
     records: VecDeque<(Record, Place)>,
     bytes: usize,
-    bad_payloads: u64,
+    damaged: Vec<(Record, Place)>,
     erased_bytes: u64,
     /// What the newest mark vouches for.
     marked: Position,
+}
+
+/// A record that continues the history.
+struct Read {
+    record: Record,
+    place: Place,
+    /// All of its payload matches.
+    whole: bool,
 }
 
 /// Records kept from the scan: enough for a secondary that was away for a moment.
@@ -229,7 +239,7 @@ impl<'a> Scan<'a> {
             end: 0,
             records: VecDeque::new(),
             bytes: 0,
-            bad_payloads: 0,
+            damaged: Vec::new(),
             erased_bytes: 0,
             marked: Position(0),
         }
@@ -253,8 +263,8 @@ impl<'a> Scan<'a> {
         let mut scanner = Scanner::new(&*file, start).map_err(|error| reader.failed(error))?;
         self.end = start.offset;
         while !self.at_end(next) {
-            let Some((record, place)) = self.next_record(&mut scanner, &reader)? else { break };
-            self.take(record, place, apply)?;
+            let Some(read) = self.next_record(&mut scanner, &reader)? else { break };
+            self.take(read, apply)?;
             self.end = scanner.place().offset;
         }
         match next {
@@ -276,7 +286,7 @@ impl<'a> Scan<'a> {
     }
 
     /// The next record that continues the history; `None` at an unsynced tail.
-    fn next_record(&mut self, scanner: &mut Scanner, reader: &Reader) -> Result<Option<(Record, Place)>, OpenError> {
+    fn next_record(&mut self, scanner: &mut Scanner, reader: &Reader) -> Result<Option<Read>, OpenError> {
         loop {
             let place = scanner.place();
             let (record, error) = match scanner.next().map_err(|error| reader.failed(error))? {
@@ -287,7 +297,7 @@ impl<'a> Scan<'a> {
                 Found::Mark(_) => (None, RecordError::Magic(segment::MARK_MAGIC)),
                 Found::End(error) => (None, error),
                 Found::Record(record, _) => match record.check_follows(self.point) {
-                    Ok(()) => return Ok(Some((record, place))),
+                    Ok(()) => return Ok(Some(Read { record, place, whole: true })),
                     Err(error) => (None, error),
                 },
                 Found::BadPayload(record, _, error) => (record.check_follows(self.point).is_ok().then_some(record), error),
@@ -298,8 +308,7 @@ impl<'a> Scan<'a> {
                 return Ok(None);
             }
             let Some(record) = record else { return Err(self.damaged(reader, place, &error)) };
-            self.bad_payloads += 1;
-            return Ok(Some((record, place)));
+            return Ok(Some(Read { record, place, whole: false }));
         }
     }
 
@@ -322,17 +331,23 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn take(
-        &mut self,
-        record: Record,
-        place: Place,
-        apply: &mut dyn FnMut(&Record, Place) -> Result<(), OpenError>,
-    ) -> Result<(), OpenError> {
+    fn take(&mut self, read: Read, apply: &mut dyn FnMut(&Record, Place) -> Result<(), OpenError>) -> Result<(), OpenError> {
+        let Read { record, place, whole } = read;
         self.point = record.point();
         if self.point.position > self.wanted.base.position {
             apply(&record, place)?;
         }
         self.check_base()?;
+        // What is in memory is served, and sent to secondaries, without another look at its checksums. The records kept are
+        // consecutive, so those before a damaged one go with it; all of them are read from the disk, with its checks.
+        if !whole {
+            self.records.clear();
+            self.bytes = 0;
+            // Copied: the window of the file that it was read with need not stay.
+            let head = Bytes::copy_from_slice(&record.head);
+            self.damaged.push((Record { header: record.header, head, payload: Bytes::new() }, place));
+            return Ok(());
+        }
         self.records.push_back((record, place));
         self.bytes += self.records.back().map_or(0, |(record, _)| record.total_len());
         while self.bytes > KEEP_BYTES

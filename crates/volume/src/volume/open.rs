@@ -91,7 +91,7 @@ impl Volume {
         let mut upkeep = Upkeep::new(&options, view.base().point.position, checkpointed);
         upkeep.look_at(&log.segments);
         upkeep.erased_bytes = recovered.erased_bytes;
-        let reads = Reads::new(recovered.bad_payloads);
+        let reads = Reads::new(&recovered.damaged, &view).map_err(view_error)?;
         let mut volume = Volume {
             cluster,
             id,

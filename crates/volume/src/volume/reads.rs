@@ -6,20 +6,21 @@
 
 use super::{Volume, VolumeEvent, extent_of};
 use crate::compact::Compaction;
+use crate::damage::Damaged;
 use crate::effects::{BackgroundJob, DiskEffect};
 use crate::error::VolumeError;
 use crate::extents;
 use crate::log::Log;
 use crate::log::read::{Damage, Piece, ReadDone, ReadJob};
 use crate::options::Stats;
-use crate::place::{Move, SegmentId, StoredExtent};
+use crate::place::{Move, Place, SegmentId, StoredExtent};
 use crate::plan::PlannedRead;
 use crate::segment::FragmentHeader;
-use crate::view::ViewError;
+use crate::view::{View, ViewError};
 use bytes::{Bytes, BytesMut};
 use mainstay_protocol::limits::PAYLOAD_BYTES_MAX;
 use mainstay_protocol::peer::ChangeBatch;
-use mainstay_protocol::{Extent, FileError, FileId, FileResult, Position, VolumeId};
+use mainstay_protocol::{Change, Extent, FileError, FileId, FileResult, Mono, Position, Record, VolumeId};
 use std::collections::BTreeMap;
 
 /// What holes are read as: pieces of this, by reference.
@@ -71,6 +72,7 @@ pub(super) struct Reads {
     repairs: BTreeMap<u64, Repair>,
     /// Reads under way per segment: its file must not be recycled beneath them.
     busy: BTreeMap<SegmentId, u32>,
+    pub damaged: Damaged,
     pub checksum_errors: u64,
     repaired: u64,
     pub unrepaired: u64,
@@ -83,8 +85,19 @@ pub(super) enum Started {
 }
 
 impl Reads {
-    pub fn new(checksum_errors: u64) -> Reads {
-        Reads { checksum_errors, ..Reads::default() }
+    /// Knows what of the records that recovery found damaged is part of a file now.
+    pub fn new(damaged_records: &[(Record, Place)], view: &View) -> Result<Reads, ViewError> {
+        let mut reads = Reads { checksum_errors: damaged_records.len() as u64, ..Reads::default() };
+        for (record, place) in damaged_records {
+            let body = record.body().map_err(|error| ViewError::Damaged(error.to_string()))?;
+            for change in &body.changes {
+                let Change::PutExtent { inode, extent } = change else { continue };
+                let runs = view.extents_in(*inode, extent.offset, extent.offset.saturating_add(extent.len as u64))?;
+                let live = runs.into_iter().filter(|run| run.place == *place);
+                live.for_each(|run| reads.damaged.remember((*inode, run)));
+            }
+        }
+        Ok(reads)
     }
 
     pub fn count(&self, stats: &mut Stats) {
@@ -188,10 +201,14 @@ impl Volume {
             Ok(row) => row,
             Err(error) => return drop(self.fail_view(&error)),
         };
-        let (Some(row), false) = (row, matches!(pending.purpose, Purpose::Peer)) else {
+        let Some(row) = row else {
             pending.failed = true;
             return;
         };
+        if matches!(pending.purpose, Purpose::Peer) {
+            pending.failed = true;
+            return self.reads.damaged.remember((inode, damage.extent));
+        }
         let ticket = self.take_ticket();
         let (extent, position) = (extent_of(&damage.extent), damage.extent.position);
         pending.waiting += 1;
@@ -207,6 +224,7 @@ impl Volume {
         match data.filter(|data| repair.damage.accepts(data)) {
             Some(data) => {
                 self.reads.repaired += 1;
+                self.reads.damaged.forget(&repair.damage.extent);
                 self.mend(repair.inode, repair.damage.extent, data.clone());
                 // Compaction has nothing left to do with a piece that was just written again.
                 pending.stored[repair.index] = None;
@@ -214,6 +232,7 @@ impl Volume {
             }
             None => {
                 self.reads.unrepaired += 1;
+                self.reads.damaged.remember((repair.inode, repair.damage.extent));
                 pending.failed = true;
             }
         }
@@ -234,6 +253,21 @@ impl Volume {
                 self.read_stored(Purpose::Mend, &[(inode, run)]);
             }
         }
+    }
+
+    /// Tries again what is known to be damaged: the other copy may be there now. What is not part of a file any more is forgotten.
+    pub(super) fn mend_again(&mut self, now: Mono) -> Result<(), ViewError> {
+        for (inode, damaged) in self.reads.damaged.due(now) {
+            let runs = self.view.extents_in(inode, damaged.offset, damaged.end())?;
+            let mut live = runs.into_iter().filter(|run| run.place == damaged.place && run.position == damaged.position).peekable();
+            if live.peek().is_none() {
+                self.reads.damaged.forget(&damaged);
+            }
+            for run in live {
+                self.read_stored(Purpose::Mend, &[(inode, run)]);
+            }
+        }
+        Ok(())
     }
 
     /// Writes good data as a fragment and points the view there. Without room the old place stays, to be repaired again.
@@ -286,7 +320,9 @@ impl Volume {
                 let result = data.map(|data| (batch, data)).ok_or_else(damaged);
                 self.events.push_back(VolumeEvent::Changes { ticket, result });
             }
-            Purpose::Mend => {}
+            Purpose::Mend if failed => {}
+            // It was read well this time, or is mended.
+            Purpose::Mend => stored.iter().flatten().for_each(|extent| self.reads.damaged.forget(extent)),
             Purpose::Scrub => self.upkeep.scrub.reading = false,
             Purpose::Compact => {
                 let copies = inodes.into_iter().zip(stored).zip(pieces);

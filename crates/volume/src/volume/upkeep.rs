@@ -181,7 +181,7 @@ impl Volume {
         if let Some(portion) = self.upkeep.scrub.next(&self.view, now, elapsed_ms)? {
             self.read_stored(Purpose::Scrub, &portion);
         }
-        Ok(())
+        self.mend_again(now)
     }
 
     /// When [`Volume::tick`] is wanted next, at the latest.

@@ -5,7 +5,8 @@ use crate::rig::{CLUSTER, Rig, Rng, VOLUME, options};
 use bytes::Bytes;
 use mainstay_protocol::{ClusterId, FileError, FileId, FileRequest, Position, Stability, VolumeId};
 use mainstay_volume::{
-    AppendError, Disk, DiskEvent, Lane, MemDisk, OpenError, Options, Outcome, Volume, VolumeError, VolumeEvent, perform,
+    AppendError, Disk, DiskEvent, Lane, MemDisk, OpenError, Options, Outcome, RecordsAfter, Volume, VolumeError, VolumeEvent,
+    perform,
 };
 use std::sync::Arc;
 
@@ -233,6 +234,88 @@ fn a_damaged_block_is_repaired_from_the_peer_and_written_again() {
     assert_eq!(rig.volume.stats().checksum_errors, 0);
 }
 
+/// Records that a restart reads again are kept in memory, for reads and for secondaries. One of them is damaged on the disk.
+#[test]
+fn what_is_damaged_where_the_log_is_read_again_is_neither_served_nor_sent() {
+    // No checkpoint, and room for everything in memory.
+    let options = Options {
+        checkpoint_bytes: u64::MAX,
+        checkpoint_ms: u64::MAX,
+        segment_bytes: 16 << 20,
+        tail_cache_bytes: 64 << 20,
+        ..options()
+    };
+    let (disk, file, data) = filled(options.clone());
+    rot(&disk, sector(&data, 2000));
+    let mut rig = Rig::open(disk.clone(), options.clone()).unwrap();
+    assert_eq!(rig.volume.health().damaged, 1, "it says so before anybody reads it");
+    assert_eq!(rig.read(file).unwrap_err(), FileError::Io, "without a peer: an error, not other bytes");
+    // The write that holds sector 2000 begins at byte 1,000,000; other data is served as it is.
+    assert_eq!(rig.read_at(file, 0, 1_000_000).unwrap(), data[..1_000_000]);
+    assert_eq!(rig.read_at(file, 1_100_000, 100_000).unwrap(), data[1_100_000..1_200_000]);
+    // A secondary that needs the damaged record, or one before it, gets the files' present state instead (R11).
+    let damaged = Position(rig.volume.log_start().0 - 1);
+    assert!(damaged > Position(1) && damaged < rig.volume.last().position, "{damaged}");
+    for after in [Position(1), Position(damaged.0 - 1)] {
+        assert_eq!(rig.volume.records_after(after, 1 << 20), RecordsAfter::Gone);
+    }
+    assert!(matches!(rig.volume.records_after(damaged, 1 << 20), RecordsAfter::Ready(records) if !records.is_empty()));
+    assert!(rig.volume.resync_base().position >= damaged, "where such a secondary begins is behind the damage");
+    // The history is known all the same.
+    assert!(rig.volume.point(damaged).is_some());
+
+    // The peer comes: what is remembered is mended without anybody asking.
+    let good = data.clone();
+    rig.peer =
+        Some(Box::new(move |_, extent, _| Some(good.slice(extent.offset as usize..extent.offset as usize + extent.len as usize))));
+    (0..60).for_each(|_| rig.tick(1_000));
+    assert_eq!(rig.volume.health().damaged, 0);
+    rig.peer = None;
+    assert_eq!(rig.read(file).unwrap(), data);
+}
+
+#[test]
+fn damage_that_is_written_over_is_forgotten() {
+    let (disk, file, data) = filled(options());
+    let mut rig = Rig::open(disk.clone(), options()).unwrap();
+    rot(&disk, sector(&data, 2000));
+    assert_eq!(rig.read(file).unwrap_err(), FileError::Io);
+    assert_eq!(rig.volume.health().damaged, 1);
+    rig.write(file, 1_000_000, Bytes::from(vec![7; 100_000])).unwrap();
+    (0..60).for_each(|_| rig.tick(1_000));
+    assert_eq!(rig.volume.health().damaged, 0);
+    assert!(rig.read(file).is_ok());
+}
+
+/// A secondary far behind needs records from the disk, of which one is damaged: what comes before it is sent, then it is another way.
+#[test]
+fn a_damaged_record_on_disk_ends_the_stream_not_the_resync() {
+    let (disk, _, data) = filled(options());
+    let mut rig = Rig::open(disk.clone(), options()).unwrap();
+    rot(&disk, sector(&data, 4000));
+    let (mut at, mut sent) = (Position(rig.volume.log_start().0 - 1), 0);
+    let ended = loop {
+        match rig.volume.records_after(at, 64 << 10) {
+            RecordsAfter::Gone => break true,
+            RecordsAfter::Ready(records) if records.is_empty() => break false,
+            RecordsAfter::Ready(records) => at = records[records.len() - 1].header.position,
+            RecordsAfter::Later(wanted) => {
+                rig.pump();
+                let read = rig.events.drain(..).find_map(|event| match event {
+                    VolumeEvent::Records { ticket, result } if ticket == wanted => Some(result),
+                    _ => None,
+                });
+                at = read.unwrap().map_or(at, |records| records[records.len() - 1].header.position);
+            }
+        }
+        sent += 1;
+        assert!(sent < 10_000, "it asks for the same record for ever");
+    };
+    assert!(ended && at < rig.volume.last().position, "the stream went over the damaged record");
+    assert_eq!(rig.volume.log_start(), Position(at.0 + 2));
+    assert!(rig.volume.resync_base().position > at);
+}
+
 #[test]
 fn a_wrong_repair_is_not_accepted() {
     let (disk, file, data) = filled(options());
@@ -271,7 +354,7 @@ fn one_replica_repairs_the_other() {
     let (disk, file, data) = filled(options());
     let mut good = Rig::open(Arc::new(disk.snapshot()), options()).unwrap();
     let mut bad = Rig::open(disk.clone(), options()).unwrap();
-    rot(&disk, sector(&data, 8000));
+    rot(&disk, sector(&data, 4000));
     bad.peer = Some(Box::new(move |file, extent, position| {
         let ticket = good.volume.read_for_repair(file, extent, position);
         good.pump();

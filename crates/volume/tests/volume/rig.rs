@@ -249,6 +249,15 @@ impl Rig {
         }
     }
 
+    /// Up to 1 MiB from `offset` on.
+    pub fn read_at(&mut self, file: FileId, offset: u64, count: u32) -> Result<Vec<u8>, FileError> {
+        match self.ask(FileRequest::Read { file, offset, count }) {
+            Ok(FileOk::Data { pieces, .. }) => Ok(pieces.concat()),
+            Ok(other) => panic!("read: {other:?}"),
+            Err(failure) => Err(failure.error),
+        }
+    }
+
     /// All records after a position, however they are kept.
     pub fn records_after(&mut self, after: Position) -> Option<Vec<Record>> {
         let mut all: Vec<Record> = Vec::new();
