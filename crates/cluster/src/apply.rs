@@ -72,7 +72,7 @@ impl ClusterState {
             Command::Approve { proposal, evidence_hash, actor, at } => self.approve(*proposal, *evidence_hash, actor, *at),
             Command::Deny { proposal, reason, actor, at } => self.deny(*proposal, reason, actor, *at),
             Command::Void { proposal, field, seen, by, at } => self.void(*proposal, *field, seen, *by, *at),
-            Command::Expire { proposal, at } => self.expire(*proposal, *at),
+            Command::Expire { proposal, waited_ms, at } => self.expire(*proposal, *waited_ms, *at),
             Command::Lapsed { .. } => self.lapsed(command),
             Command::BeginMaintenance { .. } => self.begin_maintenance(command),
             Command::EndMaintenance { maintenance, actor, at } => self.end_maintenance(*maintenance, actor, *at),

@@ -127,19 +127,22 @@ pub enum Command {
         by: NodeId,
         at: Timestamp,
     },
-    /// The proposal or its approval is past its time.
+    /// The proposal or its approval is past its time. `waited_ms`: so long the sender has known it, by the clock that nobody sets; the
+    /// wall clocks of two nodes may be hours apart.
     Expire {
         proposal: ProposalId,
+        waited_ms: u64,
         at: Timestamp,
     },
     /// The node's promise to the old epoch has lapsed, and it has durably promised `promised` (R2, R13). `last` is the end of
-    /// its copy, for file servers.
+    /// its copy, for file servers. `waited_ms`: so long it has known the approval, as in [`Command::Expire`].
     Lapsed {
         proposal: ProposalId,
         node: NodeId,
         incarnation: Incarnation,
         promised: Epoch,
         last: Option<LogPoint>,
+        waited_ms: u64,
         at: Timestamp,
     },
     /// The granted node serves.

@@ -192,6 +192,8 @@ pub enum RefusalKind {
     Expired { proposal: ProposalId, at: Timestamp, clock: Timestamp },
     #[error("{proposal} is good until {}", instant(*.until))]
     NotExpired { proposal: ProposalId, until: Timestamp },
+    #[error("{proposal} was approved {} s ago, and an approval is good for {} s", waited_ms / 1_000, limit_ms / 1_000)]
+    ApprovalTooOld { proposal: ProposalId, waited_ms: u64, limit_ms: u64 },
     // R15: reads without a primary are a choice, and never of half a copy.
     #[error("the volume has a primary, {0}: reads are its own")]
     HasPrimary(String),
@@ -295,6 +297,8 @@ pub enum RefusalKind {
     ForcedAlone(String),
 }
 
+const DECIDE_ANEW: &str = "Look at the proposals as they are now and decide anew";
+
 impl RefusalKind {
     pub fn rule(&self) -> Rule {
         use RefusalKind::*;
@@ -315,7 +319,7 @@ impl RefusalKind {
             Witness(_) | NotAReplica { .. } => Rule::R12,
             PrimaryHeard { .. } | NotFenced(_) => Rule::R13,
             EvidenceOutdated { .. } | HashMismatch { .. } | AlreadyApproved { .. } => Rule::R14,
-            ApprovalTooLate { .. } | Expired { .. } | NotExpired { .. } => Rule::R14,
+            ApprovalTooLate { .. } | Expired { .. } | NotExpired { .. } | ApprovalTooOld { .. } => Rule::R14,
             HasPrimary(_) | ClosedWithoutPrimary | IncompletePrefix(_) => Rule::R15,
             // Named one by one, so that a new reason cannot miss its rule.
             NotInitialised | AlreadyInitialised(_) | UnknownNode(_) | UnknownVolume(_) | UnknownProposal(_) => Rule::Input,
@@ -390,9 +394,8 @@ impl RefusalKind {
             InResync(_) => "Wait for it to be in sync",
             Witness(_) | NotAReplica { .. } => "Choose a file server that is a replica",
             PrimaryHeard { .. } => "For a planned change use `mainstay switchover`: the primary then hands over by itself",
-            HashMismatch { .. } | AlreadyApproved { .. } | ApprovalTooLate { .. } | ProposalClosed { .. } => {
-                "Look at the proposals as they are now and decide anew"
-            }
+            HashMismatch { .. } | AlreadyApproved { .. } | ProposalClosed { .. } => DECIDE_ANEW,
+            ApprovalTooLate { .. } | ApprovalTooOld { .. } => DECIDE_ANEW,
             Expired { .. } => "Decide on the next proposal. If that clock is wrong, set it, or ask another node",
             NothingToHandOver(_) => "Wait until it serves; if its primary is gone this is a failover: look at `mainstay proposals`",
             RestartedSince { .. } => "Wait until it is in sync again, in this boot",

@@ -223,10 +223,17 @@ fn times_that_no_clock_shows_do_no_harm() {
         let now = Timestamp::new(seconds, u32::MAX);
         let mut state = busy();
         let proposal = ProposalId(2);
-        let lapsed =
-            Command::Lapsed { proposal, node: NodeId(3), incarnation: Incarnation(1), promised: Epoch(2), last: None, at: now };
+        let lapsed = Command::Lapsed {
+            proposal,
+            node: NodeId(3),
+            incarnation: Incarnation(1),
+            promised: Epoch(2),
+            last: None,
+            waited_ms: 0,
+            at: now,
+        };
         drop(state.apply(&lapsed));
-        drop(state.apply(&Command::Expire { proposal, at: now }));
+        drop(state.apply(&Command::Expire { proposal, waited_ms: u64::MAX, at: now }));
         drop(state.apply(&Command::MintToken { token: Digest::of(b"t"), expires_at: now, actor: ann(), at: at(0) }));
         drop(state.apply(&Command::MintToken { token: Digest::of(b"u"), expires_at: at(0), actor: ann(), at: now }));
         drop(state.apply(&Command::Deny { proposal, reason: "test".into(), actor: ann(), at: now }));

@@ -37,7 +37,7 @@ impl Rng {
 #[derive(Default)]
 struct Model {
     reigns: BTreeMap<Epoch, (NodeId, Incarnation)>,
-    approvals: BTreeMap<ProposalId, (Digest, Timestamp)>,
+    approvals: BTreeMap<ProposalId, Digest>,
     /// What an approval was used for.
     used: BTreeSet<ProposalId>,
     promised: BTreeMap<ProposalId, BTreeMap<NodeId, Incarnation>>,
@@ -142,12 +142,13 @@ impl Life {
             Command::Approve { proposal, evidence_hash, actor, at } => {
                 assert!(matches!(actor, Actor::Person(_)), "R7: only persons approve");
                 assert!(*at < self.state.proposals[proposal].expires_at, "R14: approved too late");
-                let expires_at = Timestamp::from_millis(at.as_millis() + self.state.settings.approval_ms as i64);
-                let second = self.model.approvals.insert(*proposal, (*evidence_hash, expires_at));
+                let second = self.model.approvals.insert(*proposal, *evidence_hash);
                 assert!(second.is_none(), "R14: approved twice");
             }
-            Command::Lapsed { proposal, node, incarnation, .. } => {
-                self.model.promised.entry(*proposal).or_default().insert(*node, *incarnation);
+            Command::Lapsed { proposal, node, incarnation, waited_ms, .. } => {
+                let known = self.model.promised.entry(*proposal).or_default().insert(*node, *incarnation);
+                let counts = known == Some(*incarnation) || *waited_ms < self.state.settings.approval_ms;
+                assert!(counts, "R14: the approval was too old");
             }
             Command::Serving { epoch, .. } => self.model.served = *epoch,
             Command::Propose { candidate, .. } => {
@@ -165,7 +166,7 @@ impl Life {
         let Some(approval) = self.state.proposals[&id].approval.clone() else { return };
         assert!(volume.policy == Policy::Guarded && approval.allowed_by.is_some() && approval.actor == Actor::Cluster, "R7");
         assert!(self.state.maintenance.is_empty() && !volume.breaker.open && self.state.control.hold.is_none(), "R7: unguarded");
-        self.model.approvals.insert(id, (approval.evidence_hash, approval.expires_at));
+        self.model.approvals.insert(id, approval.evidence_hash);
         count(&mut self.model, "by policy");
     }
 
@@ -284,7 +285,7 @@ impl Life {
         match self.rng.below(24) {
             0 => Command::Deny { proposal, reason: "no".into(), actor: person(&mut self.rng), at },
             1 => Command::Void { proposal, field: EvidenceField::PrimaryHeard, seen: "heard".into(), by: self.rng.node(), at },
-            2 => Command::Expire { proposal, at },
+            2 => Command::Expire { proposal, waited_ms: self.rng.below(2) * self.state.settings.approval_ms, at },
             3..=8 => {
                 let evidence_hash = if self.rng.once_in(10) { Digest::of(b"other") } else { evidence_hash };
                 Command::Approve { proposal, evidence_hash, actor: person(&mut self.rng), at }
@@ -295,7 +296,8 @@ impl Life {
                 let promised = if self.rng.once_in(15) { parent } else { parent.next() };
                 let last = LogPoint { epoch: Epoch(1), position: Position(4 + self.rng.below(20)), chain: Chain(1) };
                 let last = Some(last).filter(|_| node != NodeId(4));
-                Command::Lapsed { proposal, node, incarnation, promised, last, at }
+                let waited_ms = if self.rng.once_in(15) { self.state.settings.approval_ms } else { self.rng.below(10_000) };
+                Command::Lapsed { proposal, node, incarnation, promised, last, waited_ms, at }
             }
         }
     }
@@ -455,10 +457,8 @@ impl Model {
         let reign = new.reign.expect("a grant has a holder");
         let id = old.open_proposal.expect("R7: only a proposal is granted");
         let proposal = &after.proposals[&id];
-        let (hash, expires_at) = self.approvals.get(&id).expect("R7: nobody approved this");
+        let hash = self.approvals.get(&id).expect("R7: nobody approved this");
         assert_eq!(*hash, proposal.evidence.hash(), "R14: approved was other evidence");
-        let newest = after.audit.events.back().expect("a grant is recorded").at;
-        assert!(newest < *expires_at, "R14: the approval was too old");
         assert!(self.used.insert(id), "R14: the approval was used before");
         let promised = &self.promised[&id];
         assert!(promised.len() * 2 > after.nodes.len() && promised.contains_key(&reign.node), "R13: granted without a majority");

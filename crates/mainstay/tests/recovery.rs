@@ -306,8 +306,14 @@ fn the_log(cluster: &Cluster) {
 
 /// The cluster state keeps 512 events; the nodes keep them all.
 fn longer_than_the_state_remembers(cluster: &Cluster) {
-    let new =
-        NewMaintenance { node: "w".into(), reason: "one more".into(), owner: String::new(), seconds: 300, allow_primary: false };
+    let new = NewMaintenance {
+        node: "w".into(),
+        reason: "one more".into(),
+        owner: String::new(),
+        seconds: 300,
+        allow_primary: false,
+        dry_run: false,
+    };
     for _ in 0..AUDIT_EVENTS_MAX / 3 + 1 {
         cluster.runtime.block_on(async {
             let begun = cluster.client.begin_maintenance(&new).await.unwrap();

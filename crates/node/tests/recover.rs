@@ -221,6 +221,9 @@ fn cases() -> Vec<(&'static str, Seen)> {
     let under_way = ProposalDetails { state: "fencing".into(), next: "approved; waiting".into(), ..proposed(Loss::None) };
     cases.push(("promotion-under-way", Seen { proposals: vec![under_way], ..no_primary() }));
     cases.push(("no-primary", Seen { explained: vec![explained()], ..no_primary() }));
+    let no =
+        ProposalDetails { state: "denied".into(), reason: Some("olga: a comes back in a minute".into()), ..proposed(Loss::None) };
+    cases.push(("no-primary-denied", Seen { proposals: vec![no], ..no_primary() }));
     cases.push((
         "both-down",
         sick(|status| {
@@ -370,7 +373,7 @@ fn every_state_is_found_first_and_has_a_page_in_the_runbook() {
             assert_eq!(name, "all-well");
             continue;
         };
-        let variants = ["-after-restart", "-of-a-volume", "-and-on-its-way"];
+        let variants = ["-after-restart", "-of-a-volume", "-and-on-its-way", "-denied"];
         let expected = variants.iter().find_map(|variant| name.strip_suffix(variant)).unwrap_or(name);
         let maintained = expected == "maintenance-overdue";
         assert!(first.state == expected || maintained && states(&seen).contains(&expected), "{name}: {:?}", states(&seen));

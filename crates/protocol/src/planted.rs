@@ -123,6 +123,8 @@ pub enum Bug {
     // ---- disks ----
     /// Goes on writing the log behind a write that failed.
     WriteAfterFailure,
+    /// Leaves it to a member whose disk failed to propose for all.
+    WaitForFailed,
 }
 
 impl Bug {
@@ -172,6 +174,7 @@ impl Bug {
         Bug::ForcedIsWhole,
         Bug::PromoteLeaver,
         Bug::WriteAfterFailure,
+        Bug::WaitForFailed,
     ];
 }
 

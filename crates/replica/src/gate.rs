@@ -10,7 +10,7 @@ use mainstay_cluster::{
 };
 use mainstay_protocol::marks::mark;
 use mainstay_protocol::planted::{Bug, planted};
-use mainstay_protocol::{Mono, NodeId, Now, ProposalId};
+use mainstay_protocol::{LogPoint, Mono, NodeId, Now, ProposalId};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -22,6 +22,8 @@ pub struct Gate {
     last_refusal: Option<String>,
     /// Since when a switchover's primary has stopped serving, as seen here, and nobody else was granted the volume.
     handed_over: Option<(ProposalId, Mono)>,
+    /// The open proposal, whether it is approved, and since when this node knows so much.
+    known: Option<(ProposalId, bool, Mono)>,
     next_attempt: Mono,
 }
 
@@ -62,8 +64,14 @@ impl Gate {
 
     fn tend(&mut self, core: &mut Core, id: ProposalId, proposal: &Proposal, now: Now) {
         let overdue = self.hand_over_overdue(id, proposal, now);
+        let waited_ms = self.known_ms(id, proposal, now);
         let void = |field, seen: &str| Command::Void { proposal: id, field, seen: seen.into(), by: core.me.node, at: now.wall };
-        let expires_at = proposal.approval.as_ref().map_or(proposal.expires_at, |approval| approval.expires_at);
+        let changed = if proposal.state.undecided() { copies_changed(core, proposal, waited_ms, now) } else { None };
+        if let Some((field, seen)) = changed {
+            let command = void(field, &seen);
+            core.propose(Purpose::Void, now, command);
+            return;
+        }
         let command = match proposal.state {
             ProposalState::Pending if self.primary_heard(core, now) => {
                 mark("gate: void because the primary is heard");
@@ -81,14 +89,22 @@ impl Gate {
                 mark("gate: void because the hand-over takes too long");
                 void(EvidenceField::Drain, "the target did not come to be granted the volume in time")
             }
-            ref state if state.undecided() && now.wall >= expires_at => {
+            ref state if state.undecided() && waited_ms >= core.view.settings.approval_ms => {
                 mark("gate: expired");
-                Command::Expire { proposal: id, at: now.wall }
+                Command::Expire { proposal: id, waited_ms, at: now.wall }
             }
-            ProposalState::Fencing => return self.give_word(core, id, proposal, now),
+            ProposalState::Fencing => return self.give_word(core, id, proposal, waited_ms, now),
             _ => return,
         };
         core.propose(Purpose::Void, now, command);
+    }
+
+    /// So long this node has known the proposal, or its approval, by the clock that nobody sets.
+    fn known_ms(&mut self, id: ProposalId, proposal: &Proposal, now: Now) -> u64 {
+        let approved = proposal.approval.is_some();
+        let since = self.known.filter(|(of, then, _)| (*of, *then) == (id, approved)).map_or(now.mono, |(.., since)| since);
+        self.known = Some((id, approved, since));
+        now.mono.ms_since(since)
     }
 
     /// Said only by a node that was up long enough to have heard it, and that hears a majority itself.
@@ -115,7 +131,7 @@ impl Gate {
     }
 
     /// "My promise to the old epoch has lapsed, and I have durably promised the new one" (R2, R13).
-    fn give_word(&mut self, core: &mut Core, id: ProposalId, proposal: &Proposal, now: Now) {
+    fn give_word(&mut self, core: &mut Core, id: ProposalId, proposal: &Proposal, waited_ms: u64, now: Now) {
         let promised = proposal.parent_epoch.next();
         let given = proposal.lapsed.get(&core.me.node).is_some_and(|word| word.incarnation == core.me.incarnation);
         let fenced = core.state().is_some_and(|state| state.fenced);
@@ -129,7 +145,8 @@ impl Gate {
         let last = core.volume.as_ref().filter(|volume| volume.complete() && core.failed.is_none()).map(|volume| volume.last());
         let (node, incarnation) = (core.me.node, core.me.incarnation);
         mark("gate: gives its word");
-        core.propose(Purpose::Lapsed(id), now, Command::Lapsed { proposal: id, node, incarnation, promised, last, at: now.wall });
+        let command = Command::Lapsed { proposal: id, node, incarnation, promised, last, waited_ms, at: now.wall };
+        core.propose(Purpose::Lapsed(id), now, command);
     }
 
     fn primary_heard(&self, core: &Core, now: Now) -> bool {
@@ -275,6 +292,39 @@ fn contact_with(core: &Core, observer: NodeId, old: NodeId, now: Now) -> Contact
         Some((_, ms_ago)) => Contact::Heard { ms_ago: ms_ago.saturating_add(age_ms) },
         None => Contact::SilentSinceBoot { ms_ago: said.up_ms.saturating_add(age_ms) },
     }
+}
+
+/// R14: what the copies say of themselves since the proposal is known here, and what no longer fits its evidence.
+fn copies_changed(core: &Core, proposal: &Proposal, known_ms: u64, now: Now) -> Option<(EvidenceField, String)> {
+    if planted(Bug::PromoteOnReturn) {
+        return None;
+    }
+    let said = |node: NodeId| match copy_of(core, node, now) {
+        Known::Known(copy) if copy.age_ms <= known_ms => Some(copy),
+        _ => None,
+    };
+    let (basis, candidate) = (&proposal.evidence.basis, proposal.candidate);
+    let same_boot = said(candidate).filter(|copy| copy.incarnation == basis.candidate_incarnation);
+    if same_boot.is_some_and(|copy| copy.state != CopyState::Complete) {
+        mark("gate: void because the candidate's copy failed");
+        return Some((
+            EvidenceField::CandidateCopy,
+            format!("the copy on {} is not whole any more", core.view.node_name(candidate)),
+        ));
+    }
+    // A candidate that did not restart holds all that was acknowledged, and a switchover's primary is asked itself.
+    let named = proposal.evidence.loss.is_some();
+    let restarted = basis.in_sync.get(&candidate) != Some(&basis.candidate_incarnation);
+    if proposal.evidence.fencing.planned() || !named && !restarted {
+        return None;
+    }
+    let Some(Known::Known(shown)) = proposal.evidence.observed.copies.get(&candidate) else { return None };
+    let reach = |last: LogPoint| (last.epoch, last.position);
+    let counts = |node: &NodeId| *node != candidate && (named || basis.in_sync.contains_key(node));
+    let mut others = core.state()?.replicas.iter().filter(|node| counts(node)).filter_map(|node| Some((*node, said(*node)?)));
+    let (node, copy) = others.find(|(_, copy)| copy.state == CopyState::Complete && reach(copy.last) > reach(shown.last))?;
+    mark("gate: void because a longer copy is heard");
+    Some((EvidenceField::Positions, format!("the copy on {} is whole, and reaches {}", core.view.node_name(node), copy.last)))
 }
 
 /// With the bug planted: the candidate of the promotion that failed last.

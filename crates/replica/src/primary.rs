@@ -62,6 +62,10 @@ pub struct Primary {
     pub(crate) reading: BTreeMap<u64, (u64, Position)>,
     /// Records being read from disk for a secondary that is far behind.
     loading: BTreeMap<u64, NodeId>,
+    /// Records could not be read for these: they are asked for again then.
+    resting: BTreeMap<NodeId, Mono>,
+    /// Damage that keeps a secondary from being resynced, as it was noted last.
+    damage_noted: Position,
     pub source: Source,
     stop_by: Option<Mono>,
     stepped_down: bool,
@@ -104,6 +108,8 @@ impl Primary {
             held: VecDeque::new(),
             reading: BTreeMap::new(),
             loading: BTreeMap::new(),
+            resting: BTreeMap::new(),
+            damage_noted: Position(0),
             source: Source::default(),
             stop_by: None,
             stepped_down: false,
@@ -355,12 +361,27 @@ impl Primary {
             core.send(from, PeerMessage::RollBack { epoch: self.epoch, answers: last, to });
         } else if common.next() < volume.log_start() {
             mark("primary: past the retained log");
-            peer.restart(State::Resyncing, stream);
-            let offer =
-                PeerMessage::ResyncByChange { epoch: self.epoch, base: volume.resync_base(), lineage: volume.lineage().to_vec() };
-            core.send(from, offer);
+            self.offer_resync(core, from, stream, last.position);
         } else {
             peer.start(last, durable, stream);
+        }
+    }
+
+    /// To a secondary whose copy is whole up to `last` (R11). Not while only damage stands between it and the log: the walk could not read
+    /// that either, and would leave a copy that is not whole for as long as the damage lasts. Its next Hello asks again.
+    fn offer_resync(&mut self, core: &mut Core, node: NodeId, stream: StreamId, last: Position) {
+        let (Some(peer), Some(volume)) = (self.peers.get_mut(&node), core.volume.as_ref()) else { return };
+        peer.restart(State::Resyncing, stream);
+        match volume.damage_in_the_way(last) {
+            Some(position) if position == self.damage_noted => {}
+            Some(position) => {
+                self.damage_noted = position;
+                core.note(Note::Damage { position, repaired: false });
+            }
+            None => {
+                let (base, lineage) = (volume.resync_base(), volume.lineage().to_vec());
+                core.send(node, PeerMessage::ResyncByChange { epoch: self.epoch, base, lineage });
+            }
         }
     }
 
@@ -391,7 +412,8 @@ impl Primary {
             return false;
         }
         let room_bytes = peer.room_bytes().min(APPEND_BYTES_MAX as u64) as usize;
-        if peer.sent.position >= volume.last().position || room_bytes == 0 {
+        let rests = self.resting.get(&node).is_some_and(|until| now.mono < *until);
+        if peer.sent.position >= volume.last().position || room_bytes == 0 || rests {
             if peer.poke {
                 self.append(core, node, &[], now);
             }
@@ -411,13 +433,8 @@ impl Primary {
             }
             RecordsAfter::Gone => {
                 mark("primary: log given up under a secondary");
-                let offer = PeerMessage::ResyncByChange {
-                    epoch: self.epoch,
-                    base: volume.resync_base(),
-                    lineage: volume.lineage().to_vec(),
-                };
-                peer.restart(State::Resyncing, peer.stream);
-                core.send(node, offer);
+                let (stream, sent) = (peer.stream, peer.sent.position);
+                self.offer_resync(core, node, stream, sent);
                 false
             }
         }
@@ -449,6 +466,10 @@ impl Primary {
             return;
         }
         peer.loading = None;
+        if records.is_empty() {
+            // Without the pause a disk that fails would be asked again at every turn.
+            self.resting.insert(node, now.mono.after_ms(core.timing.retry_ms));
+        }
         // The stream may have been restarted elsewhere while the disk was read.
         if records.first().is_some_and(|first| first.check_follows(peer.sent).is_ok()) {
             self.append(core, node, &records, now);
@@ -786,6 +807,48 @@ fn same_history(ours: Option<LogPoint>, theirs: LogPoint, at: Position) -> bool 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Settings;
+    use mainstay_protocol::{ClusterId, Incarnation, Timestamp, VolumeId};
+    use mainstay_volume::{MemDisk, Options, Volume};
+
+    const A: NodeId = NodeId(1);
+    const B: NodeId = NodeId(2);
+
+    /// Counts of records in the Appends since it was asked last.
+    fn appended(core: &mut Core) -> Vec<u32> {
+        let count = |effect: Effect| match effect {
+            Effect::Send { envelope, .. } => match envelope.message {
+                PeerMessage::Append { count, .. } => Some(count),
+                _ => None,
+            },
+            _ => None,
+        };
+        core.out.drain(..).filter_map(count).collect()
+    }
+
+    #[test]
+    fn what_could_not_be_read_for_a_secondary_is_read_again_after_a_pause() {
+        let now = |ms| Now { mono: Mono::ZERO.after_ms(ms), wall: Timestamp::new(1_700_000_000, 0) };
+        let (disk, volume) = (Arc::new(MemDisk::new()), VolumeId(1));
+        let options = Options { segment_bytes: 4 << 20, reserve_bytes: 8 << 20, tail_cache_bytes: 1 << 20, ..Options::default() };
+        Volume::create(disk.clone(), ClusterId([7; 16]), volume, options.clone()).expect("an empty disk");
+        let copy = Volume::open(disk, ClusterId([7; 16]), volume, options).expect("what was made");
+        let me = Settings { node: A, incarnation: Incarnation(1), volume };
+        let mut core = Core::new(me, Some(copy), Default::default(), Arc::default(), now(0));
+        let mut primary = Primary::take_up(&mut core, Epoch(1), 1, now(0)).expect("an empty volume");
+        let mut peer = Peer::new(now(0).mono);
+        peer.start(LogPoint::default(), Position(0), StreamId::default());
+        peer.loading = Some(7);
+        primary.peers.insert(B, peer);
+        primary.loading.insert(7, B);
+        core.out.clear();
+        primary.on_records(&mut core, 7, Vec::new(), now(0));
+        assert!(!primary.feed(&mut core, B, now(1)));
+        assert_eq!(appended(&mut core), [0], "a heartbeat and no record");
+        let later = now(core.timing.retry_ms);
+        assert!(primary.feed(&mut core, B, later));
+        assert_eq!(appended(&mut core), [1]);
+    }
 
     fn lineage(starts: &[(u64, u64)]) -> Vec<EpochStart> {
         starts.iter().map(|(epoch, first)| EpochStart { epoch: Epoch(*epoch), first: Position(*first) }).collect()

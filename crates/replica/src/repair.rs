@@ -1,11 +1,12 @@
-//! Repair of damaged blocks from another replica: the reader waits for a bounded time, then gets an I/O error.
+//! Repair of damaged blocks from the other replicas, one after the other: the reader waits for each of them for a bounded time, then gets
+//! an I/O error.
 
 use crate::core::Core;
 use crate::event::Note;
 use bytes::Bytes;
 use mainstay_protocol::marks::mark;
 use mainstay_protocol::{Epoch, Extent, FileId, Mono, NodeId, Now, PeerMessage, Position};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The volume's ticket and what is damaged.
 pub type Wanted = (u64, FileId, Extent, Position);
@@ -15,7 +16,7 @@ const REPAIRS_MAX: usize = 256;
 
 #[derive(Debug, Default)]
 pub struct Repairs {
-    /// Asked of a peer, by the volume's ticket.
+    /// Asked of a peer, by the ticket that it was given.
     asked: BTreeMap<u64, Asked>,
     /// Being read here for a peer: the volume's ticket → who asked, under which ticket of theirs.
     helping: BTreeMap<u64, (NodeId, u64)>,
@@ -23,24 +24,30 @@ pub struct Repairs {
 
 #[derive(Debug)]
 struct Asked {
+    wanted: Wanted,
+    epoch: Epoch,
+    /// Everybody who was asked; the last one has until `give_up_at`.
+    tried: BTreeSet<NodeId>,
     give_up_at: Mono,
-    position: Position,
 }
 
 impl Repairs {
-    pub fn wanted(&mut self, core: &mut Core, (ticket, file, extent, position): Wanted, epoch: Epoch, now: Now) {
-        let helper = core.state().and_then(|state| {
-            let live = |node: &&NodeId| core.contacts.silent_ms(**node, now.mono).is_some_and(|ms| ms < core.timing.lease_ms);
-            state.replicas.iter().filter(|node| **node != core.me.node).find(live).copied()
-        });
-        match helper {
-            Some(to) if self.asked.len() < REPAIRS_MAX => {
-                let give_up_at = now.mono.after_ms(core.timing.lease_ms);
-                self.asked.insert(ticket, Asked { give_up_at, position });
-                core.send(to, PeerMessage::RepairRequest { epoch, ticket, file, extent, position });
-            }
-            _ => self.finish(core, ticket, position, None),
+    pub fn wanted(&mut self, core: &mut Core, wanted: Wanted, epoch: Epoch, now: Now) {
+        match self.asked.len() < REPAIRS_MAX {
+            true => self.ask_next(core, Asked { wanted, epoch, tried: BTreeSet::new(), give_up_at: now.mono }, now),
+            false => Self::finish(core, wanted, None),
         }
+    }
+
+    /// Asks the best replica that was not asked yet; when there is none, nobody can help.
+    fn ask_next(&mut self, core: &mut Core, mut asked: Asked, now: Now) {
+        let Some(to) = helper(core, &asked.tried, now.mono) else { return Self::finish(core, asked.wanted, None) };
+        let (ticket, epoch, (_, file, extent, position)) = (core.ticket(), asked.epoch, asked.wanted);
+        asked.tried.insert(to);
+        asked.give_up_at = now.mono.after_ms(core.timing.lease_ms);
+        // A ticket of its own: a late word of the one before must not be taken for this one's.
+        self.asked.insert(ticket, asked);
+        core.send(to, PeerMessage::RepairRequest { epoch, ticket, file, extent, position });
     }
 
     pub fn requested(&mut self, core: &mut Core, from: NodeId, ticket: u64, file: FileId, extent: Extent, position: Position) {
@@ -60,8 +67,11 @@ impl Repairs {
     }
 
     pub fn answered(&mut self, core: &mut Core, ticket: u64, data: Bytes) {
-        if let Some(asked) = self.asked.remove(&ticket) {
-            self.finish(core, ticket, asked.position, (!data.is_empty()).then_some(data));
+        match self.asked.remove(&ticket) {
+            Some(asked) if !data.is_empty() => Self::finish(core, asked.wanted, Some(data)),
+            // It has nothing: the next tick turns to the next one.
+            Some(asked) => _ = self.asked.insert(ticket, Asked { give_up_at: Mono::ZERO, ..asked }),
+            None => {}
         }
     }
 
@@ -70,12 +80,12 @@ impl Repairs {
             self.asked.iter().filter(|(_, asked)| now.mono >= asked.give_up_at).map(|(ticket, _)| *ticket).collect();
         for ticket in late {
             if let Some(asked) = self.asked.remove(&ticket) {
-                self.finish(core, ticket, asked.position, None);
+                self.ask_next(core, asked, now);
             }
         }
     }
 
-    fn finish(&mut self, core: &mut Core, ticket: u64, position: Position, data: Option<Bytes>) {
+    fn finish(core: &mut Core, (ticket, _, _, position): Wanted, data: Option<Bytes>) {
         mark(if data.is_some() { "repair: healed" } else { "repair: nobody can help" });
         core.note(Note::Damage { position, repaired: data.is_some() });
         if let Some(volume) = core.volume.as_mut() {
@@ -85,5 +95,131 @@ impl Repairs {
 
     pub fn next_timer(&self) -> Option<Mono> {
         self.asked.values().map(|asked| asked.give_up_at).min()
+    }
+}
+
+/// Who is up, was not asked yet, and is the likeliest to have what is wanted: an in-sync member, else one whose copy is whole.
+fn helper(core: &Core, tried: &BTreeSet<NodeId>, now: Mono) -> Option<NodeId> {
+    let state = core.state()?;
+    let whole = |node: NodeId| core.contacts.get(node).and_then(|contact| contact.said.as_ref()).is_some_and(|said| said.complete);
+    let live = |node: NodeId| core.contacts.silent_ms(node, now).is_some_and(|ms| ms < core.timing.lease_ms);
+    let others = state.replicas.iter().copied().filter(|node| *node != core.me.node && !tried.contains(node) && live(*node));
+    others.min_by_key(|node| (!state.in_sync.contains_key(node), !whole(*node)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contacts::Said;
+    use crate::event::{Effect, Settings};
+    use mainstay_cluster::{
+        Actor, ClusterState, Command, ExportSettings, NodeKind, Policy, Settings as ClusterSettings, WithoutPrimary,
+    };
+    use mainstay_protocol::{ClusterId, Incarnation, Timestamp, VolumeId};
+    use std::sync::Arc;
+
+    const ME: NodeId = NodeId(1);
+    const VOLUME: VolumeId = VolumeId(1);
+
+    fn now(ms: u64) -> Now {
+        Now { mono: Mono::ZERO.after_ms(ms), wall: Timestamp::new(1_700_000_000, 0) }
+    }
+
+    /// Five replicas on nodes 1 to 5, of which 1 and 4 are in sync.
+    fn cluster() -> ClusterState {
+        let (actor, at) = (Actor::Person("ada".into()), now(0).wall);
+        let mut state = ClusterState::default();
+        let mut decide = |command: Command| assert!(state.apply(&command).is_ok(), "{command:?}");
+        decide(Command::Init {
+            cluster: ClusterId([7; 16]),
+            name: "test".into(),
+            settings: ClusterSettings::default(),
+            node: "a".into(),
+            kind: NodeKind::FileServer,
+            peer_address: "10.0.0.1:1".into(),
+            admin_address: "10.0.0.1:2".into(),
+            actor: actor.clone(),
+            at,
+        });
+        for node in 2..=5 {
+            let (peer_address, admin_address) = (format!("10.0.0.{node}:1"), format!("10.0.0.{node}:2"));
+            let (name, kind) = (format!("n{node}"), NodeKind::FileServer);
+            decide(Command::AddNode { name, kind, peer_address, admin_address, actor: actor.clone(), at });
+        }
+        (1..=5).for_each(|node| decide(Command::Booted { node: NodeId(node), incarnation: Incarnation(1), at }));
+        decide(Command::CreateVolume {
+            name: "files".into(),
+            replicas: (1..=5).map(NodeId).collect(),
+            primary: ME,
+            policy: Policy::Manual,
+            without_primary: WithoutPrimary::ServeReads,
+            export: ExportSettings::default(),
+            actor,
+            at,
+        });
+        state.volumes.get_mut(&VOLUME).expect("just made").in_sync = [1, 4].map(|node| (NodeId(node), Incarnation(1))).into();
+        state
+    }
+
+    fn heard(core: &mut Core, node: NodeId, complete: bool, at: Mono) {
+        core.contacts.heard(node, Incarnation(1), at);
+        let said = Said {
+            at,
+            epoch: Epoch(1),
+            last: Default::default(),
+            durable: Position(0),
+            complete,
+            health: Default::default(),
+            idle: false,
+            leaving: false,
+            seen: vec![],
+            up_ms: 0,
+        };
+        core.contacts.said(node, said);
+    }
+
+    /// Who was asked since the last call, under which ticket.
+    fn asked(core: &mut Core) -> Vec<(NodeId, u64)> {
+        let request = |effect: Effect| match effect {
+            Effect::Send { to, envelope } => match envelope.message {
+                PeerMessage::RepairRequest { ticket, .. } => Some((to, ticket)),
+                _ => None,
+            },
+            _ => None,
+        };
+        core.out.drain(..).filter_map(request).collect()
+    }
+
+    /// The lowest-numbered replica may be one that was just begun, and is live and empty.
+    #[test]
+    fn every_replica_that_is_up_is_asked_once_the_likeliest_first() {
+        let me = Settings { node: ME, incarnation: Incarnation(1), volume: VOLUME };
+        let mut core = Core::new(me, None, Default::default(), Arc::new(cluster()), now(0));
+        // 5 was never heard.
+        for (node, complete) in [(2, false), (3, true), (4, true)] {
+            heard(&mut core, NodeId(node), complete, now(0).mono);
+        }
+        let mut repairs = Repairs::default();
+        let extent = Extent { offset: 0, len: 10, payload_offset: 0 };
+        repairs.wanted(&mut core, (7, FileId::ROOT, extent, Position(9)), Epoch(1), now(1));
+        let [(NodeId(4), first)] = asked(&mut core)[..] else { panic!("not the in-sync member") };
+        // It has nothing, and says so twice.
+        repairs.answered(&mut core, first, Bytes::new());
+        repairs.tick(&mut core, now(2));
+        let [(NodeId(3), second)] = asked(&mut core)[..] else { panic!("not the whole copy") };
+        repairs.answered(&mut core, first, Bytes::new());
+        repairs.tick(&mut core, now(3));
+        assert_eq!(asked(&mut core), []);
+        // The next one does not answer, while all of them are heard.
+        let patience = core.timing.lease_ms + 2;
+        (2..=4).for_each(|node| heard(&mut core, NodeId(node), node != 2, now(patience).mono));
+        repairs.tick(&mut core, now(patience));
+        let [(NodeId(2), third)] = asked(&mut core)[..] else { panic!("not the last one") };
+        assert!(second != third && repairs.next_timer().is_some());
+        // A fourth does not exist.
+        repairs.answered(&mut core, third, Bytes::new());
+        repairs.tick(&mut core, now(patience + 1));
+        let given_up = |effect: &Effect| matches!(effect, Effect::Note(Note::Damage { position: Position(9), repaired: false }));
+        assert!(core.out.iter().any(given_up) && repairs.next_timer().is_none());
     }
 }

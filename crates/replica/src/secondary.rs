@@ -591,14 +591,25 @@ fn decode_records(payload: Vec<Bytes>, count: u32) -> Option<Vec<Record>> {
     bytes.is_empty().then_some(records)
 }
 
-/// Of the in-sync members that are heard, the one with the lowest id acts for all: proposes, and serves reads.
+/// Of the in-sync members that are heard and hold a whole copy, the one with the lowest id acts for all: proposes, and serves reads.
 pub fn first_in_line(core: &Core, now: Now) -> bool {
     let Some(state) = core.state() else { return false };
     let reigning = state.reign.as_ref().map(|reign| reign.node);
     let before_me = state.in_sync.keys().filter(|node| **node < core.me.node && Some(**node) != reigning);
     let heard = |node: &NodeId| core.contacts.silent_ms(*node, now.mono).is_some_and(|ms| ms < core.timing.lease_ms);
-    // One that stops acts for nobody any more, however long its process lingers.
-    !before_me.into_iter().any(|node| heard(node) && !core.leaves(*node))
+    // One that stops acts for nobody any more, however long its process lingers; nor does one whose disk failed, which lives on as a
+    // voter.
+    !before_me.into_iter().any(|node| heard(node) && !core.leaves(*node) && !says_unfit(core, *node))
+}
+
+/// By its own last word its copy is of no use: its disk failed, or it is being made again.
+fn says_unfit(core: &Core, node: NodeId) -> bool {
+    let unfit =
+        core.contacts.get(node).and_then(|contact| contact.said.as_ref()).is_some_and(|said| said.health.failed || !said.complete);
+    if unfit {
+        mark("secondary: a member without a whole copy is passed over");
+    }
+    unfit && !planted(Bug::WaitForFailed)
 }
 
 /// This node and enough others to make a majority hold no live promise to any primary.

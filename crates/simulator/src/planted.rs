@@ -212,4 +212,10 @@ pub const SHOWN: &[Shown] = &[
         "R4 failed-write",
         ("P7", 24),
     ),
+    shown(
+        Bug::WaitForFailed,
+        ("leaves it to a member whose disk failed to propose for all", "R5: any whole member can be promoted"),
+        "failed-primary",
+        ("P7", 8),
+    ),
 ];

@@ -37,6 +37,8 @@ const WRONG_ANYWAY: &[&str] = &[
 ];
 /// What only a node that is broken would say, or asks nobody in a drill: reads without a primary are decided by the replica itself.
 const NOBODY_SAYS: &[&str] = &[
+    // Nodes count, and say that it expired.
+    "ApprovalTooOld",
     "ClosedWithoutPrimary",
     "CopyTooShort",
     // Nodes look before they ask.
@@ -87,6 +89,9 @@ const PATHS: &[(&str, u64)] = &[
     ("fencing:restarts", 12),
     ("moving-base", 2),
     ("S17", 3),
+    ("candidate-fails", 2),
+    ("failed-primary", 2),
+    ("longer-copy", 8),
     ("members", 16),
     ("moving", 4),
 ];

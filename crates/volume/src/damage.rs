@@ -2,7 +2,7 @@
 //! been away, and said to everybody, so that nobody takes this copy for a sound one.
 
 use crate::place::{Place, StoredExtent};
-use mainstay_protocol::Mono;
+use mainstay_protocol::{Mono, Position};
 use std::collections::BTreeMap;
 
 /// Runs that are remembered; what is damaged beyond that is found again by reading it or by the scrub.
@@ -39,6 +39,11 @@ impl Damaged {
         inside.iter().for_each(|key| {
             self.runs.remove(key);
         });
+    }
+
+    /// The newest record of which something is remembered, if it is newer than `last`.
+    pub fn newest_behind(&self, last: Position) -> Option<Position> {
+        self.runs.values().map(|(_, extent)| extent.position).max().filter(|newest| *newest > last)
     }
 
     pub fn len(&self) -> usize {

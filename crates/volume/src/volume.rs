@@ -153,7 +153,13 @@ impl Volume {
     }
     /// First record that can still be read, as far as is known: `log_start()..=last()`; one behind the last when none can.
     pub fn log_start(&self) -> Position {
-        self.log.log_start().max(self.log.unreadable.next())
+        self.log.log_start().max(self.log.unreadable.next()).min(self.log.last().position.next())
+    }
+    /// The newest damage behind `last` that keeps a copy that ends there from being resynced by change, which it needs for an unreadable
+    /// record alone: the log is kept from there on, and the walk would come to data that cannot be read either.
+    pub fn damage_in_the_way(&self, last: Position) -> Option<Position> {
+        let kept = last.next() >= self.log.log_start() && last.next() < self.log_start();
+        self.reads.damaged.newest_behind(last).filter(|_| kept)
     }
     /// The point at a position; `None` when it is not retained. May read a little from the disk.
     pub fn point(&self, at: Position) -> Option<LogPoint> {
@@ -436,14 +442,14 @@ impl Volume {
 
     fn records_read(&mut self, done: crate::log::read::RecordsDone) {
         self.log.learn(&done);
+        let wanted = done.after.next();
         let result = match done.result {
             Ok(read) => Ok(read.records.into_iter().map(|(record, _)| record).collect()),
             // The files were given back while they were being read.
-            Err(_) if done.after.next() < self.log.log_start() => Err(VolumeError::Gone { from: done.after.next() }),
-            Err(problem) => {
-                self.reads.checksum_errors += 1;
-                // Not tried again and again: who needs it gets the files' present state instead (resync by change).
-                self.log.unreadable = self.log.unreadable.max(done.after.next());
+            Err(_) if wanted < self.log.log_start() => Err(VolumeError::Gone { from: wanted }),
+            Err(error) => {
+                let problem = error.to_string();
+                self.record_unread(wanted, error);
                 Err(VolumeError::Unreadable(problem))
             }
         };

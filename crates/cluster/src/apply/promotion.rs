@@ -193,7 +193,10 @@ impl ClusterState {
             }
             _ => return Err(self.closed(id, proposal)),
         }
-        self.remember_denial(id, actor, reason, at);
+        // Who calls a switchover off has said nothing of a failover.
+        if !proposal.evidence.fencing.planned() {
+            self.remember_denial(id, actor, reason, at);
+        }
         self.close(id, ProposalState::Denied { by: actor.clone(), reason: reason.to_string() });
         self.record(at, actor, Some(volume), Event::Denied { proposal: id }, format!("{actor} denied {id}: {reason}"));
         self.give_back(id, at);
@@ -248,22 +251,22 @@ impl ClusterState {
             return Some((field, format!("{field} was {then}, and is {now}")));
         }
         let blocked = self.own_plan(id, proposal).ok()?.refusal().map(|kind| kind.to_string());
+        let fenced = || self.not_being_fenced(proposal.candidate, at).err().map(|kind| kind.to_string());
         let unguarded = || self.no_longer_guarded(id, proposal, at);
-        blocked.or_else(unguarded).map(|why| (EvidenceField::Blocked, why))
+        blocked.or_else(fenced).or_else(unguarded).map(|why| (EvidenceField::Blocked, why))
     }
 
-    /// Any node may say that it is too late; a wrong clock can only end a promotion, never make one (R7).
-    pub(super) fn expire(&mut self, id: ProposalId, at: Timestamp) -> Applied {
+    /// Any node that has known it for its whole time may say that it is too late. The candidate is always one that can: a boot of it
+    /// after the proposal was made is another basis. By wall clocks it would be the one that is farthest ahead that decides, and a
+    /// single one that is wrong would end every promotion (R14).
+    pub(super) fn expire(&mut self, id: ProposalId, waited_ms: u64, at: Timestamp) -> Applied {
         let proposal = self.known_proposal(id)?;
-        let until = match proposal.state {
-            ProposalState::Pending => proposal.expires_at,
-            ProposalState::Draining | ProposalState::Fencing => {
-                proposal.approval.as_ref().map_or(proposal.expires_at, |approval| approval.expires_at)
-            }
-            // Granted is granted: only its outcome closes it (R8).
-            _ => return Err(self.closed(id, proposal)),
-        };
-        if at < until {
+        // Granted is granted: only its outcome closes it (R8).
+        if !proposal.state.undecided() {
+            return Err(self.closed(id, proposal));
+        }
+        if waited_ms < self.settings.approval_ms {
+            let until = proposal.approval.as_ref().map_or(proposal.expires_at, |approval| approval.expires_at);
             return Err(RefusalKind::NotExpired { proposal: id, until });
         }
         let volume = proposal.volume;
@@ -276,7 +279,7 @@ impl ClusterState {
 
     /// R2, R13: one node's durable word that the old epoch is over for it.
     pub(super) fn lapsed(&mut self, command: &Command) -> Applied {
-        let Command::Lapsed { proposal: id, node, incarnation, promised, last, at } = command else { return Ok(()) };
+        let Command::Lapsed { proposal: id, node, incarnation, promised, last, at, .. } = command else { return Ok(()) };
         let proposal = self.known_proposal(*id)?;
         let known = self.known_node(*node)?;
         if proposal.lapsed.get(node).is_some_and(|old| old.incarnation == *incarnation) {
@@ -285,7 +288,7 @@ impl ClusterState {
         if proposal.state != ProposalState::Fencing {
             return Err(self.closed(*id, proposal));
         }
-        self.check_lapsed(*id, proposal, command)?;
+        self.check_lapsed(proposal, command)?;
         let (volume, name) = (proposal.volume, known.name.clone());
         let end = last.map_or("no copy".to_string(), |last| format!("copy up to {last}"));
         let text = format!("{name} promised {promised} for {id}: its word to {} is over, {end}", proposal.parent_epoch);
@@ -302,9 +305,10 @@ impl ClusterState {
         Ok(())
     }
 
-    /// Whether the word counts: of the present boot, high enough, of a history that the state knows, and in time.
-    fn check_lapsed(&self, id: ProposalId, proposal: &Proposal, command: &Command) -> Applied {
-        let Command::Lapsed { node, incarnation, promised, last, at, .. } = command else { return Ok(()) };
+    /// Whether the word counts: of the present boot, high enough, of a history that the state knows, and in time. Time is what the node
+    /// has seen pass since the approval: of the candidate, whose word is needed and which has not restarted, that is all of it (R14).
+    fn check_lapsed(&self, proposal: &Proposal, command: &Command) -> Applied {
+        let Command::Lapsed { proposal: id, node, incarnation, promised, last, waited_ms, .. } = command else { return Ok(()) };
         let known = self.known_node(*node)?;
         if *incarnation != known.incarnation {
             let (given, current) = (*incarnation, known.incarnation);
@@ -320,9 +324,9 @@ impl ClusterState {
         if *node == proposal.candidate && last.is_none() && !planted(Bug::PromoteOnReturn) {
             return Err(RefusalKind::MissingEvidence(format!("the end of the copy on {}", known.name)));
         }
-        let expires_at = proposal.approval.as_ref().map_or(proposal.expires_at, |approval| approval.expires_at);
-        if *at >= expires_at {
-            return Err(RefusalKind::Expired { proposal: id, at: expires_at, clock: *at });
+        let limit_ms = self.settings.approval_ms;
+        if *waited_ms >= limit_ms {
+            return Err(RefusalKind::ApprovalTooOld { proposal: *id, waited_ms: *waited_ms, limit_ms });
         }
         Ok(())
     }

@@ -393,7 +393,14 @@ impl Runner {
                 let by = self.node(arguments.text("by", "w"));
                 Command::Void { proposal, field: EvidenceField::PrimaryHeard, seen, by, at }
             }
-            "expire" => Command::Expire { proposal, at },
+            "expire" => {
+                let limit_ms = self.state.settings.approval_ms;
+                Command::Expire {
+                    proposal,
+                    waited_ms: if arguments.named.contains_key("early") { limit_ms - 1 } else { limit_ms },
+                    at,
+                }
+            }
             _ => {
                 let node = self.node(arguments.word(1));
                 let incarnation = self.boot(node, arguments);
@@ -401,7 +408,8 @@ impl Runner {
                 let epoch = Epoch(arguments.number("epoch", 1));
                 let point = |at| LogPoint { epoch, position: Position(at), chain: Chain(at as u128) };
                 let last = Some(point(arguments.number("last", 120))).filter(|_| arguments.text("copy", "yes") == "yes");
-                Command::Lapsed { proposal, node, incarnation, promised, last, at }
+                let waited_ms = 1_000 * arguments.number("waited", 0);
+                Command::Lapsed { proposal, node, incarnation, promised, last, waited_ms, at }
             }
         }
     }

@@ -132,14 +132,25 @@ fn report(status: &ProposalStatus, format: Format) {
 
 pub async fn begin_maintenance(client: &AdminClient, begin: BeginMaintenance, format: Format) -> Result<u8, CliError> {
     let BeginMaintenance { node, reason, lasts, owner, allow_primary, switchover, no_preflight, yes } = begin;
+    let new = NewMaintenance { node, reason, owner, seconds: lasts.div_ceil(SECOND), allow_primary, dry_run: false };
+    let mut moved = Vec::new();
     if switchover {
-        super::switchover::away_from(client, &node).await?;
+        // What is refused anyway is refused before a volume moves. That the node is a primary still is what the switchover is for.
+        client.begin_maintenance(&NewMaintenance { dry_run: true, allow_primary: true, ..new.clone() }).await?;
+        moved = super::switchover::away_from(client, &new.node).await?;
     }
     if !no_preflight {
-        preflight::maintenance(client, preflight::Wish { node: &node, lasts, allow_primary, yes }).await?;
+        let wish = preflight::Wish { node: &new.node, lasts, allow_primary, yes };
+        let answer = preflight::maintenance(client, wish).await;
+        if answer.is_err() {
+            let back = |volume: &String| {
+                eprintln!("mainstay: {volume} stays where it is; back: mainstay switchover {volume} --to {}", new.node)
+            };
+            moved.iter().for_each(back);
+        }
+        answer?;
     }
-    let status =
-        client.begin_maintenance(&NewMaintenance { node, reason, owner, seconds: lasts.div_ceil(SECOND), allow_primary }).await?;
+    let status = client.begin_maintenance(&new).await?;
     show(format, &status, |status| {
         format!("maintenance m{} of {} has begun; end it with `mainstay maintenance end {1}`\n", status.id, status.node)
     });

@@ -166,13 +166,15 @@ fn how_far(volume: &VolumeStatus, replica: &ReplicaStatus, earlier: Option<&Repl
 
 /// Hands every volume over that `node` is the primary of. The first one that cannot be ends it: the ones before stay where they are
 /// then, which harms nobody.
-pub async fn away_from(client: &AdminClient, node: &str) -> Result<(), CliError> {
+pub async fn away_from(client: &AdminClient, node: &str) -> Result<Vec<String>, CliError> {
     let status = client.status().await?;
+    let mut moved = Vec::new();
     for volume in status.volumes.iter().filter(|volume| volume.primary.as_deref() == Some(node)) {
         let to = best_target(&status, volume, node).ok_or_else(|| no_target(&volume.name, node))?;
         hand_over(client, &volume.name, &to).await?;
+        moved.push(volume.name.clone());
     }
-    Ok(())
+    Ok(moved)
 }
 
 /// Of the members that are up and not in maintenance themselves, the one that lags least.

@@ -242,6 +242,7 @@ async fn incident(stage: &mut Stage) -> Result<(), DemoError> {
         owner: String::new(),
         seconds: 3_600,
         allow_primary: false,
+        dry_run: false,
     };
     let begun = stage.cluster.admin.begin_maintenance(&maintenance).await.map_err(setup)?;
     stage.note("maintenance of b begins; b is shut down by its provider");

@@ -326,7 +326,7 @@ impl Cluster {
     pub fn begin_maintenance(&mut self, node: At) -> MaintenanceStatus {
         self.note(&format!("maintenance of {} begins", node.name()));
         let (node, reason) = (node.name().to_string(), "planned work".to_string());
-        let new = NewMaintenance { node, reason, owner: String::new(), seconds: 1_800, allow_primary: false };
+        let new = NewMaintenance { node, reason, owner: String::new(), seconds: 1_800, allow_primary: false, dry_run: false };
         self.ask("maintenance", |admin| {
             let new = new.clone();
             async move { admin.begin_maintenance(&new).await }

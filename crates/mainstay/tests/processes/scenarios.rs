@@ -439,6 +439,7 @@ fn s32_wrong_node() {
             owner: String::new(),
             seconds: 1_800,
             allow_primary: false,
+            dry_run: false,
         };
         match cluster.try_once(|admin| async move { admin.begin_maintenance(&new).await }) {
             Err(ClientError::Answer(answer)) => {

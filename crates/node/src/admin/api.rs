@@ -406,6 +406,9 @@ pub struct NewMaintenance {
     /// The operator knows that volumes lose their primary by it.
     #[serde(default)]
     pub allow_primary: bool,
+    /// Only says whether it would be accepted, by what this node knows; nothing is recorded.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]

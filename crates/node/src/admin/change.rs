@@ -4,7 +4,7 @@ use super::api::*;
 use super::view;
 use crate::clock;
 use crate::shell::App;
-use mainstay_cluster::{Actor, Command, Digest, MaintenanceId, NodeKind, Refusal, Rule, WithoutPrimary};
+use mainstay_cluster::{Actor, ClusterState, Command, Digest, MaintenanceId, NodeKind, Refusal, Rule, WithoutPrimary};
 use mainstay_coordination::ProposeError;
 use mainstay_protocol::{NodeId, ProposalId, Timestamp};
 use std::collections::BTreeSet;
@@ -132,8 +132,15 @@ pub async fn begin_maintenance(app: &App, who: &str, new: &NewMaintenance) -> Re
         actor: person(who),
         at,
     };
-    decide(app, command).await?;
-    let newest = view::maintenance(&app.state()).into_iter().rfind(|status| status.node == new.node);
+    let after = if new.dry_run {
+        let mut tried = ClusterState::clone(&app.state());
+        tried.apply(&command)?;
+        Arc::new(tried)
+    } else {
+        decide(app, command).await?;
+        app.state()
+    };
+    let newest = view::maintenance(&after).into_iter().rfind(|status| status.node == new.node);
     newest.ok_or_else(|| ApiError::new(ErrorKind::Unknown, "the maintenance is decided, but not seen on this node yet"))
 }
 

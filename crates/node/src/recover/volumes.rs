@@ -40,7 +40,7 @@ fn not_served(seen: &Seen, status: &ClusterStatus, volume: &VolumeStatus) -> Fin
 }
 
 fn open(state: &str) -> bool {
-    matches!(state, "pending" | "fencing" | "catching-up")
+    matches!(state, "pending" | "draining" | "fencing" | "catching-up")
 }
 
 // ---- a proposal is there -----------------------------------------------------------------------------------------------------
@@ -169,10 +169,32 @@ fn unproposed(seen: &Seen, status: &ClusterStatus, volume: &VolumeStatus) -> Fin
         finding
             .start(&replica.node, format!("bring {} back: it comes as a secondary, and with it more is known (R9)", replica.node))
     });
+    if let Some(denied) = denied(seen, volume) {
+        finding = asks_again(finding, denied);
+    }
     for explained in seen.explained.iter().filter(|explained| explained.volume == *name) {
         finding = blockers(finding, explained);
     }
     finding
+}
+
+/// The newest proposal of the volume, if a person denied it.
+fn denied<'a>(seen: &'a Seen, volume: &VolumeStatus) -> Option<&'a ProposalDetails> {
+    let newest = seen.proposals.iter().filter(|proposal| proposal.volume == volume.name).max_by_key(|proposal| proposal.id)?;
+    (newest.state == "denied" && !newest.proposal.evidence.fencing.planned()).then_some(newest)
+}
+
+/// Waiting would be for the end of the hour in which nodes do not repeat it.
+fn asks_again(finding: Finding, denied: &ProposalDetails) -> Finding {
+    let (id, volume, candidate) = (denied.id, &denied.volume, &denied.candidate);
+    let why = denied.reason.as_deref().unwrap_or("no reason is known");
+    finding
+        .known(format!("promoting {candidate} was denied ({id}, {why}): nodes do not ask the same again within the hour"))
+        .choice(
+            format!("it is wanted after all: have {candidate} proposed again; a person approves it as ever"),
+            NOTHING,
+            format!("mainstay propose {volume} --candidate {candidate}"),
+        )
 }
 
 fn blockers(mut finding: Finding, explained: &Explained) -> Finding {

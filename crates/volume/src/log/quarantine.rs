@@ -96,7 +96,7 @@ impl Log {
         while at < to.min(in_memory) {
             let gone = VolumeError::Gone { from: at.next() };
             let job: RecordsJob = self.records_job(0, at, to.min(in_memory), READ_BYTES).ok_or(gone.clone())?;
-            let read = RecordsJob { damaged: true, ..job }.read(disk).map_err(VolumeError::Failed)?;
+            let read = RecordsJob { damaged: true, ..job }.read(disk).map_err(|error| VolumeError::Failed(error.to_string()))?;
             for (record, place) in &read.records {
                 each(record, *place)?;
                 at = record.header.position;

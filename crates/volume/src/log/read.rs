@@ -13,6 +13,7 @@ use mainstay_protocol::limits::BLOCK_BYTES;
 use mainstay_protocol::planted::{Bug, planted};
 use mainstay_protocol::record::{HEADER_BYTES, block_count, crc32c};
 use mainstay_protocol::{Position, Record, RecordHeader, VolumeId};
+use std::io;
 use std::sync::Arc;
 
 /// Head bytes read together with the data: most heads are shorter, so one read does for both.
@@ -257,7 +258,18 @@ pub struct RecordsJob {
 pub struct RecordsDone {
     pub(crate) ticket: u64,
     pub(crate) after: Position,
-    pub(crate) result: Result<RecordsRead, String>,
+    pub(crate) result: Result<RecordsRead, RecordsError>,
+}
+
+/// Why the first of the records that were wanted did not come.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RecordsError {
+    /// It is not where it can be found, as it was written. `found`: its head is whole, a block of its payload is not.
+    #[error("{problem}")]
+    Damaged { problem: String, found: Option<Box<(Record, Place)>> },
+    /// The disk or the system did not answer, which says nothing of the record.
+    #[error("{0}")]
+    Disk(String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -272,7 +284,7 @@ impl RecordsJob {
         RecordsDone { ticket: self.ticket, after: self.after, result: self.read(disk) }
     }
 
-    pub(crate) fn read(&self, disk: &dyn Disk) -> Result<RecordsRead, String> {
+    pub(crate) fn read(&self, disk: &dyn Disk) -> Result<RecordsRead, RecordsError> {
         let mut read = RecordsRead { records: Vec::new(), next: None };
         let mut bytes = 0;
         for (start, end) in &self.runs {
@@ -285,7 +297,7 @@ impl RecordsJob {
                 Ok(false) => {}
                 // The next request begins with the one that cannot be read.
                 Err(_) if !read.records.is_empty() => break,
-                Err(problem) => return Err(problem),
+                Err(error) => return Err(error),
             }
         }
         Ok(read)
@@ -299,22 +311,29 @@ impl RecordsJob {
         end: Position,
         bytes: &mut usize,
         read: &mut RecordsRead,
-    ) -> Result<bool, String> {
-        let name = segment::file_name(start.segment);
-        let file = disk.open(&name).map_err(|error| format!("open {name}: {error}"))?;
-        let mut scanner = Scanner::with_window(&*file, start, self.bytes_max).map_err(|error| format!("{name}: {error}"))?;
+    ) -> Result<bool, RecordsError> {
+        let name = &segment::file_name(start.segment);
+        let failed = |operation| move |error: io::Error| RecordsError::Disk(format!("{operation} {name}: {error}"));
+        let damaged = |problem: String, found| RecordsError::Damaged { problem: format!("{name}: {problem}"), found };
+        let file = disk.open(name).map_err(failed("open"))?;
+        let mut scanner = Scanner::with_window(&*file, start, self.bytes_max).map_err(failed("measure"))?;
         while read.last_or(self.after) < end {
-            let (record, place) = match scanner.next().map_err(|error| format!("read {name}: {error}"))? {
+            let (record, place) = match scanner.next().map_err(failed("read"))? {
                 Found::Mark(_) => continue,
                 Found::Record(record, place) => (record, place),
                 Found::BadPayload(record, place, _) if self.damaged || record.header.position <= self.after => (record, place),
-                Found::BadPayload(_, _, error) | Found::End(error) => return Err(format!("{name}: {error}")),
+                Found::BadPayload(record, place, error) => {
+                    return Err(damaged(error.to_string(), Some(Box::new((record, place)))));
+                }
+                // Before the wanted one, too: there is no other way to it.
+                Found::End(error) => return Err(damaged(error.to_string(), None)),
             };
             if record.header.position <= self.after {
                 continue;
             }
-            if record.header.position != read.last_or(self.after).next() {
-                return Err(format!("{name}: record {} where {} belongs", record.header.position, read.last_or(self.after).next()));
+            let wanted = read.last_or(self.after).next();
+            if record.header.position != wanted {
+                return Err(damaged(format!("record {} where {wanted} belongs", record.header.position), None));
             }
             *bytes += record.total_len();
             read.records.push((record, place));

@@ -6,12 +6,12 @@
 
 use super::{Volume, VolumeEvent, extent_of};
 use crate::compact::Compaction;
-use crate::damage::Damaged;
+use crate::damage::{Damaged, Run};
 use crate::effects::{BackgroundJob, DiskEffect};
 use crate::error::VolumeError;
 use crate::extents;
 use crate::log::Log;
-use crate::log::read::{Damage, Piece, ReadDone, ReadJob};
+use crate::log::read::{Damage, Piece, ReadDone, ReadJob, RecordsError};
 use crate::options::Stats;
 use crate::place::{Move, Place, SegmentId, StoredExtent};
 use crate::plan::PlannedRead;
@@ -25,6 +25,9 @@ use std::collections::BTreeMap;
 
 /// What holes are read as: pieces of this, by reference.
 static ZEROS: [u8; PAYLOAD_BYTES_MAX] = [0; PAYLOAD_BYTES_MAX];
+
+/// A disk that fails so often for one record will fail for it again: a bad sector, not a passing want of something.
+const REFUSALS_MAX: u32 = 8;
 
 /// What a read is for.
 pub(super) enum Purpose {
@@ -73,6 +76,8 @@ pub(super) struct Reads {
     /// Reads under way per segment: its file must not be recycled beneath them.
     busy: BTreeMap<SegmentId, u32>,
     pub damaged: Damaged,
+    /// The record for which the disk failed last, and how often.
+    refused: (Position, u32),
     pub checksum_errors: u64,
     repaired: u64,
     pub unrepaired: u64,
@@ -89,15 +94,16 @@ impl Reads {
     pub fn new(damaged_records: &[(Record, Place)], view: &View) -> Result<Reads, ViewError> {
         let mut reads = Reads { checksum_errors: damaged_records.len() as u64, ..Reads::default() };
         for (record, place) in damaged_records {
-            let body = record.body().map_err(|error| ViewError::Damaged(error.to_string()))?;
-            for change in &body.changes {
-                let Change::PutExtent { inode, extent } = change else { continue };
-                let runs = view.extents_in(*inode, extent.offset, extent.offset.saturating_add(extent.len as u64))?;
-                let live = runs.into_iter().filter(|run| run.place == *place);
-                live.for_each(|run| reads.damaged.remember((*inode, run)));
-            }
+            live_runs(record, *place, view)?.into_iter().for_each(|run| reads.damaged.remember(run));
         }
         Ok(reads)
+    }
+
+    /// The disk failed for a record. True when it has done so too often.
+    fn refuses(&mut self, wanted: Position) -> bool {
+        let times = if self.refused.0 == wanted { self.refused.1 + 1 } else { 1 };
+        self.refused = (wanted, times);
+        times >= REFUSALS_MAX
     }
 
     pub fn count(&self, stats: &mut Stats) {
@@ -148,6 +154,18 @@ impl Reads {
             }
         }
     }
+}
+
+/// What of a record's data, where the log has it, is part of a file now.
+fn live_runs(record: &Record, place: Place, view: &View) -> Result<Vec<Run>, ViewError> {
+    let body = record.body().map_err(|error| ViewError::Damaged(error.to_string()))?;
+    let mut live = Vec::new();
+    for change in &body.changes {
+        let Change::PutExtent { inode, extent } = change else { continue };
+        let runs = view.extents_in(*inode, extent.offset, extent.offset.saturating_add(extent.len as u64))?;
+        live.extend(runs.into_iter().filter(|run| run.place == place).map(|run| (*inode, run)));
+    }
+    Ok(live)
 }
 
 pub(super) fn piece_of(log: &Log, piece: &extents::Piece) -> Piece {
@@ -224,7 +242,6 @@ impl Volume {
         match data.filter(|data| repair.damage.accepts(data)) {
             Some(data) => {
                 self.reads.repaired += 1;
-                self.reads.damaged.forget(&repair.damage.extent);
                 self.mend(repair.inode, repair.damage.extent, data.clone());
                 // Compaction has nothing left to do with a piece that was just written again.
                 pending.stored[repair.index] = None;
@@ -247,33 +264,57 @@ impl Volume {
             Err(error) => return drop(self.fail_view(&error)),
         };
         for run in runs.into_iter().filter(|run| run.place == part.place && run.position == part.position) {
-            if run == part {
-                self.rewrite(inode, run, data.clone());
-            } else {
+            if run != part {
                 self.read_stored(Purpose::Mend, &[(inode, run)]);
+            } else if self.rewrite(inode, run, data.clone()) {
+                self.reads.damaged.forget(&run);
+            } else {
+                self.reads.damaged.remember((inode, run));
             }
         }
+    }
+
+    /// The record that a secondary needs first could not be read. A damaged one is not tried again and again: who needs it gets the files'
+    /// present state instead (resync by change). A disk that failed is tried again, but not for ever.
+    pub(super) fn record_unread(&mut self, wanted: Position, error: RecordsError) {
+        let found = match error {
+            RecordsError::Damaged { found, .. } => found,
+            RecordsError::Disk(_) if self.reads.refuses(wanted) => None,
+            RecordsError::Disk(_) => return,
+        };
+        self.reads.checksum_errors += 1;
+        // A roll-back may have taken it away while it was being read.
+        if wanted <= self.log.last().position {
+            self.log.unreadable = self.log.unreadable.max(wanted);
+        }
+        match found.map_or(Ok(Vec::new()), |found| live_runs(&found.0, found.1, &self.view)) {
+            Ok(runs) => runs.into_iter().for_each(|run| self.suspect(run)),
+            Err(error) => drop(self.fail_view(&error)),
+        }
+    }
+
+    /// Counts as damaged until it was read well, or is mended.
+    fn suspect(&mut self, run: Run) {
+        self.reads.damaged.remember(run);
+        self.read_stored(Purpose::Mend, &[run]);
     }
 
     /// Tries again what is known to be damaged: the other copy may be there now. What is not part of a file any more is forgotten.
     pub(super) fn mend_again(&mut self, now: Mono) -> Result<(), ViewError> {
         for (inode, damaged) in self.reads.damaged.due(now) {
             let runs = self.view.extents_in(inode, damaged.offset, damaged.end())?;
-            let mut live = runs.into_iter().filter(|run| run.place == damaged.place && run.position == damaged.position).peekable();
-            if live.peek().is_none() {
-                self.reads.damaged.forget(&damaged);
-            }
-            for run in live {
-                self.read_stored(Purpose::Mend, &[(inode, run)]);
-            }
+            // First, for what is left of it may begin elsewhere.
+            self.reads.damaged.forget(&damaged);
+            let live = runs.into_iter().filter(|run| run.place == damaged.place && run.position == damaged.position);
+            live.for_each(|run| self.suspect((inode, run)));
         }
         Ok(())
     }
 
-    /// Writes good data as a fragment and points the view there. Without room the old place stays, to be repaired again.
-    pub(super) fn rewrite(&mut self, inode: u64, extent: StoredExtent, data: Bytes) {
+    /// Writes good data as a fragment and points the view there. False without room: the old place stays, to be repaired again.
+    pub(super) fn rewrite(&mut self, inode: u64, extent: StoredExtent, data: Bytes) -> bool {
         if self.failed.is_some() {
-            return;
+            return false;
         }
         let header = FragmentHeader {
             segment: SegmentId::default(),
@@ -287,11 +328,10 @@ impl Volume {
         };
         let Ok(to) = self.log.append_fragment(header, data) else {
             self.upkeep.found_no_room = true;
-            return;
+            return false;
         };
-        if let Err(error) = self.view.relocate(&[Move { inode, extent, to }]) {
-            self.fail_view(&error);
-        }
+        let moved = self.view.relocate(&[Move { inode, extent, to }]);
+        moved.map_err(|error| self.fail_view(&error)).is_ok()
     }
 
     /// Finishes a read when nothing is awaited any more.
@@ -321,7 +361,7 @@ impl Volume {
                 self.events.push_back(VolumeEvent::Changes { ticket, result });
             }
             Purpose::Mend if failed => {}
-            // It was read well this time, or is mended.
+            // What is still here was read well this time; what was mended has another place.
             Purpose::Mend => stored.iter().flatten().for_each(|extent| self.reads.damaged.forget(extent)),
             Purpose::Scrub => self.upkeep.scrub.reading = false,
             Purpose::Compact => {

@@ -43,6 +43,7 @@ struct Content {
 #[derive(Debug, Default)]
 struct Power {
     left: Option<u64>,
+    refuses_reads: bool,
 }
 
 impl Power {
@@ -73,6 +74,11 @@ impl CrashDisk {
     /// The power fails after this many more changing operations.
     pub fn die_after(&self, operations: Option<u64>) {
         self.power.lock().unwrap().left = operations;
+    }
+
+    /// Reads fail from now on, or do not any more.
+    pub fn refuse_reads(&self, refuse: bool) {
+        self.power.lock().unwrap().refuses_reads = refuse;
     }
 
     /// The disk as it is when the power is back.
@@ -161,6 +167,9 @@ impl DiskFile for CrashFile {
         Ok(self.content.lock().unwrap().now.len())
     }
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        if self.power.lock().unwrap().refuses_reads {
+            return Err(io::Error::other("the sector cannot be read"));
+        }
         self.content.lock().unwrap().now.read(offset, buf)
     }
     fn write_at(&self, offset: u64, bufs: &[&[u8]]) -> io::Result<()> {

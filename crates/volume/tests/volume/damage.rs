@@ -261,6 +261,8 @@ fn what_is_damaged_where_the_log_is_read_again_is_neither_served_nor_sent() {
     }
     assert!(matches!(rig.volume.records_after(damaged, 1 << 20), RecordsAfter::Ready(records) if !records.is_empty()));
     assert!(rig.volume.resync_base().position >= damaged, "where such a secondary begins is behind the damage");
+    assert_eq!(rig.volume.damage_in_the_way(Position(1)), Some(damaged), "that could not be read for it either");
+    assert_eq!(rig.volume.damage_in_the_way(damaged), None);
     // The history is known all the same.
     assert!(rig.volume.point(damaged).is_some());
 
@@ -270,21 +272,47 @@ fn what_is_damaged_where_the_log_is_read_again_is_neither_served_nor_sent() {
         Some(Box::new(move |_, extent, _| Some(good.slice(extent.offset as usize..extent.offset as usize + extent.len as usize))));
     (0..60).for_each(|_| rig.tick(1_000));
     assert_eq!(rig.volume.health().damaged, 0);
+    assert_eq!(rig.volume.damage_in_the_way(Position(1)), None);
     rig.peer = None;
     assert_eq!(rig.read(file).unwrap(), data);
 }
 
+/// Written over whole, or only the blocks that are damaged: what is left of the run then begins elsewhere.
 #[test]
 fn damage_that_is_written_over_is_forgotten() {
+    for bytes in [100_000, 40_000] {
+        let (disk, file, data) = filled(options());
+        let mut rig = Rig::open(disk.clone(), options()).unwrap();
+        rot(&disk, sector(&data, 2000));
+        assert_eq!(rig.read(file).unwrap_err(), FileError::Io);
+        assert_eq!(rig.volume.health().damaged, 1);
+        rig.write(file, 1_000_000, Bytes::from(vec![7; bytes])).unwrap();
+        (0..60).for_each(|_| rig.tick(1_000));
+        assert_eq!(rig.volume.health().damaged, 0, "after {bytes} bytes");
+        assert!(rig.read(file).is_ok());
+    }
+}
+
+/// The peer has the data, but this disk has no room for it: readers get it, and the block stays known as damaged.
+#[test]
+fn what_is_repaired_without_room_for_it_is_mended_later() {
     let (disk, file, data) = filled(options());
+    let used = segments(&disk);
+    let prepared = |name: &String| name.ends_with(".seg") && !used.contains(name);
+    disk.list().unwrap().iter().filter(|name| prepared(name)).for_each(|name| disk.remove(name).unwrap());
     let mut rig = Rig::open(disk.clone(), options()).unwrap();
-    rot(&disk, sector(&data, 2000));
-    assert_eq!(rig.read(file).unwrap_err(), FileError::Io);
+    disk.set_capacity(Some(0));
+    rot(&disk, sector(&data, 4000));
+    let good = data.clone();
+    rig.peer =
+        Some(Box::new(move |_, extent, _| Some(good.slice(extent.offset as usize..extent.offset as usize + extent.len as usize))));
+    assert_eq!(rig.read(file).unwrap(), data);
     assert_eq!(rig.volume.health().damaged, 1);
-    rig.write(file, 1_000_000, Bytes::from(vec![7; 100_000])).unwrap();
+    disk.set_capacity(None);
     (0..60).for_each(|_| rig.tick(1_000));
     assert_eq!(rig.volume.health().damaged, 0);
-    assert!(rig.read(file).is_ok());
+    rig.peer = None;
+    assert_eq!(rig.read(file).unwrap(), data);
 }
 
 /// A secondary far behind needs records from the disk, of which one is damaged: what comes before it is sent, then it is another way.
@@ -314,6 +342,76 @@ fn a_damaged_record_on_disk_ends_the_stream_not_the_resync() {
     assert!(ended && at < rig.volume.last().position, "the stream went over the damaged record");
     assert_eq!(rig.volume.log_start(), Position(at.0 + 2));
     assert!(rig.volume.resync_base().position > at);
+    assert_eq!(rig.volume.health().damaged, 1, "what the record holds of the file is known, too");
+    assert_eq!(rig.volume.damage_in_the_way(at), Some(at.next()));
+}
+
+/// A failure of the disk says nothing of the record, unless it is always the same one.
+#[test]
+fn a_record_is_not_given_up_for_a_read_that_failed() {
+    let disk = CrashDisk::default();
+    let mut rig = Rig::new(Arc::new(disk.clone()), options());
+    let file = rig.create("f");
+    (0..30).for_each(|piece| drop(rig.write(file, piece * 100_000, Rng(piece).bytes(100_000)).unwrap()));
+    rig.settle();
+    let after = Position(rig.volume.log_start().0 - 1);
+    // None when the volume does not even try.
+    let mut read = |refuse| {
+        let RecordsAfter::Later(_) = rig.volume.records_after(after, 1 << 20) else { return None };
+        disk.refuse_reads(refuse);
+        for effect in rig.effects() {
+            let done = perform(effect, &disk);
+            rig.volume.handle(done);
+        }
+        disk.refuse_reads(false);
+        std::iter::from_fn(|| rig.volume.poll_event()).find_map(|event| match event {
+            VolumeEvent::Records { result, .. } => Some(result),
+            _ => None,
+        })
+    };
+    for _ in 0..3 {
+        assert!(matches!(read(true), Some(Err(VolumeError::Unreadable(_)))));
+    }
+    assert!(read(false).unwrap().is_ok_and(|records| !records.is_empty()));
+    let refused = (0..100).take_while(|_| read(true).is_some()).count();
+    assert!(refused < 10, "a sector that stays bad would keep the secondary away for ever");
+    assert_eq!(rig.volume.log_start(), Position(after.0 + 2));
+}
+
+/// The disk is slow: a secondary's records were asked for in an earlier reign, and come after the roll-back that took them away.
+#[test]
+fn a_damaged_record_that_was_rolled_back_meanwhile_hides_no_other() {
+    let options = Options { checkpoint_bytes: u64::MAX, checkpoint_ms: u64::MAX, tail_cache_bytes: 64 << 10, ..options() };
+    let disk = Arc::new(MemDisk::new());
+    let mut rig = Rig::new(disk.clone(), options);
+    rig.commits = false;
+    let file = rig.create("f");
+    let data = Rng(9).bytes(2_000_000);
+    let fill = |rig: &mut Rig| {
+        for (index, piece) in data.chunks(100_000).enumerate() {
+            rig.write(file, index as u64 * 100_000, Bytes::copy_from_slice(piece)).unwrap();
+        }
+        rig.settle();
+    };
+    fill(&mut rig);
+    // In the fifth record from the end.
+    rot(&disk, sector(&data, 2950));
+    let (start, last) = (rig.volume.log_start(), rig.volume.last().position);
+    let RecordsAfter::Later(_) = rig.volume.records_after(Position(last.0 - 5), 1 << 20) else { panic!("in memory") };
+    let late = rig.effects();
+    let to = rig.volume.point(Position(last.0 - 10)).unwrap();
+    rig.volume.roll_back(to, "b-1").unwrap();
+    for effect in late {
+        let done = perform(effect, &*disk);
+        rig.volume.handle(done);
+    }
+    assert!(
+        std::iter::from_fn(|| rig.volume.poll_event())
+            .any(|event| matches!(event, VolumeEvent::Records { result: Err(VolumeError::Unreadable(_)), .. }))
+    );
+    assert!(rig.volume.log_start() <= rig.volume.last().position.next());
+    fill(&mut rig);
+    assert_eq!(rig.volume.log_start(), start, "the records that came instead are sound");
 }
 
 #[test]
