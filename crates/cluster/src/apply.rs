@@ -72,7 +72,7 @@ impl ClusterState {
             Command::Approve { proposal, evidence_hash, actor, at } => self.approve(*proposal, *evidence_hash, actor, *at),
             Command::Deny { proposal, reason, actor, at } => self.deny(*proposal, reason, actor, *at),
             Command::Void { proposal, field, seen, by, at } => self.void(*proposal, *field, seen, *by, *at),
-            Command::Expire { proposal, waited_ms, at } => self.expire(*proposal, *waited_ms, *at),
+            Command::Expire { proposal, approved, waited_ms, at } => self.expire(*proposal, (*approved, *waited_ms), *at),
             Command::Lapsed { .. } => self.lapsed(command),
             Command::BeginMaintenance { .. } => self.begin_maintenance(command),
             Command::EndMaintenance { maintenance, actor, at } => self.end_maintenance(*maintenance, actor, *at),
@@ -102,6 +102,7 @@ impl ClusterState {
             Command::FenceBegun { .. } => self.fence_begun(command),
             Command::Fenced { .. } => self.fenced(command),
             Command::FenceAsked { .. } => self.fence_asked(command),
+            Command::FenceEnded { .. } => self.fence_ended(command),
             Command::Revoke { name, reason, actor, at } => self.revoke(name, reason, actor, *at),
         }
     }
@@ -179,7 +180,9 @@ impl ClusterState {
             Command::FenceBegun { proposal, target, .. } | Command::Fenced { proposal, target, .. } => {
                 format!("fencing of {} for {proposal}", self.node_name(*target))
             }
-            Command::FenceAsked { target, .. } => format!("fencing of {}", self.node_name(*target)),
+            Command::FenceAsked { target, .. } | Command::FenceEnded { target, .. } => {
+                format!("fencing of {}", self.node_name(*target))
+            }
             Command::Revoke { name, .. } => format!("revoking {name:?}"),
         }
     }

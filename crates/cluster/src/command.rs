@@ -127,10 +127,11 @@ pub enum Command {
         by: NodeId,
         at: Timestamp,
     },
-    /// The proposal or its approval is past its time. `waited_ms`: so long the sender has known it, by the clock that nobody sets; the
-    /// wall clocks of two nodes may be hours apart.
+    /// The proposal, or its approval when it is `approved`, is past its time. `waited_ms`: so long the sender has known it, by the clock
+    /// that nobody sets; the wall clocks of two nodes may be hours apart.
     Expire {
         proposal: ProposalId,
+        approved: bool,
         waited_ms: u64,
         at: Timestamp,
     },
@@ -366,6 +367,14 @@ pub enum Command {
         actor: Actor,
         at: Timestamp,
     },
+    /// What came of it. Until then nobody promotes the target.
+    FenceEnded {
+        node: NodeId,
+        target: NodeId,
+        target_incarnation: Incarnation,
+        outcome: FenceOutcome,
+        at: Timestamp,
+    },
     /// Whatever the person of this name says from now on counts for nothing.
     Revoke {
         name: String,
@@ -390,7 +399,7 @@ impl Command {
             Leaving { at, .. } | ExtendMaintenance { at, .. } | MaintenanceOverdue { at, .. } => *at,
             Switchover { at, .. } | Drained { at, .. } | SetAsideCopy { at, .. } => *at,
             AddReplica { at, .. } | RemoveReplica { at, .. } | RemoveNode { at, .. } | MembersKnown { at, .. } => *at,
-            FenceBegun { at, .. } | Fenced { at, .. } | FenceAsked { at, .. } | Revoke { at, .. } => *at,
+            FenceBegun { at, .. } | Fenced { at, .. } | FenceAsked { at, .. } | FenceEnded { at, .. } | Revoke { at, .. } => *at,
         }
     }
 
@@ -437,6 +446,7 @@ impl Command {
             FenceBegun { .. } => "FenceBegun",
             Fenced { .. } => "Fenced",
             FenceAsked { .. } => "FenceAsked",
+            FenceEnded { .. } => "FenceEnded",
             Revoke { .. } => "Revoke",
         }
     }
@@ -460,7 +470,7 @@ impl Command {
             ApproveChange { actor, .. } | DenyChange { actor, .. } => actor.clone(),
             AddReplica { actor, .. } | RemoveReplica { actor, .. } | RemoveNode { actor, .. } => actor.clone(),
             MembersKnown { node, .. } => Actor::Node(*node),
-            FenceBegun { node, .. } | Fenced { node, .. } => Actor::Node(*node),
+            FenceBegun { node, .. } | Fenced { node, .. } | FenceEnded { node, .. } => Actor::Node(*node),
             FenceAsked { actor, .. } | Revoke { actor, .. } => actor.clone(),
         }
     }
@@ -497,7 +507,8 @@ impl Command {
     pub(crate) fn recorded_when_refused(&self) -> bool {
         use Command::*;
         let races =
-            matches!(self, Leaving { .. } | MaintenanceOverdue { .. } | MembersKnown { .. } | FenceBegun { .. } | Fenced { .. });
+            matches!(self, Leaving { .. } | MaintenanceOverdue { .. } | MembersKnown { .. } | FenceBegun { .. } | Fenced { .. })
+                || matches!(self, FenceEnded { .. });
         !races && !matches!(self, Void { .. } | Expire { .. } | Lapsed { .. } | Serving { .. } | StepDown { .. } | Drained { .. })
     }
 }

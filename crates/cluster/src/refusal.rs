@@ -192,8 +192,6 @@ pub enum RefusalKind {
     Expired { proposal: ProposalId, at: Timestamp, clock: Timestamp },
     #[error("{proposal} is good until {}", instant(*.until))]
     NotExpired { proposal: ProposalId, until: Timestamp },
-    #[error("{proposal} was approved {} s ago, and an approval is good for {} s", waited_ms / 1_000, limit_ms / 1_000)]
-    ApprovalTooOld { proposal: ProposalId, waited_ms: u64, limit_ms: u64 },
     // R15: reads without a primary are a choice, and never of half a copy.
     #[error("the volume has a primary, {0}: reads are its own")]
     HasPrimary(String),
@@ -261,8 +259,8 @@ pub enum RefusalKind {
     // Of fencing hooks. R2: an external action names the boot and the reign that it is for, and hits no other.
     #[error("it is for boot {given} of {node}; what it would hit now is {current}")]
     FencesAnother { node: String, given: Incarnation, current: String },
-    #[error("{node} is being switched off for {proposal}, or was a moment ago")]
-    BeingFenced { node: String, proposal: ProposalId },
+    #[error("{node} is being switched off {why}, or was a moment ago")]
+    BeingFenced { node: String, why: String },
     // R8: one side, once.
     #[error("only the candidate {candidate} may have the old primary switched off for {proposal}, not {node}")]
     NotTheFencer { proposal: ProposalId, candidate: String, node: String },
@@ -295,6 +293,8 @@ pub enum RefusalKind {
     ForcedByOne(Actor),
     #[error("{0} is the only node of the cluster: it decides alone already")]
     ForcedAlone(String),
+    #[error("{proposal} was approved {} s ago, and an approval is good for {} s", waited_ms / 1_000, limit_ms / 1_000)]
+    ApprovalTooOld { proposal: ProposalId, waited_ms: u64, limit_ms: u64 },
 }
 
 const DECIDE_ANEW: &str = "Look at the proposals as they are now and decide anew";
@@ -465,7 +465,7 @@ impl RefusalKind {
     fn fence_clears(&self) -> &'static str {
         use RefusalKind::*;
         match self {
-            BeingFenced { .. } => "Wait until it is through (`mainstay proposals`), and until the machine is up and in sync again",
+            BeingFenced { .. } => "Wait until it is through (`mainstay events`), and until the machine is up and in sync again",
             FencesOthers { .. } => "Switch those volumes over first, or say that they may lose their primary (`--primary`)",
             NothingToFence(_) => "Nothing needs to be done",
             FencesUnapproved { .. } => "Approve or deny it first (`mainstay proposals`)",

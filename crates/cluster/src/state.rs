@@ -83,6 +83,19 @@ pub struct Node {
     /// The present boot was asked to stop, and said so before it went: its silence is no failure. None while it runs, and after a
     /// crash.
     pub left: Option<Left>,
+    /// A person has its machine switched off, and what came of it is not known yet. Whichever boot runs then may be hit.
+    pub off_asked: Option<OffAsked>,
+}
+
+/// A machine may be switched off at any moment, by a command that runs on `by`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OffAsked {
+    pub by: NodeId,
+    /// The boot of `by` that runs the command: it dies with it.
+    pub incarnation: Incarnation,
+    /// The boot that the person saw.
+    pub target_incarnation: Incarnation,
+    pub at: Timestamp,
 }
 
 /// Why a node stopped in order.

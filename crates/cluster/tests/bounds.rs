@@ -52,7 +52,7 @@ fn damaged_bytes_are_refused() {
         assert!(ClusterState::decode(&good[..cut]).is_err(), "cut at {cut}");
     }
     let newer = [&[9], &good[1..]].concat();
-    assert_eq!(ClusterState::decode(&newer), Err(DecodeError::Version { what: "cluster state", found: 9, known: 4 }));
+    assert_eq!(ClusterState::decode(&newer), Err(DecodeError::Version { what: "cluster state", found: 9, known: 5 }));
     let longer = [&good[..], &[0]].concat();
     assert_eq!(ClusterState::decode(&longer), Err(DecodeError::Damaged("cluster state")));
     assert!(matches!(Command::decode(&vec![1; COMMAND_BYTES_MAX + 1]), Err(DecodeError::Length { .. })));
@@ -233,7 +233,7 @@ fn times_that_no_clock_shows_do_no_harm() {
             at: now,
         };
         drop(state.apply(&lapsed));
-        drop(state.apply(&Command::Expire { proposal, waited_ms: u64::MAX, at: now }));
+        drop(state.apply(&Command::Expire { proposal, approved: false, waited_ms: u64::MAX, at: now }));
         drop(state.apply(&Command::MintToken { token: Digest::of(b"t"), expires_at: now, actor: ann(), at: at(0) }));
         drop(state.apply(&Command::MintToken { token: Digest::of(b"u"), expires_at: at(0), actor: ann(), at: now }));
         drop(state.apply(&Command::Deny { proposal, reason: "test".into(), actor: ann(), at: now }));

@@ -285,7 +285,10 @@ impl Life {
         match self.rng.below(24) {
             0 => Command::Deny { proposal, reason: "no".into(), actor: person(&mut self.rng), at },
             1 => Command::Void { proposal, field: EvidenceField::PrimaryHeard, seen: "heard".into(), by: self.rng.node(), at },
-            2 => Command::Expire { proposal, waited_ms: self.rng.below(2) * self.state.settings.approval_ms, at },
+            2 => {
+                let approved = known.is_some_and(|known| known.approval.is_some()) != self.rng.once_in(8);
+                Command::Expire { proposal, approved, waited_ms: self.rng.below(2) * self.state.settings.approval_ms, at }
+            }
             3..=8 => {
                 let evidence_hash = if self.rng.once_in(10) { Digest::of(b"other") } else { evidence_hash };
                 Command::Approve { proposal, evidence_hash, actor: person(&mut self.rng), at }

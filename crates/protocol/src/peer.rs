@@ -131,18 +131,21 @@ pub enum PeerMessage {
         done: bool,
     },
 
-    /// Either way: this block of mine is damaged, send me yours.
+    /// Either way: this block of mine is damaged, send me yours. `of`: the epoch of the record at `position` in the asker's history.
+    /// Another history may hold another record there, and where checksums are damaged as well nothing else would tell.
     RepairRequest {
         epoch: Epoch,
         ticket: u64,
         file: FileId,
         extent: Extent,
         position: Position,
+        of: Epoch,
     },
-    /// The data in the payload, empty when the sender cannot help.
+    /// The data in the payload, empty when the sender cannot help. `boot`: the asker's when it asked; tickets begin anew with each.
     Repair {
         epoch: Epoch,
         ticket: u64,
+        boot: Incarnation,
     },
 
     /// Between all nodes, a few times a second: I live, this is how far my copy reaches. Feeds the evidence (last contacts).

@@ -22,8 +22,8 @@ pub struct Gate {
     last_refusal: Option<String>,
     /// Since when a switchover's primary has stopped serving, as seen here, and nobody else was granted the volume.
     handed_over: Option<(ProposalId, Mono)>,
-    /// The open proposal, whether it is approved, and since when this node knows so much.
-    known: Option<(ProposalId, bool, Mono)>,
+    /// The open proposal, and since when this node knows of it and of its approval.
+    known: Option<(ProposalId, Mono, Option<Mono>)>,
     next_attempt: Mono,
 }
 
@@ -64,7 +64,7 @@ impl Gate {
 
     fn tend(&mut self, core: &mut Core, id: ProposalId, proposal: &Proposal, now: Now) {
         let overdue = self.hand_over_overdue(id, proposal, now);
-        let waited_ms = self.known_ms(id, proposal, now);
+        let waited_ms = self.known_ms(core, id, proposal, now);
         let void = |field, seen: &str| Command::Void { proposal: id, field, seen: seen.into(), by: core.me.node, at: now.wall };
         let changed = if proposal.state.undecided() { copies_changed(core, proposal, waited_ms, now) } else { None };
         if let Some((field, seen)) = changed {
@@ -91,7 +91,7 @@ impl Gate {
             }
             ref state if state.undecided() && waited_ms >= core.view.settings.approval_ms => {
                 mark("gate: expired");
-                Command::Expire { proposal: id, waited_ms, at: now.wall }
+                Command::Expire { proposal: id, approved: proposal.approval.is_some(), waited_ms, at: now.wall }
             }
             ProposalState::Fencing => return self.give_word(core, id, proposal, waited_ms, now),
             _ => return,
@@ -99,12 +99,16 @@ impl Gate {
         core.propose(Purpose::Void, now, command);
     }
 
-    /// So long this node has known the proposal, or its approval, by the clock that nobody sets.
-    fn known_ms(&mut self, id: ProposalId, proposal: &Proposal, now: Now) -> u64 {
-        let approved = proposal.approval.is_some();
-        let since = self.known.filter(|(of, then, _)| (*of, *then) == (id, approved)).map_or(now.mono, |(.., since)| since);
-        self.known = Some((id, approved, since));
-        now.mono.ms_since(since)
+    /// So long this node has known the proposal, or its approval, by the clock that nobody sets. An approval is never younger than it
+    /// can be: nobody approves what has expired.
+    fn known_ms(&mut self, core: &Core, id: ProposalId, proposal: &Proposal, now: Now) -> u64 {
+        let (_, since, approved) = self.known.filter(|(of, ..)| *of == id).unwrap_or((id, now.mono, None));
+        let approved = proposal.approval.as_ref().map(|_| approved.unwrap_or(now.mono));
+        self.known = Some((id, since, approved));
+        let proposed_ms = now.mono.ms_since(since);
+        approved.map_or(proposed_ms, |approved| {
+            now.mono.ms_since(approved).max(proposed_ms.saturating_sub(core.view.settings.approval_ms))
+        })
     }
 
     /// Said only by a node that was up long enough to have heard it, and that hears a majority itself.
@@ -181,7 +185,7 @@ impl Gate {
         {
             return;
         }
-        self.next_attempt = now.mono.after_ms(core.timing.retry_ms);
+        self.next_attempt = now.mono.after_ms(core.timing.retry_ms << contradicted(core).min(CONTRADICTED_DOUBLINGS_MAX));
         let observed = observe(core, now);
         let Some(candidate) = choose(core, &observed, now) else { return };
         self.propose(core, candidate, &observed, now);
@@ -292,6 +296,24 @@ fn contact_with(core: &Core, observer: NodeId, old: NodeId, now: Now) -> Contact
         Some((_, ms_ago)) => Contact::Heard { ms_ago: ms_ago.saturating_add(age_ms) },
         None => Contact::SilentSinceBoot { ms_ago: said.up_ms.saturating_add(age_ms) },
     }
+}
+
+/// After so many, no longer pause between two proposals: with a lease of 2 s a minute.
+const CONTRADICTED_DOUBLINGS_MAX: u32 = 7;
+
+/// How many proposals of this node, the newest ones, others have called void because of what they hear of the copies. Where this node does
+/// not hear it the next one will fare the same, and people are to have time to read.
+fn contradicted(core: &Core) -> u32 {
+    let of_volume = core.view.proposals.values().rev().filter(|proposal| proposal.volume == core.me.volume);
+    let contradicted = |proposal: &&Proposal| {
+        let field = match &proposal.state {
+            ProposalState::Void { field, .. } => Some(*field),
+            _ => None,
+        };
+        let copies = matches!(field, Some(EvidenceField::Positions | EvidenceField::CandidateCopy));
+        copies && proposal.proposer == Actor::Node(core.me.node)
+    };
+    of_volume.take_while(contradicted).count() as u32
 }
 
 /// R14: what the copies say of themselves since the proposal is known here, and what no longer fits its evidence.

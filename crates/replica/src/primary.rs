@@ -354,7 +354,7 @@ impl Primary {
             mark("primary: told to roll back");
             peer.restart(State::RollingBack, stream);
             let to = volume.point(common).unwrap_or(LogPoint {
-                epoch: epoch_at(volume.lineage(), common),
+                epoch: volume.written_in(common),
                 position: common,
                 ..LogPoint::default()
             });
@@ -778,11 +778,6 @@ pub(crate) fn waits_for_second_copy(core: &Core) -> bool {
         mark("primary: alone, and the volume wants two copies");
     }
     waits
-}
-
-/// The epoch that wrote `position` in a history.
-fn epoch_at(lineage: &[EpochStart], position: Position) -> Epoch {
-    lineage.iter().rev().find(|start| start.first <= position).map_or(Epoch(0), |start| start.epoch)
 }
 
 /// Up to where two histories are the same. Within one epoch only one node ever wrote (R1), so where both have an epoch that

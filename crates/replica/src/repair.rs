@@ -5,7 +5,7 @@ use crate::core::Core;
 use crate::event::Note;
 use bytes::Bytes;
 use mainstay_protocol::marks::mark;
-use mainstay_protocol::{Epoch, Extent, FileId, Mono, NodeId, Now, PeerMessage, Position};
+use mainstay_protocol::{Epoch, Extent, FileId, Incarnation, Mono, NodeId, Now, PeerMessage, Position};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The volume's ticket and what is damaged.
@@ -18,14 +18,19 @@ const REPAIRS_MAX: usize = 256;
 pub struct Repairs {
     /// Asked of a peer, by the ticket that it was given.
     asked: BTreeMap<u64, Asked>,
-    /// Being read here for a peer: the volume's ticket → who asked, under which ticket of theirs.
-    helping: BTreeMap<u64, (NodeId, u64)>,
+    /// Being read here for a peer, by the volume's ticket.
+    helping: BTreeMap<u64, Asker>,
 }
+
+/// Who asked, in which boot, under which ticket of theirs.
+pub type Asker = (NodeId, Incarnation, u64);
 
 #[derive(Debug)]
 struct Asked {
     wanted: Wanted,
     epoch: Epoch,
+    /// Whose turn it is.
+    of: NodeId,
     /// Everybody who was asked; the last one has until `give_up_at`.
     tried: BTreeSet<NodeId>,
     give_up_at: Mono,
@@ -34,7 +39,9 @@ struct Asked {
 impl Repairs {
     pub fn wanted(&mut self, core: &mut Core, wanted: Wanted, epoch: Epoch, now: Now) {
         match self.asked.len() < REPAIRS_MAX {
-            true => self.ask_next(core, Asked { wanted, epoch, tried: BTreeSet::new(), give_up_at: now.mono }, now),
+            true => {
+                self.ask_next(core, Asked { wanted, epoch, of: core.me.node, tried: BTreeSet::new(), give_up_at: now.mono }, now)
+            }
             false => Self::finish(core, wanted, None),
         }
     }
@@ -43,30 +50,45 @@ impl Repairs {
     fn ask_next(&mut self, core: &mut Core, mut asked: Asked, now: Now) {
         let Some(to) = helper(core, &asked.tried, now.mono) else { return Self::finish(core, asked.wanted, None) };
         let (ticket, epoch, (_, file, extent, position)) = (core.ticket(), asked.epoch, asked.wanted);
+        let of = written_in(core, position);
         asked.tried.insert(to);
+        asked.of = to;
         asked.give_up_at = now.mono.after_ms(core.timing.lease_ms);
         // A ticket of its own: a late word of the one before must not be taken for this one's.
         self.asked.insert(ticket, asked);
-        core.send(to, PeerMessage::RepairRequest { epoch, ticket, file, extent, position });
+        core.send(to, PeerMessage::RepairRequest { epoch, ticket, file, extent, position, of });
     }
 
-    pub fn requested(&mut self, core: &mut Core, from: NodeId, ticket: u64, file: FileId, extent: Extent, position: Position) {
+    /// A copy that failed, or whose history is another one at that place, has nothing to give.
+    pub fn requested(&mut self, core: &mut Core, asker: Asker, (file, extent, position): (FileId, Extent, Position), of: Epoch) {
         if self.helping.len() >= REPAIRS_MAX {
             return;
         }
+        if core.failed.is_some() || written_in(core, position) != of {
+            return Self::help(core, asker, None);
+        }
         if let Some(volume) = core.volume.as_mut() {
             let ours = volume.read_for_repair(file, extent, position);
-            self.helping.insert(ours, (from, ticket));
+            self.helping.insert(ours, asker);
         }
     }
 
-    pub fn read(&mut self, core: &mut Core, ours: u64, data: Option<Bytes>, epoch: Epoch) {
-        if let Some((to, ticket)) = self.helping.remove(&ours) {
-            core.send_with(to, PeerMessage::Repair { epoch, ticket }, data.into_iter().collect());
+    pub fn read(&mut self, core: &mut Core, ours: u64, data: Option<Bytes>) {
+        if let Some(asker) = self.helping.remove(&ours) {
+            Self::help(core, asker, data);
         }
     }
 
-    pub fn answered(&mut self, core: &mut Core, ticket: u64, data: Bytes) {
+    fn help(core: &mut Core, (to, boot, ticket): Asker, data: Option<Bytes>) {
+        let epoch = core.view_epoch();
+        core.send_with(to, PeerMessage::Repair { epoch, ticket, boot }, data.into_iter().collect());
+    }
+
+    /// Of the boot that asked, and of whom it asked: anything else is an answer to another question.
+    pub fn answered(&mut self, core: &mut Core, from: NodeId, boot: Incarnation, ticket: u64, data: Bytes) {
+        if boot != core.me.incarnation || self.asked.get(&ticket).is_none_or(|asked| asked.of != from) {
+            return;
+        }
         match self.asked.remove(&ticket) {
             Some(asked) if !data.is_empty() => Self::finish(core, asked.wanted, Some(data)),
             // It has nothing: the next tick turns to the next one.
@@ -96,6 +118,11 @@ impl Repairs {
     pub fn next_timer(&self) -> Option<Mono> {
         self.asked.values().map(|asked| asked.give_up_at).min()
     }
+}
+
+/// The epoch of the record at `position` in the history of this copy.
+fn written_in(core: &Core, position: Position) -> Epoch {
+    core.volume.as_ref().map_or(Epoch(0), |volume| volume.written_in(position))
 }
 
 /// Who is up, was not asked yet, and is the likeliest to have what is wanted: an in-sync member, else one whose copy is whole.
@@ -203,11 +230,16 @@ mod tests {
         let extent = Extent { offset: 0, len: 10, payload_offset: 0 };
         repairs.wanted(&mut core, (7, FileId::ROOT, extent, Position(9)), Epoch(1), now(1));
         let [(NodeId(4), first)] = asked(&mut core)[..] else { panic!("not the in-sync member") };
+        // Somebody else's word, and an answer to an earlier boot of this node.
+        repairs.answered(&mut core, NodeId(3), Incarnation(1), first, Bytes::from_static(b"0123456789"));
+        repairs.answered(&mut core, NodeId(4), Incarnation(0), first, Bytes::from_static(b"0123456789"));
+        repairs.tick(&mut core, now(1));
+        assert!(core.out.is_empty(), "it still waits for the one that it asked");
         // It has nothing, and says so twice.
-        repairs.answered(&mut core, first, Bytes::new());
+        repairs.answered(&mut core, NodeId(4), Incarnation(1), first, Bytes::new());
         repairs.tick(&mut core, now(2));
         let [(NodeId(3), second)] = asked(&mut core)[..] else { panic!("not the whole copy") };
-        repairs.answered(&mut core, first, Bytes::new());
+        repairs.answered(&mut core, NodeId(4), Incarnation(1), first, Bytes::new());
         repairs.tick(&mut core, now(3));
         assert_eq!(asked(&mut core), []);
         // The next one does not answer, while all of them are heard.
@@ -217,9 +249,24 @@ mod tests {
         let [(NodeId(2), third)] = asked(&mut core)[..] else { panic!("not the last one") };
         assert!(second != third && repairs.next_timer().is_some());
         // A fourth does not exist.
-        repairs.answered(&mut core, third, Bytes::new());
+        repairs.answered(&mut core, NodeId(2), Incarnation(1), third, Bytes::new());
         repairs.tick(&mut core, now(patience + 1));
         let given_up = |effect: &Effect| matches!(effect, Effect::Note(Note::Damage { position: Position(9), repaired: false }));
         assert!(core.out.iter().any(given_up) && repairs.next_timer().is_none());
+    }
+
+    /// Two histories have different records at the same position: the old primary's, and those that replaced them.
+    #[test]
+    fn nothing_is_given_of_another_history() {
+        let me = Settings { node: ME, incarnation: Incarnation(1), volume: VOLUME };
+        let mut core = Core::new(me, None, Default::default(), Arc::new(cluster()), now(0));
+        let mut repairs = Repairs::default();
+        let extent = Extent { offset: 0, len: 10, payload_offset: 0 };
+        let asker = (NodeId(3), Incarnation(5), 8);
+        repairs.requested(&mut core, asker, (FileId::ROOT, extent, Position(9)), Epoch(2));
+        let [Effect::Send { to: NodeId(3), ref envelope }] = core.out[..] else { panic!("no answer at once") };
+        assert!(
+            matches!(envelope.message, PeerMessage::Repair { ticket: 8, boot: Incarnation(5), .. }) && envelope.payload.is_empty()
+        );
     }
 }

@@ -198,10 +198,10 @@ impl Replica {
                 self.core.contacts.said(from, said)
             }
             PeerMessage::LeaseRequest { epoch, sent } => self.on_lease_request(from, epoch, sent, now),
-            PeerMessage::RepairRequest { ticket, file, extent, position, .. } => {
-                self.repairs.requested(&mut self.core, from, ticket, file, extent, position)
+            PeerMessage::RepairRequest { ticket, file, extent, position, of, .. } => {
+                self.repairs.requested(&mut self.core, (from, incarnation, ticket), (file, extent, position), of)
             }
-            PeerMessage::Repair { ticket, .. } => self.repairs.answered(&mut self.core, ticket, one(payload)),
+            PeerMessage::Repair { ticket, boot, .. } => self.repairs.answered(&mut self.core, from, boot, ticket, one(payload)),
             message if self.core.failed.is_some() => drop(message),
             message => match &mut self.role {
                 Role::Primary(primary) => {
@@ -444,10 +444,7 @@ impl Replica {
                     let epoch = self.core.view_epoch();
                     self.repairs.wanted(&mut self.core, (ticket, file, extent, position), epoch, now)
                 }
-                VolumeEvent::RepairData { ticket, data } => {
-                    let epoch = self.core.view_epoch();
-                    self.repairs.read(&mut self.core, ticket, data, epoch)
-                }
+                VolumeEvent::RepairData { ticket, data } => self.repairs.read(&mut self.core, ticket, data),
                 VolumeEvent::Digest { position, digest } => self.core.out.push(Effect::Digest { position, digest }),
                 VolumeEvent::Checkpointed(_) => {}
                 VolumeEvent::Failed(error) => self.core.fail(error.to_string()),

@@ -179,6 +179,10 @@ impl Volume {
     pub fn lineage(&self) -> &[EpochStart] {
         self.view.lineage()
     }
+    /// The epoch of the record at `position` in this copy's history.
+    pub fn written_in(&self, position: Position) -> Epoch {
+        crate::resync::epoch_at(self.lineage(), position)
+    }
     pub fn loss_epoch(&self) -> u64 {
         self.view.loss_epoch()
     }
@@ -448,9 +452,8 @@ impl Volume {
             // The files were given back while they were being read.
             Err(_) if wanted < self.log.log_start() => Err(VolumeError::Gone { from: wanted }),
             Err(error) => {
-                let problem = error.to_string();
-                self.record_unread(wanted, error);
-                Err(VolumeError::Unreadable(problem))
+                self.record_unread(wanted, &error);
+                Err(VolumeError::Unreadable(error.to_string()))
             }
         };
         self.events.push_back(VolumeEvent::Records { ticket: done.ticket, result });

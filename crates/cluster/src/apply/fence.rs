@@ -16,7 +16,7 @@ use crate::command::{Actor, Command};
 use crate::input;
 use crate::limits::FENCE_UNDER_WAY_MS_MAX;
 use crate::refusal::RefusalKind;
-use crate::state::{ClusterState, Fence, FenceOutcome, Proposal, ProposalState};
+use crate::state::{ClusterState, Fence, FenceOutcome, OffAsked, Proposal, ProposalState};
 use mainstay_protocol::planted::{Bug, planted};
 use mainstay_protocol::{Incarnation, NodeId, ProposalId, Timestamp, VolumeId};
 
@@ -207,10 +207,17 @@ impl ClusterState {
             let there = self.nodes.get(&fence.by).is_some_and(|by| by.incarnation == fence.incarnation);
             fence.target == node && fence.outcome.is_none() && there && since_ms(fence.begun_at) < FENCE_UNDER_WAY_MS_MAX
         };
-        match self.proposals.iter().find(|(_, proposal)| proposal.fence.as_ref().is_some_and(under_way)) {
-            Some((id, _)) => Err(RefusalKind::BeingFenced { node: self.node_name(node), proposal: *id }),
-            None => Ok(()),
-        }
+        let promotion = self.proposals.iter().find(|(_, proposal)| proposal.fence.as_ref().is_some_and(under_way));
+        let by_hand = self.nodes.get(&node).and_then(|known| known.off_asked).filter(|asked| {
+            let there = self.nodes.get(&asked.by).is_some_and(|by| by.incarnation == asked.incarnation);
+            there && since_ms(asked.at) < FENCE_UNDER_WAY_MS_MAX
+        });
+        let why = match (promotion, by_hand) {
+            (Some((id, _)), _) => format!("for {id}"),
+            (None, Some(asked)) => format!("by hand, through {}", self.node_name(asked.by)),
+            (None, None) => return Ok(()),
+        };
+        Err(RefusalKind::BeingFenced { node: self.node_name(node), why })
     }
 
     /// A person's own doing: on record with its reason before the command runs, bound to the boot that the person saw.
@@ -220,7 +227,7 @@ impl ClusterState {
         };
         input::person(actor)?;
         input::text("reason", reason)?;
-        let through = self.known_node(*node)?.name.clone();
+        let (through, incarnation) = self.known_node(*node).map(|known| (known.name.clone(), known.incarnation))?;
         let known = self.known_node(*target)?;
         let name = known.name.clone();
         if node == target {
@@ -235,6 +242,26 @@ impl ClusterState {
         }
         let text = format!("{actor} has {name} (boot {target_incarnation}) switched off through {through}: {reason}");
         self.record(*at, actor, None, Event::FenceAsked { target: *target, incarnation: *target_incarnation }, text);
+        if let Some(known) = self.nodes.get_mut(target) {
+            known.off_asked = Some(OffAsked { by: *node, incarnation, target_incarnation: *target_incarnation, at: *at });
+        }
+        Ok(())
+    }
+
+    /// The command is over: what it did it has done.
+    pub(super) fn fence_ended(&mut self, command: &Command) -> Applied {
+        let Command::FenceEnded { node, target, target_incarnation, outcome, at } = command else { return Ok(()) };
+        let through = self.known_node(*node)?.name.clone();
+        let known = self.known_node(*target)?;
+        let asked = known.off_asked.map(|asked| (asked.by, asked.target_incarnation));
+        if asked != Some((*node, *target_incarnation)) {
+            return Err(self.fences_another((*target, *target_incarnation)));
+        }
+        let text = format!("switching {} off by hand, through {through}: {outcome}", known.name);
+        self.record(*at, &Actor::Node(*node), None, Event::Note, input::clip(&text));
+        if let Some(known) = self.nodes.get_mut(target) {
+            known.off_asked = None;
+        }
         Ok(())
     }
 }

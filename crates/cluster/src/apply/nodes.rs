@@ -69,6 +69,7 @@ impl ClusterState {
             joined_at: at,
             booted_at: Timestamp::default(),
             left: None,
+            off_asked: None,
         };
         let kind = if kind == NodeKind::Witness { "witness" } else { "file server" };
         assert!(self.nodes.insert(node, added).is_none(), "a node's id is never reused");

@@ -259,13 +259,14 @@ impl ClusterState {
     /// Any node that has known it for its whole time may say that it is too late. The candidate is always one that can: a boot of it
     /// after the proposal was made is another basis. By wall clocks it would be the one that is farthest ahead that decides, and a
     /// single one that is wrong would end every promotion (R14).
-    pub(super) fn expire(&mut self, id: ProposalId, waited_ms: u64, at: Timestamp) -> Applied {
+    pub(super) fn expire(&mut self, id: ProposalId, (approved, waited_ms): (bool, u64), at: Timestamp) -> Applied {
         let proposal = self.known_proposal(id)?;
         // Granted is granted: only its outcome closes it (R8).
         if !proposal.state.undecided() {
             return Err(self.closed(id, proposal));
         }
-        if waited_ms < self.settings.approval_ms {
+        // Who waited for an approval that has come meanwhile has not waited for what comes of it.
+        if approved != proposal.approval.is_some() || waited_ms < self.settings.approval_ms {
             let until = proposal.approval.as_ref().map_or(proposal.expires_at, |approval| approval.expires_at);
             return Err(RefusalKind::NotExpired { proposal: id, until });
         }

@@ -395,11 +395,9 @@ impl Runner {
             }
             "expire" => {
                 let limit_ms = self.state.settings.approval_ms;
-                Command::Expire {
-                    proposal,
-                    waited_ms: if arguments.named.contains_key("early") { limit_ms - 1 } else { limit_ms },
-                    at,
-                }
+                let waited_ms = if arguments.named.contains_key("early") { limit_ms - 1 } else { limit_ms };
+                let approved = known.is_some_and(|known| known.approval.is_some()) && arguments.text("pending", "no") == "no";
+                Command::Expire { proposal, approved, waited_ms, at }
             }
             _ => {
                 let node = self.node(arguments.word(1));
@@ -501,7 +499,7 @@ impl Runner {
                 Command::Drained { proposal, node, incarnation: self.boot(node, arguments), last, at }
             }
             "add-replica" | "remove-replica" | "remove-node" | "members" => self.members_command(verb, arguments, at),
-            "fence-begin" | "fenced" | "fence" => self.fence_command(verb, arguments, at),
+            "fence-begin" | "fenced" | "fence" | "fence-end" => self.fence_command(verb, arguments, at),
             "note" => Command::Note { volume: None, text: arguments.text("text", "").into(), actor, at },
             other => panic!("unknown verb {other}"),
         }
@@ -550,6 +548,13 @@ impl Runner {
                 actor: self.actor(arguments, "ann"),
                 at,
             };
+        }
+        if verb == "fence-end" {
+            let (node, target) = (self.node(arguments.text("through", "b")), self.node(arguments.word(0)));
+            let failed = arguments.named.get("failed").map(|why| FenceOutcome::Failed(why.to_string()));
+            let target_incarnation = Incarnation(arguments.number("boot", known(target)));
+            let outcome = failed.unwrap_or(FenceOutcome::Confirmed);
+            return Command::FenceEnded { node, target, target_incarnation, outcome, at };
         }
         let (proposal, node) = (self.proposal(arguments), self.node(arguments.word(1)));
         let incarnation = self.boot(node, arguments);

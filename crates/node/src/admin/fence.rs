@@ -8,13 +8,16 @@ use crate::hooks::fence::About;
 use crate::hooks::run::Stop;
 use crate::shell::App;
 use mainstay_cluster::{Actor, ClusterState, Command, FenceOutcome};
-use mainstay_protocol::NodeId;
+use mainstay_protocol::{Incarnation, NodeId};
 use mainstay_replica::FenceResult;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a person waits for the outcome; a hook that takes longer goes on, and the audit log tells.
 const WAIT_MAX: Duration = Duration::from_secs(15);
+/// How often, and how far apart, an outcome is said that nobody decides.
+const TELL_TIMES: u32 = 30;
+const TELL_PAUSE: Duration = Duration::from_secs(5);
 
 pub async fn fence(app: &Arc<App>, who: &str, name: &str, wish: &FenceWish) -> Result<FenceTried, ApiError> {
     let state = app.state();
@@ -41,7 +44,7 @@ pub async fn fence(app: &Arc<App>, who: &str, name: &str, wish: &FenceWish) -> R
         return Ok(FenceTried { through, command, verify, refused, looked: Some(looked), outcome: None });
     }
     change::decide(app, asked).await?;
-    let outcome = switch_off(app, about, target).await;
+    let outcome = switch_off(app, about, (target, target_incarnation)).await;
     Ok(FenceTried { through, command, verify, refused: None, looked: None, outcome })
 }
 
@@ -60,8 +63,8 @@ async fn look(app: &Arc<App>, about: About) -> Result<String, ApiError> {
 }
 
 /// None: it still runs.
-async fn switch_off(app: &Arc<App>, about: About, target: NodeId) -> Option<String> {
-    let (app, who) = (app.clone(), app.config.name.clone());
+async fn switch_off(app: &Arc<App>, about: About, target: (NodeId, Incarnation)) -> Option<String> {
+    let app = app.clone();
     let work = tokio::spawn(async move {
         let fences = app.fences.clone();
         let done = tokio::task::spawn_blocking(move || fences.perform(&about, &Stop::default())).await;
@@ -70,12 +73,21 @@ async fn switch_off(app: &Arc<App>, about: About, target: NodeId) -> Option<Stri
             Ok(FenceResult::Failed(why)) => FenceOutcome::Failed(why),
             Err(error) => FenceOutcome::Failed(error.to_string()),
         };
-        let text = format!("switching {} off by hand, through {who}: {outcome}", app.state().node_name(target));
-        let note = Command::Note { volume: None, text, actor: Actor::Node(app.me()), at: clock::wall() };
-        if let Err(error) = change::decide(&app, note).await {
-            tracing::warn!(%outcome, error = error.message, "what came of a fencing hook is not in the audit log");
-        }
+        tell(&app, target, &outcome).await;
         outcome.to_string()
     });
     tokio::time::timeout(WAIT_MAX, work).await.ok()?.ok()
+}
+
+/// What came of it. Nobody promotes the target before that is decided, so it is said again for a while.
+async fn tell(app: &App, (target, target_incarnation): (NodeId, Incarnation), outcome: &FenceOutcome) {
+    for _ in 0..TELL_TIMES {
+        let (node, outcome) = (app.me(), outcome.clone());
+        let ended = Command::FenceEnded { node, target, target_incarnation, outcome, at: clock::wall() };
+        match change::decide(app, ended).await {
+            Err(error) if error.error != ErrorKind::Refused => tokio::time::sleep(TELL_PAUSE).await,
+            _ => return,
+        }
+    }
+    tracing::warn!(%outcome, "what came of a fencing hook is not on record");
 }

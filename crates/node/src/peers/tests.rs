@@ -80,7 +80,7 @@ async fn messages_and_coordination_cross_and_come_back() {
     let mut server = server(&authority).await;
     let peers = client(&identity(&authority, 2), 2, &server).await;
     until(|| peers.connected(NodeId(1))).await;
-    let sent = message(2, PeerMessage::Repair { epoch: Epoch(1), ticket: 4 }, 3 << 20);
+    let sent = message(2, PeerMessage::Repair { epoch: Epoch(1), ticket: 4, boot: Incarnation(1) }, 3 << 20);
     peers.send(NodeId(1), sent.clone());
     assert_eq!(server.heard.recv().await, Some(sent));
     let calls = (0..200u64).map(|n| peers.call(NodeId(1), Bytes::from(n.to_string())));

@@ -2,15 +2,15 @@
 //! second is honest, because everything rests on it (docs/decisions/0013-fencing-hooks.md).
 
 use super::node::{NodeEvent, NodeState};
-use super::shell::BY_HAND_TICKET;
-use super::{Event, World};
+use super::shell::{ANNOUNCE_TICKET, BY_HAND_TICKET};
+use super::{Event, VOLUME, World};
 use crate::disk::Crash;
 use crate::queue::{MILLISECOND, SECOND, Time};
 use crate::scenario::{A, B, Hook};
 use crate::timeline::MarkKind;
 use crate::trace::Trace;
-use mainstay_cluster::Command;
-use mainstay_protocol::{NodeId, ProposalId};
+use mainstay_cluster::{Command, FenceOutcome};
+use mainstay_protocol::{Epoch, NodeId, ProposalId};
 use mainstay_replica::{Event as ReplicaEvent, FenceOrder, FenceResult, ProposeResult};
 
 /// Both commands together get so long.
@@ -78,17 +78,39 @@ impl World {
         self.propose(through, BY_HAND_TICKET, command);
     }
 
-    /// It is on record, so the hook runs. What comes of it proves nothing, so nobody is told.
+    /// It is on record, so the hook runs. What comes of it proves nothing, but until it is told nobody promotes the target.
     pub(super) fn by_hand_decided(&mut self, id: NodeId, result: &ProposeResult) {
-        if let ProposeResult::Accepted = result
-            && let Some(after) = self.hook_does(id, other(id)).off_after
-        {
-            self.fence_event(id, after, NodeEvent::SwitchOffByHand);
+        let ProposeResult::Accepted = result else { return };
+        let does = self.hook_does(id, other(id));
+        let epoch = self.decided.volumes.get(&VOLUME).map_or(Epoch(0), |volume| volume.epoch);
+        if let Some(after) = does.off_after {
+            self.fence_event(id, after, NodeEvent::SwitchOffByHand { epoch });
         }
+        self.fence_event(id, does.ends_after, NodeEvent::FenceByHandEnds { verifies: does.verifies });
     }
 
-    pub(super) fn switch_off_by_hand(&mut self, by: NodeId) {
-        self.lose_power(other(by), by);
+    /// Said until it is decided, as the daemon does it.
+    pub(super) fn fence_by_hand_ends(&mut self, id: NodeId, verifies: bool) {
+        let target = other(id);
+        let asked = self.decided.nodes.get(&target).and_then(|known| known.off_asked).filter(|asked| asked.by == id);
+        let Some(target_incarnation) = asked.map(|asked| asked.target_incarnation) else { return };
+        let off = verifies && matches!(self.nodes[&target].state, NodeState::Off);
+        let outcome = if off { FenceOutcome::Confirmed } else { FenceOutcome::Failed("it is on, or nobody knows".into()) };
+        let at = self.wall_of(id);
+        self.propose(id, ANNOUNCE_TICKET, Command::FenceEnded { node: id, target, target_incarnation, outcome, at });
+        self.fence_event(id, 2 * SECOND, NodeEvent::FenceByHandEnds { verifies });
+    }
+
+    /// `epoch`: the newest one when it was asked for.
+    pub(super) fn switch_off_by_hand(&mut self, by: NodeId, epoch: Epoch) {
+        let target = other(by);
+        let volume = self.decided.volumes.get(&VOLUME);
+        if volume.is_some_and(|volume| volume.primary() == Some(target) && volume.epoch > epoch) {
+            let text =
+                format!("{target} was granted the volume after somebody had asked to switch it off, and is switched off now");
+            self.violate("P4", Some(mainstay_cluster::Rule::R2), text);
+        }
+        self.lose_power(target, by);
     }
 
     fn fence_event(&mut self, id: NodeId, after: Time, event: NodeEvent) {

@@ -6,7 +6,7 @@ use crate::queue::Time;
 use crate::rng::Rng;
 use mainstay_cluster::ClusterState;
 use mainstay_protocol::peer::Envelope;
-use mainstay_protocol::{ClientRequest, NodeId, ProposalId};
+use mainstay_protocol::{ClientRequest, Epoch, NodeId, ProposalId};
 use mainstay_replica::{FenceOrder, ProposeResult, Replica, ServeMode, StoredPromise};
 use mainstay_volume::{DiskEffect, DiskEvent};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -58,7 +58,13 @@ pub enum NodeEvent {
     /// A fencing hook of this node does its work.
     SwitchOff(FenceOrder),
     /// As a person asked.
-    SwitchOffByHand,
+    SwitchOffByHand {
+        epoch: Epoch,
+    },
+    /// And what came of it is told.
+    FenceByHandEnds {
+        verifies: bool,
+    },
     /// And has ended, with a look at the machine or without.
     FenceEnds {
         proposal: ProposalId,

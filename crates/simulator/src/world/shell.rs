@@ -93,7 +93,8 @@ impl World {
             NodeEvent::Proposed { ticket, result } => self.step(id, ReplicaEvent::Proposed { ticket, result: *result }),
             NodeEvent::Announce => self.announce(id),
             NodeEvent::SwitchOff(order) => self.switch_off(id, &order),
-            NodeEvent::SwitchOffByHand => self.switch_off_by_hand(id),
+            NodeEvent::SwitchOffByHand { epoch } => self.switch_off_by_hand(id, epoch),
+            NodeEvent::FenceByHandEnds { verifies } => self.fence_by_hand_ends(id, verifies),
             NodeEvent::FenceEnds { proposal, verifies } => self.fence_ends(id, proposal, verifies),
         }
     }

@@ -26,9 +26,6 @@ use std::collections::BTreeMap;
 /// What holes are read as: pieces of this, by reference.
 static ZEROS: [u8; PAYLOAD_BYTES_MAX] = [0; PAYLOAD_BYTES_MAX];
 
-/// A disk that fails so often for one record will fail for it again: a bad sector, not a passing want of something.
-const REFUSALS_MAX: u32 = 8;
-
 /// What a read is for.
 pub(super) enum Purpose {
     Client(PlannedRead),
@@ -76,8 +73,6 @@ pub(super) struct Reads {
     /// Reads under way per segment: its file must not be recycled beneath them.
     busy: BTreeMap<SegmentId, u32>,
     pub damaged: Damaged,
-    /// The record for which the disk failed last, and how often.
-    refused: (Position, u32),
     pub checksum_errors: u64,
     repaired: u64,
     pub unrepaired: u64,
@@ -97,13 +92,6 @@ impl Reads {
             live_runs(record, *place, view)?.into_iter().for_each(|run| reads.damaged.remember(run));
         }
         Ok(reads)
-    }
-
-    /// The disk failed for a record. True when it has done so too often.
-    fn refuses(&mut self, wanted: Position) -> bool {
-        let times = if self.refused.0 == wanted { self.refused.1 + 1 } else { 1 };
-        self.refused = (wanted, times);
-        times >= REFUSALS_MAX
     }
 
     pub fn count(&self, stats: &mut Stats) {
@@ -274,20 +262,18 @@ impl Volume {
         }
     }
 
-    /// The record that a secondary needs first could not be read. A damaged one is not tried again and again: who needs it gets the files'
-    /// present state instead (resync by change). A disk that failed is tried again, but not for ever.
-    pub(super) fn record_unread(&mut self, wanted: Position, error: RecordsError) {
-        let found = match error {
-            RecordsError::Damaged { found, .. } => found,
-            RecordsError::Disk(_) if self.reads.refuses(wanted) => None,
-            RecordsError::Disk(_) => return,
-        };
-        self.reads.checksum_errors += 1;
+    /// The record that a secondary needs first could not be read. One whose payload is damaged is not tried again and again: who needs it
+    /// gets the files' present state instead (resync by change), once what is live of it is mended. Where nobody can tell what else is
+    /// damaged, because the disk or the record's head does not say, it is tried again: a walk might meet what it cannot read, and what
+    /// was a whole copy would be none for as long as that lasts.
+    pub(super) fn record_unread(&mut self, wanted: Position, error: &RecordsError) {
+        self.reads.checksum_errors += u64::from(matches!(error, RecordsError::Damaged { .. }));
+        let RecordsError::Damaged { found: Some(found), .. } = error else { return };
         // A roll-back may have taken it away while it was being read.
         if wanted <= self.log.last().position {
             self.log.unreadable = self.log.unreadable.max(wanted);
         }
-        match found.map_or(Ok(Vec::new()), |found| live_runs(&found.0, found.1, &self.view)) {
+        match live_runs(&found.0, found.1, &self.view) {
             Ok(runs) => runs.into_iter().for_each(|run| self.suspect(run)),
             Err(error) => drop(self.fail_view(&error)),
         }
