@@ -179,6 +179,7 @@ mod tests {
                 joined_at: Default::default(),
                 booted_at: Default::default(),
                 left: None,
+                off_asked: None,
             };
             state.nodes.insert(NodeId(*id), node);
         }
