@@ -91,6 +91,7 @@ const PATHS: &[(&str, u64)] = &[
     ("S17", 3),
     ("candidate-fails", 2),
     ("failed-primary", 2),
+    ("expires", 3),
     ("longer-copy", 8),
     ("members", 16),
     ("moving", 4),
