@@ -100,8 +100,8 @@ pub const SHOWN: &[Shown] = &[
     shown(
         Bug::SyncDeadline,
         ("gives a promotion up when what it lacks has not come within a fixed time", "R11"),
-        "S27",
-        ("P6", 24),
+        "random_mix",
+        ("P6", 60),
     ),
     shown(Bug::RetryForever, ("tries a promotion that failed again, the same, for ever", "R8"), "failed-promotion", ("P4 P5", 12)),
     shown(Bug::IgnoreMaintenance, ("promotes because of a node in maintenance", "R10"), "S33:the-primary", ("P4", 8)),
