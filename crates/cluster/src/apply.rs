@@ -69,7 +69,9 @@ impl ClusterState {
                 self.step_down(*volume, *epoch, (*node, *incarnation), *at)
             }
             Command::Propose { .. } => self.propose(command),
-            Command::Approve { proposal, evidence_hash, actor, at } => self.approve(*proposal, *evidence_hash, actor, *at),
+            Command::Approve { proposal, evidence_hash, actor, waited_ms, at } => {
+                self.approve(*proposal, *evidence_hash, actor, *waited_ms, *at)
+            }
             Command::Deny { proposal, reason, actor, at } => self.deny(*proposal, reason, actor, *at),
             Command::Void { proposal, field, seen, by, at } => self.void(*proposal, *field, seen, *by, *at),
             Command::Expire { proposal, approved, waited_ms, at } => self.expire(*proposal, (*approved, *waited_ms), *at),

@@ -110,6 +110,8 @@ pub enum Command {
         proposal: ProposalId,
         evidence_hash: Digest,
         actor: Actor,
+        /// Milliseconds since the node that was asked has known the proposal, on the clock that nobody sets.
+        waited_ms: u64,
         at: Timestamp,
     },
     /// Refuses a pending proposal, calls off one whose fencing is not finished, or gives up on one that never came to serve.

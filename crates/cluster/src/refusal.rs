@@ -188,8 +188,8 @@ pub enum RefusalKind {
     AlreadyApproved { proposal: ProposalId, by: Actor },
     #[error("{proposal} is {state}, and an approval of it means nothing any more")]
     ApprovalTooLate { proposal: ProposalId, state: String },
-    #[error("{proposal} expired at {}, and by the clock of the node that was asked it is {}", instant(*.at), instant(*.clock))]
-    Expired { proposal: ProposalId, at: Timestamp, clock: Timestamp },
+    #[error("{proposal} was proposed {} s ago, and a proposal is good for {} s", *.waited_ms / 1_000, *.limit_ms / 1_000)]
+    Expired { proposal: ProposalId, waited_ms: u64, limit_ms: u64 },
     #[error("{proposal} is good until {}", instant(*.until))]
     NotExpired { proposal: ProposalId, until: Timestamp },
     // R15: reads without a primary are a choice, and never of half a copy.
@@ -396,7 +396,9 @@ impl RefusalKind {
             PrimaryHeard { .. } => "For a planned change use `mainstay switchover`: the primary then hands over by itself",
             HashMismatch { .. } | AlreadyApproved { .. } | ProposalClosed { .. } => DECIDE_ANEW,
             ApprovalTooLate { .. } | ApprovalTooOld { .. } => DECIDE_ANEW,
-            Expired { .. } => "Decide on the next proposal. If that clock is wrong, set it, or ask another node",
+            Expired { .. } => {
+                "Look at `mainstay proposals`: the nodes make the next one by themselves, and a person's is asked for again"
+            }
             NothingToHandOver(_) => "Wait until it serves; if its primary is gone this is a failover: look at `mainstay proposals`",
             RestartedSince { .. } => "Wait until it is in sync again, in this boot",
             OnHold { .. } | SamePerson { .. } | DeniedBefore { .. } | TooManyRoleChanges { .. } => self.policy_clears(),

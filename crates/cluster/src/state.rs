@@ -379,7 +379,8 @@ pub struct Approval {
     /// Equals the proposal's; kept, so that a reader of the state sees what was approved.
     pub evidence_hash: Digest,
     pub at: Timestamp,
-    /// No grant is made from here on: it would be a decision about another day.
+    /// By the clock of the node that was asked, for people to read: no grant is made from about here on, which nodes judge by the time
+    /// that they have seen pass (decision 15).
     pub expires_at: Timestamp,
     /// The policy gave it, every guard holding; and what allows the policy to. None: a person gave it.
     #[serde(default)]
@@ -410,7 +411,7 @@ pub struct Proposal {
     pub evidence_hash: Digest,
     pub proposer: Actor,
     pub at: Timestamp,
-    /// After this it can no longer be approved.
+    /// By the clock of its proposer, for people to read: from about here on it can no longer be approved.
     pub expires_at: Timestamp,
     pub state: ProposalState,
     pub approval: Option<Approval>,

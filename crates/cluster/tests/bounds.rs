@@ -112,7 +112,8 @@ fn the_audit_tail_is_bounded_and_still_verified() {
 fn a_refusal_that_repeats_is_recorded_once() {
     let mut state = busy();
     let before = state.audit.count;
-    let approve = Command::Approve { proposal: ProposalId(1), evidence_hash: Digest::default(), actor: ann(), at: at(1) };
+    let approve =
+        Command::Approve { proposal: ProposalId(1), evidence_hash: Digest::default(), actor: ann(), waited_ms: 0, at: at(1) };
     for _ in 0..10 {
         let refusal = state.apply(&approve).unwrap_err();
         assert_eq!(refusal.rule, Rule::R14);

@@ -139,9 +139,9 @@ impl Life {
     /// Remembers what an accepted command was.
     fn watch(&mut self, command: &Command) {
         match command {
-            Command::Approve { proposal, evidence_hash, actor, at } => {
+            Command::Approve { proposal, evidence_hash, actor, waited_ms, .. } => {
                 assert!(matches!(actor, Actor::Person(_)), "R7: only persons approve");
-                assert!(*at < self.state.proposals[proposal].expires_at, "R14: approved too late");
+                assert!(*waited_ms < self.state.settings.approval_ms, "R14: approved too late");
                 let second = self.model.approvals.insert(*proposal, *evidence_hash);
                 assert!(second.is_none(), "R14: approved twice");
             }
@@ -290,8 +290,10 @@ impl Life {
                 Command::Expire { proposal, approved, waited_ms: self.rng.below(2) * self.state.settings.approval_ms, at }
             }
             3..=8 => {
-                let evidence_hash = if self.rng.once_in(10) { Digest::of(b"other") } else { evidence_hash };
-                Command::Approve { proposal, evidence_hash, actor: person(&mut self.rng), at }
+                let odd = self.rng.below(20);
+                let evidence_hash = if odd < 2 { Digest::of(b"other") } else { evidence_hash };
+                let waited_ms = if odd == 2 { self.state.settings.approval_ms } else { 0 };
+                Command::Approve { proposal, evidence_hash, actor: person(&mut self.rng), waited_ms, at }
             }
             _ => {
                 let node = self.rng.node();
@@ -311,7 +313,7 @@ impl Life {
         let proposal = open.unwrap_or(self.state.last_proposal);
         let known = self.state.proposals.get(&proposal)?;
         let (begun, fencing) = (known.fence.is_some(), known.state == ProposalState::Fencing && self.volume().reign.is_some());
-        if !self.rng.once_in(if fencing { 2 } else { 40 }) {
+        if self.rng.below(40) >= if fencing { 26 } else { 1 } {
             return None;
         }
         Some(if begun != self.rng.once_in(8) { self.fence_outcome(proposal) } else { self.fence_begun(proposal) })

@@ -125,6 +125,10 @@ pub enum Bug {
     WriteAfterFailure,
     /// Leaves it to a member whose disk failed to propose for all.
     WaitForFailed,
+
+    // ---- approvals ----
+    /// Counts no time for proposals and approvals: they are good for ever.
+    OldApproval,
 }
 
 impl Bug {
@@ -175,6 +179,7 @@ impl Bug {
         Bug::PromoteLeaver,
         Bug::WriteAfterFailure,
         Bug::WaitForFailed,
+        Bug::OldApproval,
     ];
 }
 

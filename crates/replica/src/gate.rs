@@ -24,6 +24,8 @@ pub struct Gate {
     handed_over: Option<(ProposalId, Mono)>,
     /// The open proposal, and since when this node knows of it and of its approval.
     known: Option<(ProposalId, Mono, Option<Mono>)>,
+    /// When this node asked for its last proposal: its own it knows from then on, however late it hears that it was decided.
+    proposed: Mono,
     next_attempt: Mono,
 }
 
@@ -100,15 +102,29 @@ impl Gate {
     }
 
     /// So long this node has known the proposal, or its approval, by the clock that nobody sets. An approval is never younger than it
-    /// can be: nobody approves what has expired.
+    /// can be: whoever is asked approves nothing that it has known for its whole life.
     fn known_ms(&mut self, core: &Core, id: ProposalId, proposal: &Proposal, now: Now) -> u64 {
-        let (_, since, approved) = self.known.filter(|(of, ..)| *of == id).unwrap_or((id, now.mono, None));
+        let own = proposal.proposer == Actor::Node(core.me.node) && self.proposed != Mono::ZERO;
+        let first = if own { self.proposed } else { now.mono };
+        let (_, since, approved) = self.known.filter(|(of, ..)| *of == id).unwrap_or((id, first, None));
         let approved = proposal.approval.as_ref().map(|_| approved.unwrap_or(now.mono));
         self.known = Some((id, since, approved));
         let proposed_ms = now.mono.ms_since(since);
+        let limit_ms = core.view.settings.approval_ms;
+        if planted(Bug::OldApproval) {
+            return 0;
+        }
         approved.map_or(proposed_ms, |approved| {
-            now.mono.ms_since(approved).max(proposed_ms.saturating_sub(core.view.settings.approval_ms))
+            // The candidate has seen the proposal's whole life: what it learns when that is over came too late for it.
+            let late = proposal.candidate == core.me.node && approved.ms_since(since) >= limit_ms;
+            let floor_ms = if late { limit_ms } else { proposed_ms.saturating_sub(limit_ms) };
+            now.mono.ms_since(approved).max(floor_ms)
         })
+    }
+
+    pub fn proposed_ms(&self, id: ProposalId, now: Now) -> u64 {
+        let known = self.known.filter(|(known, ..)| *known == id && !planted(Bug::OldApproval));
+        known.map_or(0, |(_, since, _)| now.mono.ms_since(since))
     }
 
     /// Said only by a node that was up long enough to have heard it, and that hears a majority itself.
@@ -158,7 +174,7 @@ impl Gate {
         reigns && self.lease_asked.is_some_and(|at| now.mono.ms_since(at) < core.timing.shrink_ms)
     }
 
-    fn primary_missing(&self, core: &Core, now: Now) -> bool {
+    pub fn primary_missing(&self, core: &Core, now: Now) -> bool {
         let Some(state) = core.state() else { return false };
         let silent_ms = self.lease_asked.map_or(core.contacts.up_ms(now.mono), |at| now.mono.ms_since(at));
         state.reign.is_none() || silent_ms >= core.timing.missing_ms
@@ -226,7 +242,9 @@ impl Gate {
             at: now.wall,
         };
         mark("gate: proposes");
-        core.propose(Purpose::Promotion, now, command);
+        if core.propose(Purpose::Promotion, now, command) {
+            self.proposed = now.mono;
+        }
     }
 
     fn explain_once(&mut self, core: &mut Core, reason: String) {
@@ -239,7 +257,8 @@ impl Gate {
     pub fn next_timer(&self, core: &Core, now: Now) -> Mono {
         let lapse = core.promise.lapses_at();
         let soon = now.mono.after_ms(core.timing.heartbeat_ms);
-        if lapse > now.mono { lapse.min(soon) } else { soon }
+        let missing = self.lease_asked.map_or(soon, |asked| asked.after_ms(core.timing.missing_ms));
+        [lapse, missing].into_iter().filter(|at| *at > now.mono).fold(soon, Mono::min)
     }
 }
 

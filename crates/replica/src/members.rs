@@ -24,11 +24,13 @@ impl Counted {
 
 impl Primary {
     pub fn follow_members(&mut self, core: &mut Core, now: Now) {
-        let next = Counted::now(core);
-        if next.number > self.counted.number && self.bears(core, &next, now) {
-            mark("primary: goes over to other members");
-            self.counted = next;
-            self.measure_lease(core);
+        if core.view.membership.number > self.counted.number {
+            let next = Counted::now(core);
+            if self.bears(core, &next, now) {
+                mark("primary: goes over to other members");
+                self.counted = next;
+                self.measure_lease(core);
+            }
         }
         let known = core.state().map_or(u64::MAX, |state| state.members.known);
         if self.counted.number > known {

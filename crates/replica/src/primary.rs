@@ -187,6 +187,14 @@ impl Primary {
         now.mono < self.lease_until || planted(Bug::ServeAfterLease)
     }
 
+    /// It serves, is about to hand nothing over, holds a lease that more promises only make longer, and nobody waits for such promises to
+    /// be counted.
+    pub fn serves_calmly(&self, core: &Core, now: Now) -> bool {
+        let whole = core.state().is_some_and(|state| state.replicas.len() == state.in_sync.len());
+        let calm = self.stage == Stage::Serving && self.drain.is_none() && self.holds_lease(now);
+        calm && whole && self.counted.number == core.view.membership.number
+    }
+
     /// Whether clients were ever answered in this reign.
     pub fn has_served(&self) -> bool {
         self.stage != Stage::Starting
@@ -480,20 +488,25 @@ impl Primary {
 
     /// Who must hold a record before it counts: the in-sync set, and those on their way into it.
     pub(crate) fn members(&self, core: &Core) -> BTreeSet<NodeId> {
-        let mut members: BTreeSet<NodeId> = core.state().map(|state| state.in_sync.keys().copied().collect()).unwrap_or_default();
-        members.extend(self.peers.iter().filter(|(_, peer)| peer.counts() && !planted(Bug::JoinUncounted)).map(|(node, _)| *node));
-        members.insert(core.me.node);
-        if planted(Bug::SkipInSyncShrink) {
-            members.retain(|node| self.peers.get(node).is_none_or(|peer| peer.state == State::Streaming));
-        }
-        members
+        self.other_members(core).chain([core.me.node]).collect()
+    }
+
+    /// Those of [`Primary::members`] that are not this node, in no order.
+    fn other_members<'a>(&'a self, core: &'a Core) -> impl Iterator<Item = NodeId> + 'a {
+        let in_sync = core.state().map(|state| &state.in_sync);
+        let agreed = in_sync.into_iter().flat_map(|set| set.keys()).filter(|node| **node != core.me.node);
+        let joining = self.peers.iter().filter(move |(node, peer)| {
+            peer.counts() && !planted(Bug::JoinUncounted) && !in_sync.is_some_and(|set| set.contains_key(node))
+        });
+        let streams = |node: &NodeId| self.peers.get(node).is_none_or(|peer| peer.state == State::Streaming);
+        agreed.chain(joining.map(|(node, _)| node)).copied().filter(move |node| !planted(Bug::SkipInSyncShrink) || streams(node))
     }
 
     fn advance_commit(&mut self, core: &mut Core) {
         let Some(volume) = core.volume.as_ref() else { return };
         let (mut received, mut durable) = (volume.last().position, volume.durable());
-        for node in self.members(core).iter().filter(|node| **node != core.me.node) {
-            let held = self.peers.get(node).filter(|peer| peer.state == State::Streaming);
+        for node in self.other_members(core) {
+            let held = self.peers.get(&node).filter(|peer| peer.state == State::Streaming);
             received = received.min(held.map_or(Position(0), |peer| peer.received));
             durable = durable.min(held.map_or(Position(0), |peer| peer.durable));
         }
@@ -738,11 +751,14 @@ impl Primary {
         self.answers_waiting() + self.held.len() + self.reading.len()
     }
 
-    pub fn next_timer(&self, core: &Core) -> Mono {
+    pub fn next_timer(&self, core: &Core, now: Now) -> Mono {
         let renew = self.lease.last_sent().unwrap_or(Mono::ZERO).after_ms(core.timing.heartbeat_ms);
         let expiry = if self.stage == Stage::Serving { self.lease_until } else { renew };
         let drain = self.drain.map_or(renew, |drain| drain.until);
-        renew.min(expiry).min(drain).min(self.stop_by.filter(|_| !self.stepped_down).unwrap_or(renew))
+        // Clients wait for a member that has fallen silent: it is to leave the set in time, not a heartbeat later.
+        let silent = |node: &NodeId| Some(core.contacts.get(*node)?.heard.after_ms(core.timing.shrink_ms));
+        let silent = self.peers.keys().filter_map(silent).filter(|at| *at > now.mono).min().unwrap_or(renew);
+        renew.min(expiry).min(drain).min(silent).min(self.stop_by.filter(|_| !self.stepped_down).unwrap_or(renew))
     }
 
     pub fn peer_status(&self, core: &Core) -> BTreeMap<NodeId, PeerStatus> {

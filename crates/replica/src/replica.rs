@@ -14,7 +14,7 @@ use mainstay_cluster::{ClusterState, Command, Observed, ReignState, StopCause};
 use mainstay_protocol::marks::mark;
 use mainstay_protocol::peer::Envelope;
 use mainstay_protocol::planted::{Bug, planted};
-use mainstay_protocol::{Epoch, FileError, Mono, NodeId, Now, PeerMessage};
+use mainstay_protocol::{Epoch, FileError, Mono, NodeId, Now, PeerMessage, ProposalId};
 use mainstay_volume::{Volume, VolumeEvent};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,6 +43,10 @@ pub struct Replica {
     stopping: bool,
     presence: Presence,
     stop_said: bool,
+    /// Something happened that the next poll has to look at.
+    due: bool,
+    /// And when it has to look at what is due by time, if nothing happens.
+    poll_at: Mono,
 }
 
 impl Replica {
@@ -65,6 +69,8 @@ impl Replica {
             stopping: false,
             presence: Presence::default(),
             stop_said: false,
+            due: true,
+            poll_at: Mono::ZERO,
         };
         replica.follow_view(now);
         replica
@@ -72,6 +78,10 @@ impl Replica {
 
     /// Takes one input. Effects come with the next [`Replica::poll`].
     pub fn step(&mut self, now: Now, event: Event) {
+        self.due |= match &event {
+            Event::Peer(envelope) => !self.is_no_news(envelope, now),
+            _ => true,
+        };
         match event {
             Event::Peer(envelope) => self.on_peer(envelope, now),
             Event::Client { ticket, request } => match &mut self.role {
@@ -99,11 +109,28 @@ impl Replica {
             Event::FenceHooks(hooks) => self.fencing.configured(hooks),
             Event::Fenced { proposal, result } => self.fencing.ended(proposal, result),
         }
-        self.on_volume_events(now);
+        self.due |= self.on_volume_events(now);
+    }
+
+    /// Whether a poll now would find anything; without, the next one is due at [`Replica::next_timer`].
+    pub fn wants_poll(&self) -> bool {
+        self.due || !self.core.out.is_empty()
     }
 
     /// Everything that follows from the steps since the last poll, batched: records to peers, commits, replies, disk work.
     pub fn poll(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.due || now.mono >= self.poll_at {
+            self.due = false;
+            self.look_at_all(now);
+            self.poll_at = self.timer_after(now);
+        }
+        effects.append(&mut self.core.out);
+        if let Some(volume) = self.core.volume.as_mut() {
+            effects.extend(std::iter::from_fn(|| volume.poll_effect()).map(Effect::Disk));
+        }
+    }
+
+    fn look_at_all(&mut self, now: Now) {
         self.contact(now);
         self.core.forget_stale_proposals(now.mono);
         if let Some(volume) = self.core.volume.as_mut() {
@@ -133,23 +160,24 @@ impl Replica {
         self.repairs.tick(&mut self.core, now);
         self.give_up_when_failed(now);
         self.say_stopped(now);
-        effects.append(&mut self.core.out);
-        if let Some(volume) = self.core.volume.as_mut() {
-            effects.extend(std::iter::from_fn(|| volume.poll_effect()).map(Effect::Disk));
-        }
     }
 
+    /// When the next poll is due, whatever happens until then.
     pub fn next_timer(&self, now: Now) -> Mono {
+        self.poll_at.max(now.mono.after_ms(TICK_MS_MIN))
+    }
+
+    fn timer_after(&self, now: Now) -> Mono {
         let contact = self.core.contacts.last_sent.after_ms(self.core.timing.heartbeat_ms);
         let role = match &self.role {
-            Role::Primary(primary) => primary.next_timer(&self.core).min(primary.source.next_timer().unwrap_or(contact)),
+            Role::Primary(primary) => primary.next_timer(&self.core, now).min(primary.source.next_timer().unwrap_or(contact)),
             Role::Secondary(secondary) => secondary.next_timer(&self.core, now),
             Role::Voter => contact,
         };
         let volume = self.core.volume.as_ref().map_or(contact, Volume::next_timer);
         let repair = self.repairs.next_timer().unwrap_or(contact);
         let gate = self.gate.next_timer(&self.core, now);
-        contact.min(role).min(volume).min(repair).min(gate).max(now.mono.after_ms(TICK_MS_MIN))
+        contact.min(role).min(volume).min(repair).min(gate)
     }
 
     pub fn volume(&self) -> Option<&Volume> {
@@ -178,12 +206,52 @@ impl Replica {
         self.core.failed.is_some()
     }
 
+    /// Milliseconds since this boot of the node has known a proposal that is open, on the clock that nobody sets.
+    pub fn known_ms(&self, proposal: ProposalId, now: Now) -> u64 {
+        self.gate.proposed_ms(proposal, now)
+    }
+
     /// What this node can say about a promotion now; `explain` is made of it.
     pub fn observed(&self, now: Now) -> Observed {
         observe(&self.core, now)
     }
 
     // ---- inputs ----------------------------------------------------------------------------------------------------------
+
+    /// Signs of life are most of what a quiet cluster says. One that came as expected, repeats what was said before, and finds
+    /// nobody waiting for anything, moves deadlines away and nothing else: the poll that they would have led to is what the timer
+    /// does anyway.
+    fn is_no_news(&self, envelope: &Envelope, now: Now) -> bool {
+        let core = &self.core;
+        let expected = core.contacts.get(envelope.from).is_some_and(|contact| {
+            contact.incarnation == envelope.incarnation && now.mono.ms_since(contact.heard) <= 2 * core.timing.heartbeat_ms
+        });
+        let waited_for = match &self.role {
+            Role::Primary(primary) => !primary.serves_calmly(core, now),
+            Role::Secondary(_) => self.gate.primary_missing(core, now) || core.serve != ServeMode::Closed,
+            Role::Voter => false,
+        };
+        if !expected || waited_for || self.stopping || core.failed.is_some() || core.view.open_proposal(core.me.volume).is_some() {
+            return false;
+        }
+        match &envelope.message {
+            PeerMessage::Contact { epoch, complete, health, idle, leaving, .. } => {
+                core.contacts.get(envelope.from).is_some_and(|contact| {
+                    let same = |said: &Said| {
+                        (said.epoch, said.complete, said.idle, said.leaving) == (*epoch, *complete, *idle, *leaving)
+                            && said.health == *health
+                    };
+                    contact.said.as_ref().is_some_and(same)
+                })
+            }
+            PeerMessage::LeaseRequest { epoch, .. } => match &self.role {
+                Role::Secondary(secondary) => !core.promise.lapsed(now.mono) && !secondary.is_news(*epoch),
+                _ => true,
+            },
+            PeerMessage::LeasePromise { .. } => true,
+            _ => false,
+        }
+    }
 
     fn on_peer(&mut self, envelope: Envelope, now: Now) {
         let Envelope { volume, from, incarnation, message, payload } = envelope;
@@ -414,7 +482,9 @@ impl Replica {
 
     // ---- volume ----------------------------------------------------------------------------------------------------------
 
-    fn on_volume_events(&mut self, now: Now) {
+    /// Whether there were any.
+    fn on_volume_events(&mut self, now: Now) -> bool {
+        let mut any = false;
         while let Some(event) = self.core.volume.as_mut().and_then(Volume::poll_event) {
             match event {
                 VolumeEvent::Durable(_) => {
@@ -449,7 +519,9 @@ impl Replica {
                 VolumeEvent::Checkpointed(_) => {}
                 VolumeEvent::Failed(error) => self.core.fail(error.to_string()),
             }
+            any = true;
         }
+        any
     }
 
     /// A primary whose volume failed hands the epoch back, so that a person can approve a healthy one.

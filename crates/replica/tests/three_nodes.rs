@@ -306,7 +306,7 @@ impl World {
                 && proposal.state == ProposalState::Pending
             {
                 let (evidence_hash, at) = (proposal.evidence_hash, self.wall());
-                let result = self.decide(Command::Approve { proposal: id, evidence_hash, actor: person(), at });
+                let result = self.decide(Command::Approve { proposal: id, evidence_hash, actor: person(), waited_ms: 0, at });
                 assert!(matches!(result, ProposeResult::Accepted), "{result:?}");
                 return;
             }

@@ -103,7 +103,7 @@ impl Checkers {
         found.extend(self.in_sync.decided(before, after, nodes).map(of("P2")));
         self.p3.decided(before, after);
         found.extend(p2_copies::decided(before, after, nodes).map(of("P2")));
-        self.p4.decided(before, after);
+        self.p4.decided(now, before, after);
         if let Some(grant) = grant(before, after) {
             self.granted(now, &grant, (before, after), nodes, &mut found);
         }
@@ -129,7 +129,7 @@ impl Checkers {
             found.extend(self.promises.granted(grant, after, nodes).map(of("P1")));
             found.extend(self.p3.granted(grant, after, nodes).into_iter().map(of("P3")));
             found.extend(p3_verified_copies::handed_over(grant, after, nodes).map(of("P3")));
-            found.extend(self.p4.granted(grant, before, after).into_iter().map(of("P4")));
+            found.extend(self.p4.granted(now, grant, before, after).into_iter().map(of("P4")));
             let proposal = after.proposals.values().find(|proposal| proposal.granted == Some(grant.after.epoch));
             let planned = proposal.is_some_and(|proposal| proposal.evidence.fencing.planned());
             found.extend(self.p5.granted(now, grant, planned).into_iter().map(of("P5")));
@@ -172,7 +172,7 @@ impl Checkers {
         self.p1.replied(from, mode, result, decided).map(of("P1"))
     }
 
-    pub fn approved(&mut self, proposal: ProposalId, evidence: Digest) {
-        self.p4.approved(proposal, evidence);
+    pub fn approved(&mut self, now: Time, proposal: ProposalId, evidence: Digest) {
+        self.p4.approved(now, proposal, evidence);
     }
 }

@@ -218,4 +218,5 @@ pub const SHOWN: &[Shown] = &[
         "failed-primary",
         ("P7", 8),
     ),
+    shown(Bug::OldApproval, ("counts no time for proposals and approvals", "R14: an approval expires"), "expires", ("P4", 48)),
 ];

@@ -366,6 +366,7 @@ impl World {
                         model::ProposeResult::Accepted(_) => ProposeResult::Accepted,
                         model::ProposeResult::Refused(refusal) => {
                             self.tally.refused(refusal.rule);
+                            self.trace(Trace::Brief, || format!("{node} is refused: {}", refusal.message));
                             self.mark(node, MarkKind::Refusal, || refusal.message.clone());
                             ProposeResult::Refused(refusal)
                         }

@@ -131,8 +131,16 @@ impl ClusterState {
         RefusalKind::ProposalClosed { proposal: id, state: proposal.state.to_string() }
     }
 
-    /// R7, R14: a person's word for exactly this evidence, once, in time.
-    pub(super) fn approve(&mut self, id: ProposalId, evidence_hash: Digest, actor: &Actor, at: Timestamp) -> Applied {
+    /// R7, R14: a person's word for exactly this evidence, once, in time. In time by the clock that nobody sets, like all of it: a
+    /// proposer whose wall clock is behind would make what nobody else may approve.
+    pub(super) fn approve(
+        &mut self,
+        id: ProposalId,
+        evidence_hash: Digest,
+        actor: &Actor,
+        waited_ms: u64,
+        at: Timestamp,
+    ) -> Applied {
         input::person(actor)?;
         let proposal = self.known_proposal(id)?;
         if let Some(approval) = proposal.approval.as_ref().filter(|_| proposal.state.open()) {
@@ -144,8 +152,9 @@ impl ClusterState {
         if evidence_hash != proposal.evidence_hash {
             return Err(RefusalKind::HashMismatch { given: evidence_hash, current: proposal.evidence_hash });
         }
-        if at >= proposal.expires_at {
-            return Err(RefusalKind::Expired { proposal: id, at: proposal.expires_at, clock: at });
+        let limit_ms = self.settings.approval_ms;
+        if waited_ms >= limit_ms {
+            return Err(RefusalKind::Expired { proposal: id, waited_ms, limit_ms });
         }
         if proposal.evidence.loss.is_some() && proposal.proposer == *actor && !planted(Bug::LossByOne) {
             return Err(RefusalKind::LossByOne { proposal: id, by: actor.clone() });

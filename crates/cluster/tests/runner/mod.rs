@@ -385,7 +385,10 @@ impl Runner {
             "approve" => {
                 let own = known.map_or(Digest::default(), |known| known.evidence_hash);
                 let evidence_hash = if arguments.named.contains_key("hash") { Digest::of(b"another") } else { own };
-                Command::Approve { proposal, evidence_hash, actor, at }
+                let asked = known.map_or(at, |known| known.at);
+                let waited_ms = (at.seconds - asked.seconds).max(0) as u64 * 1_000;
+                let waited_ms = if arguments.named.contains_key("early") { 0 } else { waited_ms };
+                Command::Approve { proposal, evidence_hash, actor, waited_ms, at }
             }
             "deny" => Command::Deny { proposal, reason, actor, at },
             "void" => {

@@ -114,7 +114,7 @@ pub(super) fn proposal_text(details: &ProposalDetails) -> String {
     let mut line = |name: &str, value: &str| text += &format!("  {name:<14}{value}\n");
     line("state", &format!("{}{reason}", details.state));
     line("proposed", &format!("{} by {}", instant(details.proposal.at), details.proposal.proposer));
-    line("expires", &instant(details.proposal.expires_at));
+    line("expires", &format!("about {}", instant(details.proposal.expires_at)));
     details.evidence.iter().for_each(|piece| line(&piece.name, &piece.value));
     line("evidence", &details.evidence_hash);
     line("next", &details.next);

@@ -101,7 +101,13 @@ pub async fn approve(app: &App, who: &str, id: u64, approve: &Approve) -> Result
     let proposal = ProposalId(id);
     let known = state.proposals.get(&proposal).ok_or_else(|| ApiError::not_found(format!("there is no proposal {id}")))?;
     let evidence_hash = whole_hash(&approve.evidence_hash, known.evidence_hash)?;
-    decide(app, Command::Approve { proposal, evidence_hash, actor: person(who), at: clock::wall() }).await?;
+    let (volume, actor) = (known.volume, person(who));
+    let waited_ms = match app.hosts.get(volume) {
+        // A node that hangs has waited too: the candidate's own word is what counts in the end.
+        Some(host) => host.inspect(move |replica, now| replica.known_ms(proposal, now)).await.unwrap_or_default(),
+        None => 0,
+    };
+    decide(app, Command::Approve { proposal, evidence_hash, actor, waited_ms, at: clock::wall() }).await?;
     view::proposal_status_of(&app.state(), id)
 }
 

@@ -54,7 +54,7 @@ fn pending(volume: &VolumeStatus, proposal: &ProposalDetails) -> Finding {
     finding.known.extend(proposal.evidence.iter().map(|line| format!("{}: {}", line.name, line.value)));
     let expires = mainstay_cluster::refusal::instant(proposal.proposal.expires_at);
     finding = finding
-        .known(format!("the proposal can be approved until {expires}; then a new one is made"))
+        .known(format!("the proposal can be approved until about {expires}"))
         .choice(
             format!("promote {candidate}: it serves when every promise to the old primary has lapsed"),
             match &proposal.proposal.evidence.loss {

@@ -1,21 +1,38 @@
 //! P4: no role change that no person approved; none of, or because of, a node in maintenance.
 
 use super::{Finding, Grant};
+use crate::queue::{MILLISECOND, SECOND, Time};
 use mainstay_cluster::{Actor, ClusterState, Digest, FencingProof, Policy, Proposal, Rule};
 use mainstay_protocol::{Epoch, NodeId, ProposalId};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// What a decision may take, and a clock that is slow by a fiftieth, on top of what an approval is good for.
+const SLACK: Time = 8 * SECOND;
+const DRIFT_PARTS: Time = 40;
+
+#[derive(Clone, Copy)]
+struct Times {
+    proposed: Time,
+    /// First and last.
+    approved: Option<(Time, Time)>,
+}
 
 #[derive(Default)]
 pub struct Approvals {
     /// What operators have approved, in their own hand.
     approved: BTreeMap<ProposalId, BTreeSet<Digest>>,
     used: BTreeSet<ProposalId>,
+    /// True time of the first decision that showed it, of the first approval that was asked for, and of the last.
+    times: BTreeMap<ProposalId, Times>,
     /// Switchovers that somebody asked for: to whom, from which epoch, and which proposal was the newest then.
     asked: BTreeSet<(NodeId, Epoch, ProposalId)>,
 }
 
 impl Approvals {
-    pub fn approved(&mut self, proposal: ProposalId, evidence: Digest) {
+    pub fn approved(&mut self, now: Time, proposal: ProposalId, evidence: Digest) {
+        if let Some(times) = self.times.get_mut(&proposal) {
+            times.approved = Some((times.approved.map_or(now, |(first, _)| first), now));
+        }
         self.approved.entry(proposal).or_default().insert(evidence);
     }
 
@@ -24,13 +41,14 @@ impl Approvals {
     }
 
     /// Who asks for a switchover approves it, once: of two that came of one wish, the second is nobody's.
-    pub fn decided(&mut self, before: &ClusterState, after: &ClusterState) {
+    pub fn decided(&mut self, now: Time, before: &ClusterState, after: &ClusterState) {
         let Some((id, proposal)) = after.proposals.iter().next_back().filter(|(id, _)| !before.proposals.contains_key(id)) else {
             return;
         };
+        self.times.insert(*id, Times { proposed: now, approved: None });
         let wish = (proposal.candidate, proposal.parent_epoch, before.last_proposal);
         if proposal.hand_over().is_some() && self.asked.remove(&wish) {
-            self.approved(*id, proposal.evidence_hash);
+            self.approved(now, *id, proposal.evidence_hash);
         }
     }
 
@@ -41,11 +59,27 @@ impl Approvals {
         first.is_some_and(|first| first.granted.is_none() && first.hand_over() == Some((grant.node, grant.incarnation)))
     }
 
-    pub fn granted(&mut self, grant: &Grant, before: &ClusterState, after: &ClusterState) -> Vec<Finding> {
+    pub fn granted(&mut self, now: Time, grant: &Grant, before: &ClusterState, after: &ClusterState) -> Vec<Finding> {
         let returned = self.returned(grant, after);
         let found = self.unapproved(grant, before, after).into_iter().chain(outdated(grant, after));
         let found = found.chain(on_hold(grant, before, after)).chain(revoked(grant, before, after));
-        found.chain(in_maintenance(grant, before, after)).chain(returned).collect()
+        let late = self.late(now, grant, after);
+        found.chain(in_maintenance(grant, before, after)).chain(returned).chain(late).collect()
+    }
+
+    /// By the time that nobody's clock shows. Of several approvals one was taken: too late is what all of them would be.
+    fn late(&self, now: Time, grant: &Grant, after: &ClusterState) -> Option<Finding> {
+        let (id, _) = after.proposals.iter().find(|(_, proposal)| proposal.granted == Some(grant.after.epoch))?;
+        let Times { proposed, approved } = self.times.get(id)?;
+        let (first, last) = (*approved)?;
+        let limit = after.settings.approval_ms * MILLISECOND;
+        let limit = limit + limit / DRIFT_PARTS + SLACK;
+        let (waited, old) = (first.saturating_sub(*proposed), now.saturating_sub(last));
+        (waited > limit || old > limit).then(|| {
+            let (epoch, name) = (grant.after.epoch, &grant.name);
+            let (waited, old) = (waited / SECOND, old / SECOND);
+            (Rule::R14, format!("{epoch} was granted to {name} by {id}, which was approved after {waited} s and {old} s ago"))
+        })
     }
 
     fn unapproved(&mut self, grant: &Grant, before: &ClusterState, after: &ClusterState) -> Option<Finding> {

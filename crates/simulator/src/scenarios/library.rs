@@ -56,6 +56,7 @@ pub const HUNTS: &[(&str, &str)] = &[
     ("R6-rotten-restart.scenario", include_str!("../../scenarios/hunts/R6-rotten-restart.scenario")),
     ("R5-failed-primary.scenario", include_str!("../../scenarios/hunts/R5-failed-primary.scenario")),
     ("R14-candidate-fails.scenario", include_str!("../../scenarios/hunts/R14-candidate-fails.scenario")),
+    ("R14-clock-set.scenario", include_str!("../../scenarios/hunts/R14-clock-set.scenario")),
     ("R14-expires.scenario", include_str!("../../scenarios/hunts/R14-expires.scenario")),
     ("R14-longer-copy.scenario", include_str!("../../scenarios/hunts/R14-longer-copy.scenario")),
     ("R8-failed-promotion.scenario", include_str!("../../scenarios/hunts/R8-failed-promotion.scenario")),

@@ -170,10 +170,8 @@ impl World {
         let open = view.open_proposal(VOLUME).filter(|(_, proposal)| proposal.state == ProposalState::Pending);
         let Some((id, evidence_hash)) = open.map(|(id, proposal)| (id, proposal.evidence_hash)) else { return };
         if self.operators.rng.one_in(2) {
-            let (actor, at) = (person(&name), self.wall_of(through));
             // Until it is decided that she is revoked her word counts.
-            self.checkers.approved(id, evidence_hash);
-            self.propose(through, OPERATOR_TICKET, Command::Approve { proposal: id, evidence_hash, actor, at });
+            self.approve_as(through, person(&name), id, evidence_hash);
         }
     }
 
@@ -187,10 +185,15 @@ impl World {
     }
 
     fn approve(&mut self, through: NodeId, id: ProposalId, evidence_hash: Digest) {
-        let at = self.wall_of(through);
-        self.checkers.approved(id, evidence_hash);
         self.trace(Trace::Brief, || format!("an operator approves {id} through {through}"));
-        self.propose(through, OPERATOR_TICKET, Command::Approve { proposal: id, evidence_hash, actor: self.operators.olga(), at });
+        self.approve_as(through, self.operators.olga(), id, evidence_hash);
+    }
+
+    fn approve_as(&mut self, through: NodeId, actor: Actor, id: ProposalId, evidence_hash: Digest) {
+        self.checkers.approved(self.queue.now(), id, evidence_hash);
+        let now = self.nodes[&through].clock.now(self.queue.now());
+        let waited_ms = self.nodes[&through].process.as_ref().map_or(0, |process| process.replica.known_ms(id, now));
+        self.propose(through, OPERATOR_TICKET, Command::Approve { proposal: id, evidence_hash, actor, waited_ms, at: now.wall });
     }
 
     fn deny(&mut self, through: NodeId, id: ProposalId, reason: &str) {
@@ -287,11 +290,8 @@ impl World {
     /// Who proposed to give something up is asked now and then to approve it, too: that must not do.
     fn approve_alone(&mut self, through: NodeId, id: ProposalId, proposal: &Proposal) {
         if proposal.evidence.loss.is_some() && self.operators.rng.one_in(4) {
-            let (evidence_hash, at) = (proposal.evidence_hash, self.wall_of(through));
-            self.checkers.approved(id, evidence_hash);
             self.trace(Trace::Brief, || format!("{} approves {id} through {through}", proposal.proposer));
-            let actor = proposal.proposer.clone();
-            self.propose(through, OPERATOR_TICKET, Command::Approve { proposal: id, evidence_hash, actor, at });
+            self.approve_as(through, proposal.proposer.clone(), id, proposal.evidence_hash);
         }
     }
 
