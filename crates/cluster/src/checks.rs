@@ -38,6 +38,28 @@ pub struct Check {
     pub clears: String,
 }
 
+/// What somebody has to do, or to wait for, so that checks hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    pub does: String,
+    /// Whose checks it clears.
+    pub rules: Vec<Rule>,
+}
+
+/// The fewest steps that clear everything that does not hold: what clears several checks is one step.
+pub fn steps<'a>(checks: impl IntoIterator<Item = &'a Check>) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    let open = checks.into_iter().filter(|check| check.verdict != Verdict::Holds && !check.clears.is_empty());
+    for check in open {
+        match steps.iter_mut().find(|step| step.does == check.clears) {
+            Some(step) if step.rules.contains(&check.rule) => {}
+            Some(step) => step.rules.push(check.rule),
+            None => steps.push(Step { does: check.clears.clone(), rules: vec![check.rule] }),
+        }
+    }
+    steps
+}
+
 /// A promotion to be judged.
 pub(crate) struct Plan<'a> {
     pub state: &'a ClusterState,
@@ -617,5 +639,25 @@ impl ClusterState {
         };
         let (basis, forced) = (self.basis(candidate, volume, state), state.forced.clone());
         Some(Evidence { basis, observed: observed.clone(), fencing, loss: None, forced })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_clears_several_checks_is_one_step() {
+        let check =
+            |rule, verdict, clears: &str| Check { rule, claim: "c".into(), verdict, value: "v".into(), clears: clears.into() };
+        let checks = [
+            check(Rule::R8, Verdict::Fails, "reset the breaker"),
+            check(Rule::R5, Verdict::Unknown, "wait"),
+            check(Rule::R1, Verdict::Holds, ""),
+            check(Rule::R8, Verdict::Fails, "reset the breaker"),
+            check(Rule::R11, Verdict::Fails, "wait"),
+        ];
+        let told: Vec<(String, Vec<Rule>)> = steps(&checks).into_iter().map(|step| (step.does, step.rules)).collect();
+        assert_eq!(told, [("reset the breaker".into(), vec![Rule::R8]), ("wait".into(), vec![Rule::R5, Rule::R11])]);
     }
 }

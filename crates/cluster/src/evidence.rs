@@ -34,10 +34,13 @@ pub enum CopyState {
 /// One replica's copy, as last reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CopyReport {
-    /// End of the copy in memory.
+    /// End of the copy in memory. One that is complete is applied up to here.
     pub last: LogPoint,
     /// Synced up to here.
     pub durable: Position,
+    /// By what its node was told, all in-sync copies are synced up to here; more may have been acknowledged since.
+    #[serde(default)]
+    pub committed: Position,
     pub state: CopyState,
     pub health: CopyHealth,
     /// The boot that reported it.

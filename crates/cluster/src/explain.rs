@@ -245,9 +245,10 @@ fn copy_line(report: Option<CopyReport>) -> String {
         CopyState::Failed => "FAILED",
     };
     format!(
-        "{state} up to {}, synced up to {}, boot {}, told {} ago",
+        "{state} up to {}, synced up to {}, committed up to {}, boot {}, told {} ago",
         copy.last,
         copy.durable,
+        copy.committed,
         copy.incarnation,
         seconds(copy.age_ms)
     )

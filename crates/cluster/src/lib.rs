@@ -29,7 +29,7 @@ pub mod state;
 
 pub use apply::force::ForcedQuorum;
 pub use audit::{Audit, AuditError, AuditEvent, ChainCheck, Event};
-pub use checks::{Check, Verdict};
+pub use checks::{Check, Step, Verdict, steps};
 pub use command::{Actor, Command};
 pub use digest::Digest;
 pub use encoding::DecodeError;

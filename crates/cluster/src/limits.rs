@@ -61,6 +61,8 @@ pub const DRILL_DAYS_MAX: u32 = 365;
 pub const LOST_FILES_MAX: usize = 200;
 /// Bytes of a path among them.
 pub const LOST_PATH_BYTES_MAX: usize = 4096;
+/// And of all of them: the list is a quarter of what a command may be, so that a loss can always be named.
+pub const LOST_PATHS_BYTES_MAX: usize = COMMAND_BYTES_MAX / 4;
 /// While an attempt to switch a machine off may be under way, that machine is not promoted. Who began it says what came of it; if that
 /// one is gone, so many milliseconds by wall clocks must do. Longer than any fencing hook may take.
 pub const FENCE_UNDER_WAY_MS_MAX: i64 = 15 * 60 * 1000;

@@ -246,7 +246,8 @@ impl Life {
             let last = LogPoint { epoch, position: Position(5 + self.rng.below(3)), chain: Chain(1) };
             let incarnation = self.state.nodes[&node].incarnation;
             let health = CopyHealth { free_bytes: 1 << 30, full: self.rng.once_in(30), ..CopyHealth::default() };
-            let report = CopyReport { last, durable: last.position, state, health, incarnation, age_ms: 10 };
+            let report =
+                CopyReport { last, durable: last.position, committed: last.position, state, health, incarnation, age_ms: 10 };
             if !self.rng.once_in(15) {
                 observed.copies.insert(node, Known::Known(report));
             }

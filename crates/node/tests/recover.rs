@@ -142,7 +142,7 @@ fn proposed(loss: Loss) -> ProposalDetails {
         proposal,
         evidence: [
             ("old primary", "a, boot i8; last heard: by b 3.0 s ago, by w 3.1 s ago"),
-            ("its copy", "complete up to e3/p120, synced up to p120, boot i9, told 0.0 s ago"),
+            ("its copy", "complete up to e3/p120, synced up to p120, committed up to p120, boot i9, told 0.0 s ago"),
             ("its health", "room for 1.2 TiB, no damage found"),
             ("other copy", "a: UNKNOWN"),
             ("needs", "one approver (policy manual)"),
@@ -182,7 +182,7 @@ fn explained() -> Explained {
         checks,
         guards: vec![],
     };
-    Explained { node: "b".into(), volume: "files".into(), promotable: false, explanation }
+    Explained { node: "b".into(), volume: "files".into(), promotable: false, steps: Vec::new(), explanation }
 }
 
 fn quarantine() -> Quarantine {

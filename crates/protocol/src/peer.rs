@@ -153,7 +153,9 @@ pub enum PeerMessage {
         epoch: Epoch,
         last: LogPoint,
         durable: Position,
-        /// Whether the copy is a complete prefix of the history.
+        /// Known there to be durable on every in-sync copy.
+        committed: Position,
+        /// Whether the copy is a complete prefix of the history: then it is applied up to its end.
         complete: bool,
         health: CopyHealth,
         /// No lease promise to `epoch` is alive here.

@@ -18,6 +18,7 @@ pub struct Said {
     pub epoch: Epoch,
     pub last: LogPoint,
     pub durable: Position,
+    pub committed: Position,
     pub complete: bool,
     pub health: CopyHealth,
     /// No lease promise to `epoch` was alive at the sender.

@@ -283,14 +283,15 @@ fn copy_of(core: &Core, node: NodeId, now: Now) -> Known<CopyReport> {
             (_, true) => CopyState::Complete,
             _ => CopyState::Resync,
         };
-        let (last, durable, health) = (volume.last(), volume.durable(), core.health());
-        return Known::Known(CopyReport { last, durable, state, health, incarnation: core.me.incarnation, age_ms: 0 });
+        let (last, durable, committed, health) = (volume.last(), volume.durable(), volume.committed(), core.health());
+        return Known::Known(CopyReport { last, durable, committed, state, health, incarnation: core.me.incarnation, age_ms: 0 });
     }
     let Some(contact) = core.contacts.get(node) else { return Known::Unknown };
     let Some(said) = contact.said.as_ref() else { return Known::Unknown };
     Known::Known(CopyReport {
         last: said.last,
         durable: said.durable,
+        committed: said.committed,
         state: match (said.health.failed, said.complete) {
             (true, _) => CopyState::Failed,
             (_, true) => CopyState::Complete,

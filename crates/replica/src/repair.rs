@@ -195,6 +195,7 @@ mod tests {
             epoch: Epoch(1),
             last: Default::default(),
             durable: Position(0),
+            committed: Position(0),
             complete,
             health: Default::default(),
             idle: false,

@@ -261,8 +261,8 @@ impl Replica {
             return;
         }
         match message {
-            PeerMessage::Contact { epoch, last, durable, complete, health, idle, leaving, seen, up_ms } => {
-                let said = Said { at: now.mono, epoch, last, durable, complete, health, idle, leaving, seen, up_ms };
+            PeerMessage::Contact { epoch, last, durable, committed, complete, health, idle, leaving, seen, up_ms } => {
+                let said = Said { at: now.mono, epoch, last, durable, committed, complete, health, idle, leaving, seen, up_ms };
                 self.core.contacts.said(from, said)
             }
             PeerMessage::LeaseRequest { epoch, sent } => self.on_lease_request(from, epoch, sent, now),
@@ -550,14 +550,14 @@ impl Replica {
         let up_ms = core.contacts.up_ms(now.mono);
         let (serving, leaving) = (matches!(self.role, Role::Primary(_)), self.stopping);
         let health = core.health();
-        let (last, durable, complete) = match core.volume.as_ref() {
-            Some(volume) => (volume.last(), volume.durable(), volume.complete() && core.failed.is_none()),
+        let (last, durable, committed, complete) = match core.volume.as_ref() {
+            Some(volume) => (volume.last(), volume.durable(), volume.committed(), volume.complete() && core.failed.is_none()),
             None => Default::default(),
         };
         for node in core.others() {
             let idle = idle && !serving;
             let seen = seen.clone();
-            core.send(node, PeerMessage::Contact { epoch, last, durable, complete, health, idle, leaving, seen, up_ms });
+            core.send(node, PeerMessage::Contact { epoch, last, durable, committed, complete, health, idle, leaving, seen, up_ms });
         }
     }
 

@@ -380,6 +380,11 @@ impl Volume {
         self.log.want_sync(up_to);
     }
 
+    /// Everything up to here is known to be durable on every in-sync copy; more may be.
+    pub fn committed(&self) -> Position {
+        self.committed
+    }
+
     /// Everything up to here is durable on every in-sync replica: checkpoints may be made at or below it.
     pub fn set_committed(&mut self, durable_commit: Position) {
         if durable_commit > self.committed {

@@ -16,7 +16,7 @@ use crate::command::{Actor, Command};
 use crate::digest::Digest;
 use crate::evidence::{Evidence, EvidenceField, FencingProof, Loss, LostFiles};
 use crate::input;
-use crate::limits::{LOST_FILES_MAX, LOST_PATH_BYTES_MAX, PROPOSALS_CLOSED_MAX};
+use crate::limits::{LOST_FILES_MAX, LOST_PATH_BYTES_MAX, LOST_PATHS_BYTES_MAX, PROPOSALS_CLOSED_MAX};
 use crate::refusal::{RefusalKind, Rule};
 use crate::state::{Approval, ClusterState, LapsedPromise, LeftInSync, Proposal, ProposalState, Reign, ReignState};
 use mainstay_protocol::planted::{Bug, planted};
@@ -507,9 +507,13 @@ fn named_by_a_person(evidence: &Evidence, proposer: &Actor) -> Applied {
     input::person(proposer)?;
     input::text("reason", &loss.reason)?;
     if let LostFiles::Known { files, .. } = &loss.files {
-        let paths = files.iter().map(|file| file.path.len()).max().unwrap_or(0);
-        if files.len() > LOST_FILES_MAX || paths > LOST_PATH_BYTES_MAX {
-            let most = format!("lists more than {LOST_FILES_MAX} files, or a path of more than {LOST_PATH_BYTES_MAX} bytes");
+        let lengths = || files.iter().map(|file| file.path.len());
+        let (longest, all) = (lengths().max().unwrap_or(0), lengths().sum::<usize>());
+        if files.len() > LOST_FILES_MAX || longest > LOST_PATH_BYTES_MAX || all > LOST_PATHS_BYTES_MAX {
+            let most = format!(
+                "lists more than {LOST_FILES_MAX} files, a path of more than {LOST_PATH_BYTES_MAX} bytes, or more than \
+                 {LOST_PATHS_BYTES_MAX} bytes of paths"
+            );
             return Err(input::bad("loss", &files.len().to_string(), &most));
         }
     }

@@ -221,6 +221,7 @@ impl Runner {
         let epoch = Epoch(arguments.number("epoch", epoch.0));
         let last = LogPoint { epoch, position: Position(at), chain: Chain(at as u128) };
         let durable = Position(arguments.number("synced", at));
+        let committed = Position(arguments.number("committed", durable.0));
         let health = CopyHealth {
             failed: state == CopyState::Failed,
             full: arguments.text("full", "no") == "yes",
@@ -228,7 +229,7 @@ impl Runner {
             damaged: arguments.number("damaged", 0),
         };
         let incarnation = self.boot(node, arguments);
-        CopyReport { last, durable, state, health, incarnation, age_ms: arguments.number("age", 100) }
+        CopyReport { last, durable, committed, state, health, incarnation, age_ms: arguments.number("age", 100) }
     }
 
     /// Two file servers and a witness, booted; volume `files` served by `a`; and what is seen once `a` is gone.

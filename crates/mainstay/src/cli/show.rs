@@ -3,7 +3,7 @@
 use super::args::Format;
 use super::output::{Style, json, print, show, table};
 use super::{CliError, EVENTS_VERSION, exit, status};
-use mainstay_cluster::{AuditEvent, Check, Verdict};
+use mainstay_cluster::{AuditEvent, Check, Step, Verdict};
 use mainstay_node::admin::api::{Explained, ExplainedOutlook, ProposalDetails, ProposalStatus, Verification, VolumeDetails};
 use mainstay_node::admin::client::AdminClient;
 use mainstay_node::event_log::Line;
@@ -138,7 +138,7 @@ fn check_row(check: &Check) -> Vec<String> {
         Verdict::Fails => "FAILS",
         Verdict::Unknown => "UNKNOWN",
     };
-    vec![check.rule.to_string(), verdict.into(), check.claim.clone(), check.value.clone(), check.clears.clone()]
+    vec![check.rule.to_string(), verdict.into(), check.claim.clone(), check.value.clone()]
 }
 
 fn explain_text(explained: &Explained) -> String {
@@ -150,11 +150,22 @@ fn explain_text(explained: &Explained) -> String {
         row
     });
     let rows: Vec<Vec<String>> = rows.into_iter().chain(guards).collect();
-    title + &row_table(&rows)
+    title + &row_table(&rows) + &steps_text(&explained.steps)
+}
+
+/// In the order of the checks, with the rules that each clears.
+fn steps_text(steps: &[Step]) -> String {
+    let mut text = String::new();
+    for (at, step) in steps.iter().enumerate() {
+        let rules: Vec<String> = step.rules.iter().map(ToString::to_string).collect();
+        let head = if at == 0 { "\nWhat clears it:\n" } else { "" };
+        text += &format!("{head}  {}. {}  ({})\n", at + 1, step.does, rules.join(", "));
+    }
+    text
 }
 
 fn row_table(rows: &[Vec<String>]) -> String {
-    table(&["RULE", "VERDICT", "MUST HOLD", "SEEN", "WHAT CLEARS IT"], rows, "")
+    table(&["RULE", "VERDICT", "MUST HOLD", "SEEN"], rows, "")
 }
 
 fn check_table(checks: &[Check]) -> String {
@@ -164,7 +175,8 @@ fn check_table(checks: &[Check]) -> String {
 /// Exit codes as for a promotion.
 pub fn outlook(explained: &ExplainedOutlook, format: Format) -> u8 {
     show(format, explained, |explained| {
-        format!("{} {}\n\n{}", explained.outlook.what, explained.outlook.answer, check_table(&explained.outlook.checks))
+        let outlook = &explained.outlook;
+        format!("{} {}\n\n{}{}", outlook.what, outlook.answer, check_table(&outlook.checks), steps_text(&explained.steps))
     });
     if explained.allowed { exit::OK } else { exit::REFUSED }
 }

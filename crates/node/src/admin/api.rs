@@ -47,7 +47,8 @@
 //! | POST /v1/people/NAME/revoke | admin | [`Reason`] |
 
 use mainstay_cluster::{
-    AuditEvent, Digest, Explanation, ExportSettings, LostFile, Outlook, Policy, Proposal, Settings, VolumeSettings, VolumeWish,
+    AuditEvent, Digest, Explanation, ExportSettings, LostFile, Outlook, Policy, Proposal, Settings, Step, VolumeSettings,
+    VolumeWish,
 };
 use mainstay_protocol::{FileId, FileKind, Timestamp};
 use mainstay_volume::ViewDigest;
@@ -422,6 +423,9 @@ pub struct Extension {
 pub struct ExplainedOutlook {
     pub allowed: bool,
     pub outlook: Outlook,
+    /// What has to be done, or waited for, until it is allowed.
+    #[serde(default)]
+    pub steps: Vec<Step>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -430,6 +434,9 @@ pub struct Explained {
     pub volume: String,
     pub promotable: bool,
     pub explanation: Explanation,
+    /// What has to be done, or waited for, until it can be proposed.
+    #[serde(default)]
+    pub steps: Vec<Step>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

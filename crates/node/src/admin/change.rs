@@ -161,8 +161,32 @@ pub async fn extend_maintenance(app: &App, who: &str, id: u64, by: Extension) ->
     decide(app, Command::ExtendMaintenance { maintenance, ends_at, actor: person(who), at }).await
 }
 
-pub async fn end_maintenance(app: &App, who: &str, id: u64) -> Result<(), ApiError> {
+pub async fn end_maintenance(app: &Arc<App>, who: &str, id: u64) -> Result<(), ApiError> {
+    answers(app, MaintenanceId(id)).await?;
     decide(app, Command::EndMaintenance { maintenance: MaintenanceId(id), actor: person(who), at: clock::wall() }).await
+}
+
+/// A node that holds no copy is never verified in sync: it must answer, or its maintenance would be over while it is down (R10).
+async fn answers(app: &Arc<App>, id: MaintenanceId) -> Result<(), ApiError> {
+    let state = app.state();
+    let Some(node) = state.maintenance.get(&id).map(|known| known.node) else { return Ok(()) };
+    if state.volumes.values().any(|volume| volume.replicas.contains(&node)) {
+        return Ok(());
+    }
+    let name = state.node_name(node);
+    let found = view::cluster_status(app).await.nodes.into_iter().find(|status| status.id == node.0);
+    match found.map(|status| status.state) {
+        Some(known) if known != "up" => Err(ApiError {
+            error: ErrorKind::Refused,
+            rule: Some(Rule::R10.to_string()),
+            message: format!(
+                "the end of maintenance {id} refused by R10: {name} does not answer {} ({known}). Start it first, or extend the \
+                 maintenance.",
+                app.identity.name
+            ),
+        }),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::{quarantine, view};
 use crate::clock;
 use crate::host::{Host, aside};
 use crate::shell::App;
-use mainstay_cluster::limits::{LOST_FILES_MAX, LOST_PATH_BYTES_MAX};
+use mainstay_cluster::limits::{LOST_FILES_MAX, LOST_PATH_BYTES_MAX, LOST_PATHS_BYTES_MAX};
 use mainstay_cluster::{Actor, Command, Evidence, Known, LostFile, LostFiles, Observed};
 use mainstay_protocol::record::Change;
 use mainstay_protocol::{NodeId, Position, Timestamp, VolumeId};
@@ -101,14 +101,16 @@ pub async fn held(app: &Arc<App>, name: &str, after: Position) -> Result<Held, A
     let paths =
         if listed.is_empty() { vec![] } else { quarantine::paths(app, name, &PathsWanted { inodes: listed.clone() }).await?.found };
     let named: BTreeMap<u64, String> = paths.into_iter().map(|(file, path)| (file.inode, path_text(&path))).collect();
-    let mut files = Vec::new();
+    let (mut files, mut room) = (Vec::new(), LOST_PATHS_BYTES_MAX);
     for inode in listed {
         let path = named.get(&inode).cloned().unwrap_or_else(|| format!("(file {inode}, removed or of no name)"));
         let Touched { bytes, first, last } = touched[&inode];
-        match path.len() <= LOST_PATH_BYTES_MAX {
-            true => files.push(LostFile { path, bytes, first, last }),
-            false => more += 1,
+        if path.len() > LOST_PATH_BYTES_MAX.min(room) {
+            more += 1;
+            continue;
         }
+        room -= path.len();
+        files.push(LostFile { path, bytes, first, last });
     }
     Ok(Held { last: last.0, newest, files, more })
 }

@@ -124,6 +124,16 @@ fn policy_families(out: &mut Exposition, app: &App, state: &ClusterState) {
     for volume in state.volumes.values() {
         out.series("waits_for_second_copy", &[("volume", &volume.name)], u8::from(volume.waits_for_second_copy()));
     }
+    out.family("volume_alone", "gauge", "What a primary does while its copy is the only one in sync.");
+    for volume in state.volumes.values() {
+        let alone = volume.rules.alone.to_string();
+        out.one_hot("volume_alone", &[("volume", &volume.name)], "alone", &["serve", "read-only"], &alone);
+    }
+    out.family("volume_without_primary", "gauge", "What replicas do while there is no primary.");
+    for volume in state.volumes.values() {
+        let without = volume.without_primary.to_string();
+        out.one_hot("volume_without_primary", &[("volume", &volume.name)], "without_primary", &["serve-reads", "close"], &without);
+    }
     out.family("role_changes_counted", "gauge", "Role changes that count towards the breaker.");
     for volume in state.volumes.values() {
         let counted = volume.role_changes_counted(crate::clock::wall());

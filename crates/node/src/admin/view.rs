@@ -7,8 +7,8 @@ use crate::serve::service_address;
 use crate::shell::App;
 use mainstay_cluster::refusal::instant;
 use mainstay_cluster::{
-    AuditEvent, ClusterState, MaintenanceId, MaintenanceState, Node, NodeKind, Observed, Proposal, ProposalState, ReignState,
-    VolumeState,
+    AuditEvent, ClusterState, MaintenanceId, MaintenanceState, Node, NodeKind, Observed, Outlook, Proposal, ProposalState,
+    ReignState, VolumeState, steps,
 };
 use mainstay_coordination::Role;
 use mainstay_protocol::{NodeId, ProposalId, VolumeId};
@@ -442,7 +442,8 @@ pub async fn explain(app: &App, node: &str, volume: &str) -> Result<Explained, A
     let state = app.state();
     let (candidate, (id, _)) = (find_node(&state, node)?, find_volume(&state, volume)?);
     let explanation = state.explain_promote(candidate, id, &observed(app, id).await);
-    Ok(Explained { node: node.into(), volume: volume.into(), promotable: explanation.promotable(), explanation })
+    let steps = steps(&explanation.checks);
+    Ok(Explained { node: node.into(), volume: volume.into(), promotable: explanation.promotable(), explanation, steps })
 }
 
 async fn observed(app: &App, volume: VolumeId) -> Observed {
@@ -452,22 +453,26 @@ async fn observed(app: &App, volume: VolumeId) -> Observed {
     }
 }
 
+fn outlook_of(outlook: Outlook) -> ExplainedOutlook {
+    ExplainedOutlook { allowed: outlook.allowed(), steps: steps(&outlook.checks), outlook }
+}
+
 /// As for a promotion, with what this node observes.
 pub async fn explain_resync(app: &App, node: &str, volume: &str) -> Result<ExplainedOutlook, ApiError> {
     let state = app.state();
     let (node, (id, _)) = (find_node(&state, node)?, find_volume(&state, volume)?);
     let outlook = state.explain_resync(node, id, &observed(app, id).await);
-    Ok(ExplainedOutlook { allowed: outlook.allowed(), outlook })
+    Ok(outlook_of(outlook))
 }
 
 pub fn explain_demote(state: &ClusterState, node: &str, volume: &str) -> Result<ExplainedOutlook, ApiError> {
     let outlook = state.explain_demote(find_node(state, node)?, find_volume(state, volume)?.0);
-    Ok(ExplainedOutlook { allowed: outlook.allowed(), outlook })
+    Ok(outlook_of(outlook))
 }
 
 pub fn explain_maintenance(state: &ClusterState, node: &str) -> Result<ExplainedOutlook, ApiError> {
     let outlook = state.explain_maintenance(find_node(state, node)?);
-    Ok(ExplainedOutlook { allowed: outlook.allowed(), outlook })
+    Ok(outlook_of(outlook))
 }
 
 pub async fn events(app: &App, after: u64, wait: Duration) -> Events {

@@ -3,7 +3,7 @@
 use super::{Finding, Grant};
 use crate::queue::{MILLISECOND, SECOND, Time};
 use crate::world::VOLUME;
-use mainstay_cluster::{ClusterState, ProposalState, ReignState, Rule, VolumeState};
+use mainstay_cluster::{ClusterState, Event, ProposalState, ReignState, Rule, VolumeState};
 use mainstay_protocol::{Incarnation, NodeId};
 use std::collections::BTreeMap;
 
@@ -23,14 +23,14 @@ pub struct Breaker {
 }
 
 impl Breaker {
-    /// A person has seen to it.
-    pub fn reset(&mut self) {
-        self.failed.clear();
-        self.changes.clear();
-    }
-
     pub fn decided(&mut self, before: &ClusterState, after: &ClusterState) {
         let (Some(old), Some(new)) = (before.volumes.get(&VOLUME), after.volumes.get(&VOLUME)) else { return };
+        // A person has seen to it: from when that is decided, which may be long after it was said.
+        let reset = |event: &Event| matches!(event, Event::BreakerReset);
+        if after.audit.after(before.audit.count).any(|event| reset(&event.event) && event.volume == Some(VOLUME)) {
+            self.failed.clear();
+            self.changes.clear();
+        }
         let serves = |reign: &mainstay_cluster::Reign| reign.state == ReignState::Serving;
         if new.reign.as_ref().is_some_and(serves) && !old.reign.as_ref().is_some_and(serves) {
             self.failed.clear();

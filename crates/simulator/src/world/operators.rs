@@ -236,7 +236,6 @@ impl World {
 
     pub(super) fn reset_breaker(&mut self, reason: &str) {
         let Some(through) = self.anybody() else { return };
-        self.checkers.p5.reset();
         let (at, reason) = (self.wall_of(through), reason.to_string());
         self.propose(through, OPERATOR_TICKET, Command::ResetBreaker { volume: VOLUME, reason, actor: self.operators.olga(), at });
     }
