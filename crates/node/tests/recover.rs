@@ -301,6 +301,14 @@ fn copies() -> Vec<(&'static str, Seen)> {
         status.volumes[0].state = "closed".into();
         status.volumes[0].primary = None;
     });
+    let behind = sick(|status| {
+        status.volumes[0].in_sync = vec!["a".into()];
+        status.volumes[0].state = "read-only".into();
+        status.volumes[0].primary = None;
+        status.volumes[0].replicas[0].state = "failed".into();
+        status.volumes[0].replicas[0].failure = Some("sync log-00000004.seg: input/output error".into());
+        status.volumes[0].replicas[1] = copy("b", "catching-up", 88);
+    });
     let full = sick(|status| status.volumes[0].replicas[1].waits_for_space = true);
     let resync = Some(ResyncProgress { since: 3, base: 120, inode: 40, inodes_total: 90, bytes_done: 1_000 });
     let stuck = sick(|status| {
@@ -310,6 +318,7 @@ fn copies() -> Vec<(&'static str, Seen)> {
     vec![
         ("copy-failed", sick(fail)),
         ("last-copy-failed", last),
+        ("last-copy-failed-and-one-behind", behind),
         ("disk-full", Seen { quarantines: vec![Quarantine { node: "b".into(), ..quarantine() }], ..full }),
         ("resync-stuck", Seen { earlier: stuck.status.clone(), ..stuck }),
         ("records-set-aside", Seen { quarantines: vec![quarantine()], ..well() }),
@@ -373,7 +382,7 @@ fn every_state_is_found_first_and_has_a_page_in_the_runbook() {
             assert_eq!(name, "all-well");
             continue;
         };
-        let variants = ["-after-restart", "-of-a-volume", "-and-on-its-way", "-denied"];
+        let variants = ["-after-restart", "-of-a-volume", "-and-on-its-way", "-and-one-behind", "-denied"];
         let expected = variants.iter().find_map(|variant| name.strip_suffix(variant)).unwrap_or(name);
         let maintained = expected == "maintenance-overdue";
         assert!(first.state == expected || maintained && states(&seen).contains(&expected), "{name}: {:?}", states(&seen));

@@ -1,5 +1,6 @@
 //! Copies that are not what they should be: failed, full, not moving; and what was set aside.
 
+use super::volumes::give_up;
 use super::{Finding, KEEP_DIRECTORIES, NOTHING, Seen, answers, list, replica};
 use crate::admin::api::{ClusterStatus, Quarantine, ReplicaStatus, VolumeStatus};
 
@@ -35,10 +36,18 @@ fn failed(volume: &VolumeStatus, copy: &ReplicaStatus, failure: &str) -> Finding
         .known(failure)
         .unknown("whether the disk itself is bad: look at the machine's own log and the disk's health first")
         .start(node, "restart its process: what the disk really holds is read and checked again; it refuses rather than guesses");
+    let behind =
+        volume.replicas.iter().filter(|other| !volume.in_sync.contains(&other.node) && answers(other) && other.failure.is_none());
     match (last, sound.is_empty()) {
-        (true, _) => others.iter().fold(finding, |finding, other| {
-            finding.start(other, format!("bring {other} back: it holds everything that was acknowledged, too"))
-        })
+        (true, _) => behind
+            .fold(
+                others.iter().fold(finding, |finding, other| {
+                    finding.start(other, format!("bring {other} back: it holds everything that was acknowledged, too"))
+                }),
+                |finding, other| {
+                    give_up(finding, "the disk is gone for good, and nobody else who was in sync comes back", volume, &other.node)
+                },
+            )
         .not_offered("opening a damaged copy with the damage left out: this version serves a sound copy or none")
         .do_not(KEEP_DIRECTORIES)
         .do_not("repair the files by hand; make an image of the disk before anything else is tried"),

@@ -142,13 +142,15 @@ fn stale_only(volume: &VolumeStatus, there: &[&str]) -> Finding {
     let finding = members.iter().fold(finding, |finding, member| {
         finding.start(member, "bring it back, its disk in other hardware if need be: the volume goes on without loss")
     });
-    there.iter().fold(finding, |finding, node| {
-        finding.choice(
-            format!("no member can ever come back: promote {node} as it is; you are the first of two people, another one approves"),
-            format!("everything acknowledged that {node} lacks; the proposal names it"),
-            format!("mainstay propose {} --candidate {node} --give-up \"WHY\"", volume.name),
-        )
-    })
+    there.iter().fold(finding, |finding, node| give_up(finding, "no member can ever come back", volume, node))
+}
+
+pub fn give_up(finding: Finding, when: &str, volume: &VolumeStatus, node: &str) -> Finding {
+    finding.choice(
+        format!("{when}: promote {node} as it is; you are the first of two people, another one approves"),
+        format!("everything acknowledged that {node} lacks; the proposal names it"),
+        format!("mainstay propose {} --candidate {node} --give-up \"WHY\"", volume.name),
+    )
 }
 
 /// A member answers and nothing is proposed: the same checks that refuse a proposal say why.
