@@ -27,6 +27,7 @@ fn node(name: &str, kind: &str, state: &str) -> NodeStatus {
         coordination: None,
         left: None,
         problems: vec![],
+        free_bytes: None,
     }
 }
 

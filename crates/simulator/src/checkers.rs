@@ -23,6 +23,7 @@ pub mod p9_fencing;
 pub mod registers;
 
 use crate::queue::Time;
+use crate::world::operators::Word;
 use crate::world::{Node, VOLUME, Violation};
 use mainstay_cluster::{ClusterState, Command, Digest, Rule, VolumeState};
 use mainstay_protocol::peer::Envelope;
@@ -170,6 +171,11 @@ impl Checkers {
         decided: &ClusterState,
     ) -> Option<Violation> {
         self.p1.replied(from, mode, result, decided).map(of("P1"))
+    }
+
+    /// A person was told that a word on a proposal counts.
+    pub fn told(&mut self, word: &Word, decided: &ClusterState) -> Option<Violation> {
+        self.p4.told(word, decided).map(of("P4"))
     }
 
     pub fn approved(&mut self, now: Time, proposal: ProposalId, evidence: Digest) {

@@ -9,7 +9,7 @@ mod fencing;
 mod healing;
 mod members;
 mod node;
-mod operators;
+pub mod operators;
 mod policies;
 mod record;
 mod shell;
@@ -360,6 +360,7 @@ impl World {
             let node = delivery.node;
             let event = match delivery.kind {
                 DeliveryKind::Decided(view) => NodeEvent::Decided(view),
+                DeliveryKind::Proposed { ticket, result } if self.told(ticket, &result) => continue,
                 DeliveryKind::Proposed { ticket, result } => NodeEvent::Proposed {
                     ticket,
                     result: Box::new(match result {
@@ -378,6 +379,20 @@ impl World {
             self.node_event(node, boot, event);
         }
         self.schedule_coordination();
+    }
+
+    /// Whether a person waits for this answer, who is told so. Node and shell have no part in it.
+    fn told(&mut self, ticket: u64, result: &model::ProposeResult) -> bool {
+        let Some(word) = self.operators.answered(ticket) else { return false };
+        self.trace(Trace::Brief, || format!("{} is told of {}: {result:?}", word.by, word.proposal));
+        if let model::ProposeResult::Refused(refusal) = result {
+            self.tally.refused(refusal.rule);
+        }
+        if let model::ProposeResult::Accepted(_) = result {
+            let found = self.checkers.told(&word, &self.decided);
+            self.record(found);
+        }
+        true
     }
 
     fn see_decisions(&mut self) {

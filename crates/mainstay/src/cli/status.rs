@@ -201,6 +201,7 @@ mod tests {
             coordination: Some("leader".into()),
             left: None,
             problems: vec![],
+            free_bytes: None,
         };
         let volume = VolumeStatus {
             name: "files".into(),

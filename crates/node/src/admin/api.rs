@@ -146,6 +146,9 @@ pub struct NodeStatus {
     /// What it cannot do that it should, by its own account.
     #[serde(default)]
     pub problems: Vec<String>,
+    /// Room on the disk under its directory, by its own account.
+    #[serde(default)]
+    pub free_bytes: Option<u64>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -291,6 +294,9 @@ pub struct LocalStatus {
     pub coordination: String,
     pub quorum: bool,
     pub volumes: BTreeMap<u32, LocalVolume>,
+    /// Room on the disk under its directory. `None`: nobody can say.
+    #[serde(default)]
+    pub free_bytes: Option<u64>,
     /// What this node cannot do that it should, for people.
     #[serde(default)]
     pub problems: Vec<String>,

@@ -64,6 +64,7 @@ pub async fn local_status(app: &Arc<App>) -> LocalStatus {
         coordination: role_name(health.role).into(),
         quorum: health.quorum,
         volumes,
+        free_bytes: rustix::fs::statvfs(&app.config.directory).ok().map(|stat| stat.f_bavail * stat.f_frsize),
         problems: problems(app),
     }
 }
@@ -199,6 +200,7 @@ fn node_status(id: NodeId, node: &Node, local: Option<&LocalStatus>) -> NodeStat
         coordination: local.map(|local| local.coordination.clone()),
         left: node.left.filter(|_| local.is_none()).map(|left| format!("{} at {}", left.cause, instant(left.at))),
         problems: local.map(|local| local.problems.clone()).unwrap_or_default(),
+        free_bytes: local.and_then(|local| local.free_bytes),
     }
 }
 

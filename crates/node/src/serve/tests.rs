@@ -241,7 +241,8 @@ mod service {
 
     #[tokio::test]
     async fn the_address_is_bound_while_served_and_reset_when_not() {
-        let reserved = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // An address of this test's own: what is free between the two listeners, another test would be given.
+        let reserved = TcpListener::bind("127.0.71.33:0").await.unwrap();
         let address = reserved.local_addr().unwrap();
         let (_states, state) = watch::channel(Arc::new(state_at(address)));
         let (modes, queue) = mpsc::unbounded_channel();

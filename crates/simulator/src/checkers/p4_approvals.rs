@@ -2,6 +2,7 @@
 
 use super::{Finding, Grant};
 use crate::queue::{MILLISECOND, SECOND, Time};
+use crate::world::operators::Word;
 use mainstay_cluster::{Actor, ClusterState, Digest, FencingProof, Policy, Proposal, Rule};
 use mainstay_protocol::{Epoch, NodeId, ProposalId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,9 @@ pub struct Approvals {
     used: BTreeSet<ProposalId>,
     /// True time of the first decision that showed it, of the first approval that was asked for, and of the last.
     times: BTreeMap<ProposalId, Times>,
+    /// Whose approval counts, as that person was told; and what was denied, by the same.
+    told: BTreeMap<ProposalId, Actor>,
+    denied: BTreeSet<ProposalId>,
     /// Switchovers that somebody asked for: to whom, from which epoch, and which proposal was the newest then.
     asked: BTreeSet<(NodeId, Epoch, ProposalId)>,
 }
@@ -67,9 +71,29 @@ impl Approvals {
         found.chain(in_maintenance(grant, before, after)).chain(returned).chain(late).collect()
     }
 
+    /// One of those who decide at the same time is told that it counts, and what is done is what that one said.
+    pub fn told(&mut self, word: &Word, decided: &ClusterState) -> Option<Finding> {
+        let Word { proposal: id, approves, by } = word;
+        let known = decided.proposals.get(id);
+        if !approves {
+            self.denied.insert(*id);
+            let undecided = known.is_some_and(|proposal| proposal.state.undecided());
+            return undecided.then(|| (Rule::R14, format!("{by} was told that {id} is denied, and it goes on")));
+        }
+        let approval = known.and_then(|proposal| proposal.approval.as_ref());
+        if approval.is_some_and(|approval| approval.actor != *by) || known.is_some() && approval.is_none() {
+            return Some((Rule::R14, format!("{by} was told that the approval of {id} counts, and it is not in its record")));
+        }
+        let first = self.told.insert(*id, by.clone())?;
+        Some((Rule::R14, format!("{by} was told that the approval of {id} counts, as {first} was before")))
+    }
+
     /// By the time that nobody's clock shows. Of several approvals one was taken: too late is what all of them would be.
     fn late(&self, now: Time, grant: &Grant, after: &ClusterState) -> Option<Finding> {
         let (id, _) = after.proposals.iter().find(|(_, proposal)| proposal.granted == Some(grant.after.epoch))?;
+        if self.denied.contains(id) {
+            return Some((Rule::R14, format!("{} was granted to {} by {id}, which was denied", grant.after.epoch, grant.name)));
+        }
         let Times { proposed, approved } = self.times.get(id)?;
         let (first, last) = (*approved)?;
         let limit = after.settings.approval_ms * MILLISECOND;

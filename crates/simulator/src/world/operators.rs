@@ -19,6 +19,16 @@ const LOOK: Time = 250 * MILLISECOND;
 const SECOND_THOUGHT: Time = 3 * SECOND;
 /// Tickets of operators' commands; nobody waits for their answers.
 pub(super) const OPERATOR_TICKET: u64 = super::shell::ANNOUNCE_TICKET;
+/// But for their words on proposals, which have tickets of their own from here on: what people are told is judged.
+const WORD_TICKETS: u64 = 1 << 62;
+
+/// What a person said about a proposal.
+#[derive(Clone, Debug)]
+pub struct Word {
+    pub proposal: ProposalId,
+    pub approves: bool,
+    pub by: Actor,
+}
 
 pub struct Operators {
     pub(super) rng: Rng,
@@ -35,6 +45,9 @@ pub struct Operators {
     second: BTreeMap<ProposalId, (Time, bool, Digest)>,
     /// When each change that was seen will be decided on.
     pub(super) changes: BTreeMap<ChangeId, Time>,
+    /// By ticket, until they are answered.
+    words: BTreeMap<u64, Word>,
+    last_word: u64,
 }
 
 impl Operators {
@@ -48,7 +61,20 @@ impl Operators {
             read: BTreeMap::new(),
             second: BTreeMap::new(),
             changes: BTreeMap::new(),
+            words: BTreeMap::new(),
+            last_word: WORD_TICKETS,
         }
+    }
+
+    fn word(&mut self, proposal: ProposalId, approves: bool, by: Actor) -> u64 {
+        self.last_word += 1;
+        self.words.insert(self.last_word, Word { proposal, approves, by });
+        self.last_word
+    }
+
+    /// Whose answer this is, if it is one that a person waits for.
+    pub(super) fn answered(&mut self, ticket: u64) -> Option<Word> {
+        self.words.remove(&ticket)
     }
 
     pub(super) fn olga(&self) -> Actor {
@@ -193,16 +219,15 @@ impl World {
         self.checkers.approved(self.queue.now(), id, evidence_hash);
         let now = self.nodes[&through].clock.now(self.queue.now());
         let waited_ms = self.nodes[&through].process.as_ref().map_or(0, |process| process.replica.known_ms(id, now));
-        self.propose(through, OPERATOR_TICKET, Command::Approve { proposal: id, evidence_hash, actor, waited_ms, at: now.wall });
+        let ticket = self.operators.word(id, true, actor.clone());
+        self.propose(through, ticket, Command::Approve { proposal: id, evidence_hash, actor, waited_ms, at: now.wall });
     }
 
     fn deny(&mut self, through: NodeId, id: ProposalId, reason: &str) {
         let at = self.wall_of(through);
-        self.propose(
-            through,
-            OPERATOR_TICKET,
-            Command::Deny { proposal: id, reason: reason.into(), actor: self.operators.olga(), at },
-        );
+        let actor = self.operators.olga();
+        let ticket = self.operators.word(id, false, actor.clone());
+        self.propose(through, ticket, Command::Deny { proposal: id, reason: reason.into(), actor, at });
     }
 
     /// While healing: what latches until a person acts is acted upon.
