@@ -174,7 +174,7 @@ impl Gate {
         reigns && self.lease_asked.is_some_and(|at| now.mono.ms_since(at) < core.timing.shrink_ms)
     }
 
-    pub fn primary_missing(&self, core: &Core, now: Now) -> bool {
+    fn primary_missing(&self, core: &Core, now: Now) -> bool {
         let Some(state) = core.state() else { return false };
         let silent_ms = self.lease_asked.map_or(core.contacts.up_ms(now.mono), |at| now.mono.ms_since(at));
         state.reign.is_none() || silent_ms >= core.timing.missing_ms

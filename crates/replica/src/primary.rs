@@ -187,14 +187,6 @@ impl Primary {
         now.mono < self.lease_until || planted(Bug::ServeAfterLease)
     }
 
-    /// It serves, is about to hand nothing over, holds a lease that more promises only make longer, and nobody waits for such promises to
-    /// be counted.
-    pub fn serves_calmly(&self, core: &Core, now: Now) -> bool {
-        let whole = core.state().is_some_and(|state| state.replicas.len() == state.in_sync.len());
-        let calm = self.stage == Stage::Serving && self.drain.is_none() && self.holds_lease(now);
-        calm && whole && self.counted.number == core.view.membership.number
-    }
-
     /// Whether clients were ever answered in this reign.
     pub fn has_served(&self) -> bool {
         self.stage != Stage::Starting

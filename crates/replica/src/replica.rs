@@ -78,10 +78,8 @@ impl Replica {
 
     /// Takes one input. Effects come with the next [`Replica::poll`].
     pub fn step(&mut self, now: Now, event: Event) {
-        self.due |= match &event {
-            Event::Peer(envelope) => !self.is_no_news(envelope, now),
-            _ => true,
-        };
+        // Also after a sign of life that says nothing new: what else waits for its moment has it then.
+        self.due = true;
         match event {
             Event::Peer(envelope) => self.on_peer(envelope, now),
             Event::Client { ticket, request } => match &mut self.role {
@@ -109,7 +107,7 @@ impl Replica {
             Event::FenceHooks(hooks) => self.fencing.configured(hooks),
             Event::Fenced { proposal, result } => self.fencing.ended(proposal, result),
         }
-        self.due |= self.on_volume_events(now);
+        self.on_volume_events(now);
     }
 
     /// Whether a poll now would find anything; without, the next one is due at [`Replica::next_timer`].
@@ -217,41 +215,6 @@ impl Replica {
     }
 
     // ---- inputs ----------------------------------------------------------------------------------------------------------
-
-    /// Signs of life are most of what a quiet cluster says. One that came as expected, repeats what was said before, and finds
-    /// nobody waiting for anything, moves deadlines away and nothing else: the poll that they would have led to is what the timer
-    /// does anyway.
-    fn is_no_news(&self, envelope: &Envelope, now: Now) -> bool {
-        let core = &self.core;
-        let expected = core.contacts.get(envelope.from).is_some_and(|contact| {
-            contact.incarnation == envelope.incarnation && now.mono.ms_since(contact.heard) <= 2 * core.timing.heartbeat_ms
-        });
-        let waited_for = match &self.role {
-            Role::Primary(primary) => !primary.serves_calmly(core, now),
-            Role::Secondary(_) => self.gate.primary_missing(core, now) || core.serve != ServeMode::Closed,
-            Role::Voter => false,
-        };
-        if !expected || waited_for || self.stopping || core.failed.is_some() || core.view.open_proposal(core.me.volume).is_some() {
-            return false;
-        }
-        match &envelope.message {
-            PeerMessage::Contact { epoch, complete, health, idle, leaving, .. } => {
-                core.contacts.get(envelope.from).is_some_and(|contact| {
-                    let same = |said: &Said| {
-                        (said.epoch, said.complete, said.idle, said.leaving) == (*epoch, *complete, *idle, *leaving)
-                            && said.health == *health
-                    };
-                    contact.said.as_ref().is_some_and(same)
-                })
-            }
-            PeerMessage::LeaseRequest { epoch, .. } => match &self.role {
-                Role::Secondary(secondary) => !core.promise.lapsed(now.mono) && !secondary.is_news(*epoch),
-                _ => true,
-            },
-            PeerMessage::LeasePromise { .. } => true,
-            _ => false,
-        }
-    }
 
     fn on_peer(&mut self, envelope: Envelope, now: Now) {
         let Envelope { volume, from, incarnation, message, payload } = envelope;
@@ -482,9 +445,7 @@ impl Replica {
 
     // ---- volume ----------------------------------------------------------------------------------------------------------
 
-    /// Whether there were any.
-    fn on_volume_events(&mut self, now: Now) -> bool {
-        let mut any = false;
+    fn on_volume_events(&mut self, now: Now) {
         while let Some(event) = self.core.volume.as_mut().and_then(Volume::poll_event) {
             match event {
                 VolumeEvent::Durable(_) => {
@@ -519,9 +480,7 @@ impl Replica {
                 VolumeEvent::Checkpointed(_) => {}
                 VolumeEvent::Failed(error) => self.core.fail(error.to_string()),
             }
-            any = true;
         }
-        any
     }
 
     /// A primary whose volume failed hands the epoch back, so that a person can approve a healthy one.

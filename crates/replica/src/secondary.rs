@@ -118,13 +118,8 @@ impl Secondary {
     }
 
     /// The primary of `epoch` asks for its lease, so it is up: a Hello that came before it knew of its own reign was lost.
-    /// Nothing was heard of this epoch's primary yet.
-    pub fn is_news(&self, epoch: Epoch) -> bool {
-        epoch > self.heard_epoch
-    }
-
     pub fn primary_speaks(&mut self, epoch: Epoch) {
-        if self.is_news(epoch) {
+        if epoch > self.heard_epoch {
             self.heard_epoch = epoch;
             self.hello_at = None;
         }

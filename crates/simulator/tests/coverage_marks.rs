@@ -46,6 +46,8 @@ const NOBODY_SAYS: &[&str] = &[
     "Diverged",
     "EmptyCopy",
     "EpochExhausted",
+    // As the first: who has waited that long says so before anybody can approve.
+    "Expired",
     // Of a cluster with one volume, and of candidates that look before they ask.
     "FencesOthers",
     "FencesUnapproved",
@@ -69,6 +71,8 @@ const NOT_REACHED: &[&str] = &["replica: grant waits for the volume"];
 
 /// Scenarios that together come through everything, the cheapest first, with how many seeds of each one round takes.
 const PATHS: &[(&str, u64)] = &[
+    ("S12", 4),
+    ("S24", 8),
     ("random_mix", 12),
     ("strange-wishes", 24),
     ("failed-promotion", 2),
@@ -76,10 +80,9 @@ const PATHS: &[(&str, u64)] = &[
     ("two-copies", 1),
     ("given-up", 12),
     ("on-hold", 6),
-    ("S37", 2),
+    ("S37", 16),
     ("S11", 2),
     ("S20", 2),
-    ("S24", 2),
     ("backlog", 40),
     ("switchover:rough", 12),
     ("switchover:stuck", 2),
