@@ -77,7 +77,7 @@ impl ClusterState {
             Command::Expire { proposal, approved, waited_ms, at } => self.expire(*proposal, (*approved, *waited_ms), *at),
             Command::Lapsed { .. } => self.lapsed(command),
             Command::BeginMaintenance { .. } => self.begin_maintenance(command),
-            Command::EndMaintenance { maintenance, actor, at } => self.end_maintenance(*maintenance, actor, *at),
+            Command::EndMaintenance { maintenance, answers, actor, at } => self.end_maintenance(*maintenance, *answers, actor, *at),
             Command::ResetBreaker { volume, reason, actor, at } => self.reset_breaker(*volume, reason, actor, *at),
             Command::Note { volume, text, actor, at } => self.note(*volume, text, actor, *at),
             Command::SetVolume { .. } => self.set_volume(command),

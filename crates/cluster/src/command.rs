@@ -185,6 +185,8 @@ pub enum Command {
     },
     EndMaintenance {
         maintenance: MaintenanceId,
+        /// Whether the asked node has just heard the one that is maintained.
+        answers: bool,
         actor: Actor,
         at: Timestamp,
     },

@@ -494,6 +494,8 @@ pub struct Maintenance {
     /// A node said that `ends_at` has passed, and it is on record.
     pub overdue: bool,
     pub state: MaintenanceState,
+    /// The node answered whoever ended it, or has booted since. Without, a set that nobody could shrink would pass for its return.
+    pub back: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -52,7 +52,7 @@ fn damaged_bytes_are_refused() {
         assert!(ClusterState::decode(&good[..cut]).is_err(), "cut at {cut}");
     }
     let newer = [&[9], &good[1..]].concat();
-    assert_eq!(ClusterState::decode(&newer), Err(DecodeError::Version { what: "cluster state", found: 9, known: 5 }));
+    assert_eq!(ClusterState::decode(&newer), Err(DecodeError::Version { what: "cluster state", found: 9, known: 6 }));
     let longer = [&good[..], &[0]].concat();
     assert_eq!(ClusterState::decode(&longer), Err(DecodeError::Damaged("cluster state")));
     assert!(matches!(Command::decode(&vec![1; COMMAND_BYTES_MAX + 1]), Err(DecodeError::Length { .. })));
@@ -256,4 +256,29 @@ fn times_are_readable() {
     // A peer's nonsense does not overflow.
     show(i64::MAX);
     show(i64::MIN);
+}
+
+/// However long the paths are, the command that names a loss fits, and what is too much is said to be.
+#[test]
+fn what_is_lost_is_named_within_one_command() {
+    let state = busy();
+    let propose = |lengths: Vec<usize>| {
+        let file = |bytes| LostFile { path: "p".repeat(bytes), bytes: 1, first: at(0), last: at(0) };
+        let files = LostFiles::Known { files: lengths.into_iter().map(file).collect(), more: 0 };
+        let mut evidence = state.proposals[&ProposalId(2)].evidence.clone();
+        let reason = "the disk burnt".into();
+        evidence.loss = Some(NamedLoss { after: LogPoint::default(), newest_kept: None, left: None, files, reason });
+        let (volume, candidate, parent_epoch) = (VolumeId(1), NodeId(2), Epoch(1));
+        Command::Propose { volume, candidate, parent_epoch, evidence: Box::new(evidence), proposer: ann(), at: at(1) }
+    };
+    let too_much = |command: &Command| {
+        let refusal = state.clone().apply(command).expect_err("another proposal is open");
+        matches!(*refusal.kind, refusal::RefusalKind::BadValue { .. })
+    };
+    let each = LOST_PATHS_BYTES_MAX / LOST_FILES_MAX;
+    let most = propose(vec![each; LOST_FILES_MAX]);
+    assert!(!too_much(&most) && most.encode().len() < COMMAND_BYTES_MAX / 2);
+    assert!(too_much(&propose(vec![each + 10; LOST_FILES_MAX])), "too long together");
+    assert!(too_much(&propose(vec![LOST_PATH_BYTES_MAX + 1])));
+    assert!(too_much(&propose(vec![1; LOST_FILES_MAX + 1])));
 }

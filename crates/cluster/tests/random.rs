@@ -365,7 +365,7 @@ impl Life {
                 let (node, allow_primary) = (self.rng.node(), self.rng.once_in(2));
                 Command::BeginMaintenance { node, owner: "ann".into(), reason, ends_at, allow_primary, actor, at }
             }
-            1..=3 => Command::EndMaintenance { maintenance, actor, at },
+            1..=3 => Command::EndMaintenance { maintenance, answers: !self.rng.once_in(8), actor, at },
             _ => Command::ResetBreaker { volume: VOLUME, reason, actor, at },
         }
     }

@@ -164,7 +164,12 @@ async fn monitoring(cluster: &Cluster) {
         assert_eq!(get("/healthz").await.unwrap().0.as_u16(), 200);
         assert_eq!(get("/v1/status").await.unwrap().0.as_u16(), 403);
         let text = String::from_utf8(get("/metrics").await.unwrap().1.to_vec()).unwrap();
-        for series in ["mainstay_epoch{volume=\"files\"} 1", "mainstay_quorum 1", "mainstay_approvals_pending 0"] {
+        let set = [
+            "mainstay_volume_alone{volume=\"files\",alone=\"serve\"} 1",
+            "mainstay_volume_without_primary{volume=\"files\",without_primary=\"close\"} 0",
+        ];
+        let agreed = ["mainstay_epoch{volume=\"files\"} 1", "mainstay_quorum 1", "mainstay_approvals_pending 0"];
+        for series in agreed.into_iter().chain(set) {
             assert!(text.contains(series), "{endpoint}: {series} is missing");
         }
         // The primary lives, which is the one thing in b's way.

@@ -256,7 +256,7 @@ pub enum ListItem {
 }
 
 pub const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"MSF1");
-pub const FRAME_VERSION: u16 = 2;
+pub const FRAME_VERSION: u16 = 3;
 pub const FRAME_HEADER_BYTES: usize = 24;
 
 /// What a frame's body is.

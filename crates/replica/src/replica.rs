@@ -43,10 +43,6 @@ pub struct Replica {
     stopping: bool,
     presence: Presence,
     stop_said: bool,
-    /// Something happened that the next poll has to look at.
-    due: bool,
-    /// And when it has to look at what is due by time, if nothing happens.
-    poll_at: Mono,
 }
 
 impl Replica {
@@ -69,8 +65,6 @@ impl Replica {
             stopping: false,
             presence: Presence::default(),
             stop_said: false,
-            due: true,
-            poll_at: Mono::ZERO,
         };
         replica.follow_view(now);
         replica
@@ -78,8 +72,6 @@ impl Replica {
 
     /// Takes one input. Effects come with the next [`Replica::poll`].
     pub fn step(&mut self, now: Now, event: Event) {
-        // Also after a sign of life that says nothing new: what else waits for its moment has it then.
-        self.due = true;
         match event {
             Event::Peer(envelope) => self.on_peer(envelope, now),
             Event::Client { ticket, request } => match &mut self.role {
@@ -110,25 +102,8 @@ impl Replica {
         self.on_volume_events(now);
     }
 
-    /// Whether a poll now would find anything; without, the next one is due at [`Replica::next_timer`].
-    pub fn wants_poll(&self) -> bool {
-        self.due || !self.core.out.is_empty()
-    }
-
     /// Everything that follows from the steps since the last poll, batched: records to peers, commits, replies, disk work.
     pub fn poll(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        if self.due || now.mono >= self.poll_at {
-            self.due = false;
-            self.look_at_all(now);
-            self.poll_at = self.timer_after(now);
-        }
-        effects.append(&mut self.core.out);
-        if let Some(volume) = self.core.volume.as_mut() {
-            effects.extend(std::iter::from_fn(|| volume.poll_effect()).map(Effect::Disk));
-        }
-    }
-
-    fn look_at_all(&mut self, now: Now) {
         self.contact(now);
         self.core.forget_stale_proposals(now.mono);
         if let Some(volume) = self.core.volume.as_mut() {
@@ -158,14 +133,13 @@ impl Replica {
         self.repairs.tick(&mut self.core, now);
         self.give_up_when_failed(now);
         self.say_stopped(now);
+        effects.append(&mut self.core.out);
+        if let Some(volume) = self.core.volume.as_mut() {
+            effects.extend(std::iter::from_fn(|| volume.poll_effect()).map(Effect::Disk));
+        }
     }
 
-    /// When the next poll is due, whatever happens until then.
     pub fn next_timer(&self, now: Now) -> Mono {
-        self.poll_at.max(now.mono.after_ms(TICK_MS_MIN))
-    }
-
-    fn timer_after(&self, now: Now) -> Mono {
         let contact = self.core.contacts.last_sent.after_ms(self.core.timing.heartbeat_ms);
         let role = match &self.role {
             Role::Primary(primary) => primary.next_timer(&self.core, now).min(primary.source.next_timer().unwrap_or(contact)),
@@ -175,7 +149,7 @@ impl Replica {
         let volume = self.core.volume.as_ref().map_or(contact, Volume::next_timer);
         let repair = self.repairs.next_timer().unwrap_or(contact);
         let gate = self.gate.next_timer(&self.core, now);
-        contact.min(role).min(volume).min(repair).min(gate)
+        contact.min(role).min(volume).min(repair).min(gate).max(now.mono.after_ms(TICK_MS_MIN))
     }
 
     pub fn volume(&self) -> Option<&Volume> {

@@ -359,40 +359,38 @@ impl World {
         for delivery in deliveries {
             let node = delivery.node;
             let event = match delivery.kind {
-                DeliveryKind::Decided(view) => NodeEvent::Decided(view),
-                DeliveryKind::Proposed { ticket, result } if self.told(ticket, &result) => continue,
-                DeliveryKind::Proposed { ticket, result } => NodeEvent::Proposed {
-                    ticket,
-                    result: Box::new(match result {
-                        model::ProposeResult::Accepted(_) => ProposeResult::Accepted,
-                        model::ProposeResult::Refused(refusal) => {
-                            self.tally.refused(refusal.rule);
-                            self.trace(Trace::Brief, || format!("{node} is refused: {}", refusal.message));
-                            self.mark(node, MarkKind::Refusal, || refusal.message.clone());
-                            ProposeResult::Refused(refusal)
-                        }
-                        model::ProposeResult::Unknown => ProposeResult::Unknown,
-                    }),
-                },
+                DeliveryKind::Decided(view) => Some(NodeEvent::Decided(view)),
+                DeliveryKind::Proposed { ticket, result } => self.answered(node, ticket, result),
             };
-            let boot = self.nodes[&node].boot;
-            self.node_event(node, boot, event);
+            if let Some(event) = event {
+                let boot = self.nodes[&node].boot;
+                self.node_event(node, boot, event);
+            }
         }
         self.schedule_coordination();
     }
 
-    /// Whether a person waits for this answer, who is told so. Node and shell have no part in it.
-    fn told(&mut self, ticket: u64, result: &model::ProposeResult) -> bool {
-        let Some(word) = self.operators.answered(ticket) else { return false };
-        self.trace(Trace::Brief, || format!("{} is told of {}: {result:?}", word.by, word.proposal));
-        if let model::ProposeResult::Refused(refusal) = result {
-            self.tally.refused(refusal.rule);
-        }
-        if let model::ProposeResult::Accepted(_) = result {
+    /// What came of a command, for who waits for it: a node, or a person, whose answer is judged and is no event of the node's.
+    fn answered(&mut self, node: NodeId, ticket: u64, result: model::ProposeResult) -> Option<NodeEvent> {
+        let result = match result {
+            model::ProposeResult::Accepted(_) => ProposeResult::Accepted,
+            model::ProposeResult::Refused(refusal) => {
+                self.tally.refused(refusal.rule);
+                self.trace(Trace::Brief, || format!("{node} is refused: {}", refusal.message));
+                self.mark(node, MarkKind::Refusal, || refusal.message.clone());
+                ProposeResult::Refused(refusal)
+            }
+            model::ProposeResult::Unknown => ProposeResult::Unknown,
+        };
+        let Some(word) = self.operators.answered(ticket) else {
+            return Some(NodeEvent::Proposed { ticket, result: Box::new(result) });
+        };
+        if let ProposeResult::Accepted = result {
+            self.trace(Trace::Brief, || format!("{} is told that the word on {} counts", word.by, word.proposal));
             let found = self.checkers.told(&word, &self.decided);
             self.record(found);
         }
-        true
+        None
     }
 
     fn see_decisions(&mut self) {

@@ -71,8 +71,6 @@ const NOT_REACHED: &[&str] = &["replica: grant waits for the volume"];
 
 /// Scenarios that together come through everything, the cheapest first, with how many seeds of each one round takes.
 const PATHS: &[(&str, u64)] = &[
-    ("S12", 4),
-    ("S24", 8),
     ("random_mix", 12),
     ("strange-wishes", 24),
     ("failed-promotion", 2),
@@ -83,6 +81,7 @@ const PATHS: &[(&str, u64)] = &[
     ("S37", 16),
     ("S11", 2),
     ("S20", 2),
+    ("S24", 8),
     ("backlog", 40),
     ("switchover:rough", 12),
     ("switchover:stuck", 2),

@@ -46,6 +46,7 @@ impl ClusterState {
             began_at: *at,
             ends_at: *ends_at,
             overdue: false,
+            back: false,
             state: MaintenanceState::Active,
         };
         self.maintenance.insert(maintenance, begun);
@@ -55,15 +56,22 @@ impl ClusterState {
     }
 
     /// Only a person ends it, also when its time is over: nothing resumes silently (R10).
-    pub(super) fn end_maintenance(&mut self, id: MaintenanceId, actor: &Actor, at: Timestamp) -> Applied {
+    pub(super) fn end_maintenance(&mut self, id: MaintenanceId, answers: bool, actor: &Actor, at: Timestamp) -> Applied {
         input::person(actor)?;
         let known = self.maintenance.get_mut(&id).ok_or(RefusalKind::UnknownMaintenance(id))?;
+        known.back |= answers;
         if known.state == MaintenanceState::Returning {
             return Ok(());
         }
         known.state = MaintenanceState::Returning;
         let node = known.node;
-        let text = format!("{actor} ended maintenance {id} of {}; it closes when the node is in sync", self.node_name(node));
+        let name = self.node_name(node);
+        let text = match answers {
+            true => format!("{actor} ended maintenance {id} of {name}; it closes when the node is in sync"),
+            false => format!(
+                "{actor} ended maintenance {id} of {name}, which does not answer; it closes when the node is back and in sync"
+            ),
+        };
         self.record(at, actor, None, Event::MaintenanceEnding { maintenance: id, node }, text);
         Ok(())
     }
@@ -140,7 +148,7 @@ impl ClusterState {
 
     /// R10: closed when the node is verified in sync, in its present boot, for every volume that it holds.
     pub(super) fn close_maintenance(&mut self, at: Timestamp) {
-        let returned = |m: &Maintenance| m.state == MaintenanceState::Returning && self.verified(m.node);
+        let returned = |m: &Maintenance| m.state == MaintenanceState::Returning && m.back && self.verified(m.node);
         let closed: Vec<_> = self.maintenance.iter().filter(|(_, m)| returned(m)).map(|(id, m)| (*id, m.node)).collect();
         for (maintenance, node) in closed {
             self.maintenance.remove(&maintenance);

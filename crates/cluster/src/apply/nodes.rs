@@ -7,7 +7,7 @@ use crate::digest::Digest;
 use crate::input;
 use crate::limits::{NODES_MAX, TOKEN_LIFE_MS_MAX, TOKENS_MAX};
 use crate::refusal::{RefusalKind, instant};
-use crate::state::{ClusterState, Left, Node, NodeKind, StopCause, Token};
+use crate::state::{ClusterState, Left, Maintenance, MaintenanceState, Node, NodeKind, StopCause, Token};
 use mainstay_protocol::{ClusterId, Incarnation, NodeId, Timestamp, VolumeId};
 
 impl ClusterState {
@@ -123,6 +123,8 @@ impl ClusterState {
             known.booted_at = at;
             known.left = None;
         }
+        let ended = |m: &&mut Maintenance| m.node == node && m.state == MaintenanceState::Returning;
+        self.maintenance.values_mut().filter(ended).for_each(|m| m.back = true);
         self.count_members();
         Ok(())
     }

@@ -471,7 +471,8 @@ impl Runner {
             },
             "end" => {
                 let maintenance = MaintenanceId(arguments.word(0).trim_start_matches('m').parse().expect("mN"));
-                Command::EndMaintenance { maintenance, actor, at }
+                let answers = arguments.text("answers", "yes") == "yes";
+                Command::EndMaintenance { maintenance, answers, actor, at }
             }
             "reset" => {
                 let reason = arguments.text("reason", "the address is free again").into();

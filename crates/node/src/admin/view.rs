@@ -64,7 +64,7 @@ pub async fn local_status(app: &Arc<App>) -> LocalStatus {
         coordination: role_name(health.role).into(),
         quorum: health.quorum,
         volumes,
-        free_bytes: rustix::fs::statvfs(&app.config.directory).ok().map(|stat| stat.f_bavail * stat.f_frsize),
+        free_bytes: rustix::fs::statvfs(&app.config.directory).ok().map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize)),
         problems: problems(app),
     }
 }

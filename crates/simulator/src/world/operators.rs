@@ -240,9 +240,12 @@ impl World {
             self.reset_breaker("the faults have ended");
         }
         self.go_on_alone(view);
-        let active = view.maintenance.iter().find(|(_, maintenance)| maintenance.state == MaintenanceState::Active);
-        if let Some((id, _)) = active {
-            let command = Command::EndMaintenance { maintenance: *id, actor: self.operators.olga(), at };
+        // One whose node did not answer then is ended again when it does.
+        let open =
+            view.maintenance.iter().find(|(_, m)| m.state == MaintenanceState::Active || !m.back && self.nodes[&m.node].up());
+        if let Some((id, known)) = open {
+            let (maintenance, answers) = (*id, self.nodes[&known.node].up());
+            let command = Command::EndMaintenance { maintenance, answers, actor: self.operators.olga(), at };
             self.propose(through, OPERATOR_TICKET, command);
         }
     }
@@ -403,7 +406,8 @@ impl World {
         let Some(through) = self.anybody() else { return };
         let at = self.wall_of(through);
         if let Some((maintenance, _)) = self.decided().maintenance_of(node) {
-            self.propose(through, OPERATOR_TICKET, Command::EndMaintenance { maintenance, actor: self.operators.olga(), at });
+            let (answers, actor) = (self.nodes[&node].up(), self.operators.olga());
+            self.propose(through, OPERATOR_TICKET, Command::EndMaintenance { maintenance, answers, actor, at });
         }
     }
 

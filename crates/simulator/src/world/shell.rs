@@ -131,7 +131,7 @@ impl World {
         let process = node.process.as_mut().expect("a running node has a process");
         let alone = process.replica.view().volumes.get(&VOLUME).is_some_and(|volume| volume.waits_for_second_copy());
         process.replica.step(at, event);
-        if !process.polling && process.replica.wants_poll() {
+        if !process.polling {
             process.polling = true;
             process.began_alone = alone;
             let delay = node.rng.below(30 * MICROSECOND);
