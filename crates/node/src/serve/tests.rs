@@ -221,16 +221,29 @@ mod service {
         state
     }
 
-    async fn connects(address: SocketAddr) -> TcpStream {
-        let connect = async {
-            loop {
-                if let Ok(stream) = TcpStream::connect(address).await {
-                    return stream;
-                }
+    async fn until(holds: impl Fn() -> bool) {
+        let poll = async {
+            while !holds() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, connect).await.expect("the address is served")
+        tokio::time::timeout(PATIENCE, poll).await.expect("it does not come to hold");
+    }
+
+    /// Only once it is known to be bound: a process that another test starts has a copy of every socket of this one, the
+    /// listener that was dropped too, until it executes its program, and who connects meanwhile is reset then.
+    async fn connects(address: SocketAddr) -> TcpStream {
+        TcpStream::connect(address).await.expect("the address is served")
+    }
+
+    /// Tried again for the same copies.
+    async fn is_free(address: SocketAddr) {
+        let bind = async {
+            while TcpListener::bind(address).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, bind).await.expect("the address is free");
     }
 
     /// No interface to look after, and nobody to tell.
@@ -250,15 +263,14 @@ mod service {
         let bindings = listener::Bindings::default();
         let key = FrontKey { cluster: ClusterId([1; 16]), key: HandleKey([2; 16]) };
         let service = tokio::spawn(listener::run(key, common(), state, queue, around(&bindings), stopping));
-        let bound = |bindings: &listener::Bindings| bindings.lock().unwrap().get(&address).cloned();
+        let bound = || bindings.lock().unwrap().get(&address).cloned();
 
         // Somebody else has the address at first, as the previous primary may.
         modes.send((FILES, ServeMode::ReadWrite)).unwrap();
-        while bound(&bindings).is_none() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        assert!(bound(&bindings).unwrap().is_err());
+        until(|| bound().is_some()).await;
+        assert!(bound().unwrap().is_err());
         drop(reserved);
+        until(|| bound() == Some(Ok(()))).await;
         let mut stream = connects(address).await;
         stream.write_all(&Session::new(credential(), 1).call(&Request::Null).1.concat()).await.unwrap();
         let mut byte = [0; 1];
@@ -268,16 +280,14 @@ mod service {
         let mut rest = Vec::new();
         let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("the connection is cut");
         assert!(ended.is_err() || rest.len() < 100);
-        while bound(&bindings).is_some() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        let _free = TcpListener::bind(address).await.expect("the address is free");
-        drop(_free);
+        until(|| bound().is_none()).await;
+        is_free(address).await;
 
         modes.send((FILES, ServeMode::ReadOnly)).unwrap();
+        until(|| bound() == Some(Ok(()))).await;
         connects(address).await;
         stop.send(true).unwrap();
         service.await.unwrap();
-        TcpListener::bind(address).await.expect("the address is free after the stop");
+        is_free(address).await;
     }
 }
