@@ -55,7 +55,7 @@ impl ClusterState {
         match command {
             Command::Init { .. } => self.init(command),
             Command::AddNode { .. } => self.add_node(command),
-            Command::Booted { node, incarnation, at } => self.booted(*node, *incarnation, *at),
+            Command::Booted { node, incarnation, software, at } => self.booted(*node, *incarnation, software, *at),
             Command::MintToken { token, expires_at, actor, at } => self.mint_token(*token, *expires_at, actor, *at),
             Command::UseToken { token, name, at } => self.use_token(*token, name, *at),
             Command::CreateVolume { .. } => self.create_volume(command),
@@ -106,6 +106,7 @@ impl ClusterState {
             Command::FenceAsked { .. } => self.fence_asked(command),
             Command::FenceEnded { .. } => self.fence_ended(command),
             Command::Revoke { name, reason, actor, at } => self.revoke(name, reason, actor, *at),
+            Command::SetBack { node, by, at } => self.set_back(*node, *by, *at),
         }
     }
 
@@ -186,6 +187,7 @@ impl ClusterState {
                 format!("fencing of {}", self.node_name(*target))
             }
             Command::Revoke { name, .. } => format!("revoking {name:?}"),
+            Command::SetBack { node, .. } => format!("word that {} was set back", self.node_name(*node)),
         }
     }
 

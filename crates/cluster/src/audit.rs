@@ -217,6 +217,10 @@ pub enum Event {
     Revoked {
         name: String,
     },
+    /// It lacks decisions that it had confirmed to hold (R13).
+    NodeSetBack {
+        node: NodeId,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -115,6 +115,7 @@ const OF_THE_MOMENT: &[Row] = &[
 const OF_WHO_DECIDES: &[Row] = &[
     (Rule::R4, "the in-sync set is the one that the primary last waited for", set_recorded),
     (Rule::R7, "who decides is known", policy),
+    (Rule::R14, "how far programs and clocks differ", drift),
 ];
 
 /// Of a volume whose quorum two people forced.
@@ -499,6 +500,13 @@ fn meanwhile(plan: &Plan) -> Judgement {
     }
 }
 
+/// Blocks nothing that a person decides; the guards ask for more.
+fn drift(plan: &Plan) -> Judgement {
+    let (software, clocks) = (crate::drift::software(plan.state, plan.evidence), crate::drift::clocks(plan.state, plan.evidence));
+    let clocks = if plan.evidence.fencing.planned() { String::new() } else { format!("; clocks: {}", clocks.text) };
+    Ok(format!("{}{clocks}", software.text))
+}
+
 /// The first piece in which two bases differ, and both values for people.
 pub(crate) fn difference(state: &ClusterState, then: &Basis, now: &Basis) -> Option<(EvidenceField, String, String)> {
     fn differ<T: PartialEq>(
@@ -604,6 +612,7 @@ impl ClusterState {
             in_sync: volume.in_sync.clone(),
             left_in_sync: volume.left_in_sync.clone(),
             maintenance: active.map(|m| m.node).filter(|node| volume.replicas.contains(node)).collect(),
+            software: self.nodes.iter().map(|(id, node)| (*id, node.software.clone())).collect(),
             loss,
             loss_epoch: volume.loss_epoch,
             config: self.config_digest(volume),

@@ -57,6 +57,8 @@ pub enum Command {
     Booted {
         node: NodeId,
         incarnation: Incarnation,
+        /// Version of the program that runs in this boot: a label of at most 63 letters, digits, `-`, `_` and `.`.
+        software: String,
         at: Timestamp,
     },
     /// Creating is the person's approval of the first grant: epoch 1 to `primary`.
@@ -375,7 +377,8 @@ pub enum Command {
     FenceEnded {
         node: NodeId,
         target: NodeId,
-        target_incarnation: Incarnation,
+        /// [`Command::FenceAsked`]'s own time: another wish that came in between is not over by this.
+        asked_at: Timestamp,
         outcome: FenceOutcome,
         at: Timestamp,
     },
@@ -384,6 +387,13 @@ pub enum Command {
         name: String,
         reason: String,
         actor: Actor,
+        at: Timestamp,
+    },
+    /// `node` lacks decisions that it had confirmed to hold, as `by` saw who leads the coordination: its directory was set back (an old
+    /// backup, a snapshot of the machine), or its disk lost what it said was synced (R13).
+    SetBack {
+        node: NodeId,
+        by: NodeId,
         at: Timestamp,
     },
 }
@@ -404,6 +414,7 @@ impl Command {
             Switchover { at, .. } | Drained { at, .. } | SetAsideCopy { at, .. } => *at,
             AddReplica { at, .. } | RemoveReplica { at, .. } | RemoveNode { at, .. } | MembersKnown { at, .. } => *at,
             FenceBegun { at, .. } | Fenced { at, .. } | FenceAsked { at, .. } | FenceEnded { at, .. } | Revoke { at, .. } => *at,
+            SetBack { at, .. } => *at,
         }
     }
 
@@ -452,6 +463,7 @@ impl Command {
             FenceAsked { .. } => "FenceAsked",
             FenceEnded { .. } => "FenceEnded",
             Revoke { .. } => "Revoke",
+            SetBack { .. } => "SetBack",
         }
     }
 
@@ -464,7 +476,7 @@ impl Command {
             Propose { proposer, .. } => proposer.clone(),
             Booted { node, .. } | ShrinkInSync { node, .. } | GrowInSync { node, .. } | Serving { node, .. } => Actor::Node(*node),
             GrantFailed { node, .. } | StepDown { node, .. } | Lapsed { node, .. } => Actor::Node(*node),
-            Void { by, .. } | MaintenanceOverdue { by, .. } => Actor::Node(*by),
+            Void { by, .. } | MaintenanceOverdue { by, .. } | SetBack { by, .. } => Actor::Node(*by),
             Leaving { node, .. } => Actor::Node(*node),
             ExtendMaintenance { actor, .. } => actor.clone(),
             Expire { .. } | UseToken { .. } => Actor::Cluster,

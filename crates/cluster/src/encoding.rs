@@ -8,10 +8,10 @@ use serde::de::DeserializeOwned;
 
 /// Versions of the encodings. Raised when a change is not an appended variant: commands in old logs are read for ever.
 /// 2: evidence says how copies fare, and of forced quorums. 3: time that has passed in words and expiries. 4: and in approvals; who answers
-/// when a maintenance ends.
+/// when a maintenance ends; versions of programs, clocks; whose wish to switch a machine off is over.
 pub const COMMAND_VERSION: u8 = 4;
 /// 2: policies, holds and changes. 3: forced quorums. 4: how copies fare. 5: machines that are switched off by hand.
-/// 6: how far copies know the log to be committed.
+/// 6: how far copies know the log to be committed; versions of programs, clocks, nodes that were set back.
 pub const STATE_VERSION: u8 = 6;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -73,6 +73,9 @@ pub struct Observed {
     /// Observer → when it last heard the old primary; an observer that is not listed is unknown. The old primary itself is not
     /// asked.
     pub contacts: BTreeMap<NodeId, Contact>,
+    /// Node → how far its wall clock was ahead of that of `by` when it was last heard, milliseconds, less what the message took.
+    /// Nothing is decided by wall clocks; times in this evidence are told by them.
+    pub clocks: BTreeMap<NodeId, i64>,
 }
 
 /// How it is known that the old primary serves no more (R13).
@@ -129,6 +132,8 @@ pub struct Basis {
     pub left_in_sync: BTreeMap<NodeId, LeftInSync>,
     /// Nodes in maintenance among the volume's replicas.
     pub maintenance: BTreeSet<NodeId>,
+    /// Version of the program that each node runs. Shown as it was; another one voids nothing.
+    pub software: BTreeMap<NodeId, String>,
     /// Follows from the boots: a candidate in another boot than the recorded one lost its memory since.
     pub loss: Loss,
     pub loss_epoch: u64,

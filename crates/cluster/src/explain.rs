@@ -306,6 +306,10 @@ impl Evidence {
         let maintained = if basis.maintenance.is_empty() { "none".into() } else { state.names(basis.maintenance.iter()) };
         line("maintenance", maintained);
         line("configuration", basis.config.short());
+        line("programs", crate::drift::software(state, self).text);
+        if !self.fencing.planned() {
+            line("clocks", crate::drift::clocks(state, self).text);
+        }
         lines
     }
 

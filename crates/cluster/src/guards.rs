@@ -4,6 +4,7 @@
 //! Every promotion passes the checks of [`crate::checks`] first; a guard asks for more than those do.
 
 use crate::checks::{Check, Plan, Verdict, silent_ms};
+use crate::drift::Drift;
 use crate::evidence::{FencingProof, Known, Loss};
 use crate::explain::health_line;
 use crate::policy::drill_until;
@@ -25,7 +26,9 @@ const GUARDS: &[(&str, GuardFunction)] = &[
     ("nothing is in maintenance", nothing_maintained),
     ("the candidate has room, and nothing on it is damaged", sound),
     ("the breaker is closed", breaker_closed),
-    ("every node has booted and is known", nodes_known),
+    ("every node is known, and remembers what it said", nodes_known),
+    ("all nodes run the same program", same_software),
+    ("the clocks agree", same_time),
     ("no person denied this plan", not_denied),
     ("a drill of this configuration passed", drilled),
 ];
@@ -108,11 +111,33 @@ fn breaker_closed(plan: &Plan, _: Option<Timestamp>) -> Guarded {
     if plan.volume.breaker.open { Err("it is open".into()) } else { Ok("closed".into()) }
 }
 
-/// Drift that the state itself shows: a node that never booted was never seen to work.
+/// A node that never booted was never seen to work, and one that was set back may have promised what it does not know any more.
 fn nodes_known(plan: &Plan, _: Option<Timestamp>) -> Guarded {
-    match plan.state.nodes.values().find(|node| node.incarnation.0 == 0) {
-        Some(node) => Err(format!("{} has never booted", node.name)),
-        None => Ok(format!("{} nodes", plan.state.nodes.len())),
+    let mut nodes = plan.state.nodes.values();
+    let strange = nodes.find_map(|node| match (node.incarnation.0, node.set_back) {
+        (0, _) => Some(format!("{} has never booted", node.name)),
+        (_, Some(at)) => Some(format!("{} lacks what it had confirmed, seen {}", node.name, instant(at))),
+        _ => None,
+    });
+    strange.map_or_else(|| Ok(format!("{} nodes", plan.state.nodes.len())), Err)
+}
+
+/// In the middle of an upgrade somebody is at work, and two programs may not see everything alike.
+fn same_software(plan: &Plan, _: Option<Timestamp>) -> Guarded {
+    drift(crate::drift::software(plan.state, plan.evidence))
+}
+
+/// Approvals and leases do not rest on wall clocks, but what people are told of times does; and a clock that is far off is the mark of
+/// a machine that was suspended or set back.
+fn same_time(plan: &Plan, _: Option<Timestamp>) -> Guarded {
+    drift(crate::drift::clocks(plan.state, plan.evidence))
+}
+
+fn drift(found: Drift) -> Guarded {
+    match found.matters {
+        true if planted(Bug::GuardedInDrift) => Ok("not looked at".into()),
+        true => Err(found.text),
+        false => Ok(found.text),
     }
 }
 

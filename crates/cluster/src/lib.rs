@@ -15,6 +15,7 @@ pub mod audit;
 pub mod checks;
 pub mod command;
 pub mod digest;
+mod drift;
 pub mod encoding;
 pub mod evidence;
 pub mod explain;

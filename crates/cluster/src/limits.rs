@@ -33,6 +33,8 @@ pub const STATE_BYTES_MAX: usize = 16 << 20;
 /// Bounds of the lease, milliseconds: below, a busy node loses it; above, nobody waits for a failover.
 pub const LEASE_MS_MIN: u64 = 100;
 pub const LEASE_MS_MAX: u64 = 60_000;
+/// Wall clocks that differ by more, milliseconds, keep policy `guarded` from promoting. A message may take a part of it.
+pub const CLOCK_DRIFT_MS_MAX: u64 = 5_000;
 /// Bounds of an approval's life, milliseconds.
 pub const APPROVAL_MS_MIN: u64 = 1_000;
 pub const APPROVAL_MS_MAX: u64 = 24 * 3600 * 1000;

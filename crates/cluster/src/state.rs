@@ -85,6 +85,10 @@ pub struct Node {
     pub left: Option<Left>,
     /// A person has its machine switched off, and what came of it is not known yet. Whichever boot runs then may be hit.
     pub off_asked: Option<OffAsked>,
+    /// Version of the program that its present boot runs; empty before the first.
+    pub software: String,
+    /// When it was seen to lack decisions that it had confirmed to hold (R13). Until a maintenance of it is over: then somebody has looked.
+    pub set_back: Option<Timestamp>,
 }
 
 /// A machine may be switched off at any moment, by a command that runs on `by`.

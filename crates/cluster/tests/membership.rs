@@ -57,7 +57,12 @@ impl Life {
             at,
         }];
         commands.extend([2, 3].map(|number| life.add(number)));
-        commands.extend([1, 2, 3].map(|node| Command::Booted { node: NodeId(node), incarnation: Incarnation(1), at }));
+        commands.extend([1, 2, 3].map(|node| Command::Booted {
+            node: NodeId(node),
+            incarnation: Incarnation(1),
+            software: "0.1.0".into(),
+            at,
+        }));
         commands.push(Command::CreateVolume {
             name: "files".into(),
             replicas: [NodeId(1), NodeId(2)].into(),
@@ -109,7 +114,9 @@ impl Life {
                 let answering = self.state.nodes.keys().copied().filter(|node| !deaf || node.0.is_multiple_of(3)).collect();
                 Command::RemoveNode { node, answering, reason, actor, at }
             }
-            2 | 3 if node != primary => Command::Booted { node, incarnation: Incarnation(boot.0 + 1), at },
+            2 | 3 if node != primary => {
+                Command::Booted { node, incarnation: Incarnation(boot.0 + 1), software: "0.1.0".into(), at }
+            }
             4 | 5 => Command::AddReplica { volume, node, expected, reason, actor, at },
             6 | 7 => {
                 let accept_single = self.rng.below(4) == 0;

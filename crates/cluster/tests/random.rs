@@ -90,7 +90,9 @@ impl Life {
             let (peer_address, admin_address) = (address(port), address(port + 1));
             life.must(Command::AddNode { name: name.into(), kind, peer_address, admin_address, actor: actor.clone(), at });
         }
-        (1..=4).for_each(|node| life.must(Command::Booted { node: NodeId(node), incarnation: Incarnation(1), at }));
+        (1..=4).for_each(|node| {
+            life.must(Command::Booted { node: NodeId(node), incarnation: Incarnation(1), software: "0.1.0".into(), at })
+        });
         life.must(Command::CreateVolume {
             name: "files".into(),
             replicas: [1, 2, 3].map(NodeId).into(),
@@ -208,7 +210,7 @@ impl Life {
     fn boot(&mut self) -> Command {
         let node = self.rng.node();
         let incarnation = Incarnation(self.state.nodes[&node].incarnation.0 + self.rng.below(4).min(2));
-        Command::Booted { node, incarnation, at: self.now }
+        Command::Booted { node, incarnation, software: "0.1.0".into(), at: self.now }
     }
 
     /// Mostly the primary, now and then anybody.

@@ -26,7 +26,7 @@ use machine::Machine;
 use mainstay_cluster::limits::COMMAND_BYTES_MAX;
 use mainstay_cluster::{ClusterState, Command, Refusal};
 use mainstay_protocol::{ClusterId, NodeId};
-use network::{Caller, Links, node_id};
+use network::{Caller, Confirmed, Links, node_id};
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::Fatal;
 use openraft::{EmptyNode, Instant as _, ServerState, SnapshotPolicy};
@@ -34,7 +34,7 @@ use serve::Incoming;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use types::{Decision, LogId, Outcome, Types};
 use wire::{Answer, Reply, Request};
@@ -177,6 +177,8 @@ struct Shared {
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
     /// When a leader's append was last accepted.
     heard: Mutex<Option<Instant>>,
+    /// Nodes that lack what they had confirmed.
+    set_back: tokio::sync::Mutex<mpsc::Receiver<NodeId>>,
     /// A snapshot that is being received.
     incoming: tokio::sync::Mutex<Option<Incoming>>,
 }
@@ -195,7 +197,9 @@ impl Raft {
         let log = LogStore::new(disk.clone(), &contents)?;
         let (machine, state) = Machine::new(disk.clone(), &contents)?;
         let caller = Caller { cluster, transport };
-        let links = Links { caller: caller.clone(), append_limit: Duration::from_millis(timing.election_ms_min) };
+        let (confirmed, set_back) = Confirmed::new();
+        let append_limit = Duration::from_millis(timing.election_ms_min);
+        let links = Links { caller: caller.clone(), append_limit, confirmed: Arc::new(confirmed) };
         let started = Core::new(node.0.into(), settings, links, log, machine).await;
         let core = started.map_err(|e| StartError::Start(e.to_string()))?;
         let shared = Shared {
@@ -208,6 +212,7 @@ impl Raft {
             disk,
             writer: Mutex::new(Some(writer)),
             heard: Mutex::new(None),
+            set_back: tokio::sync::Mutex::new(set_back),
             incoming: tokio::sync::Mutex::new(None),
         };
         let shared = Arc::new(shared);
@@ -324,6 +329,16 @@ impl Raft {
             if metrics.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
+        }
+    }
+
+    /// Waits until this node, as the leader, sees that another one lacks decisions that it had confirmed to hold: its disk was set back.
+    /// They are given to it again. What that one knew while another node led is not looked at.
+    pub async fn set_back(&self) -> NodeId {
+        match self.shared.set_back.lock().await.recv().await {
+            Some(node) => node,
+            // Coordination has stopped.
+            None => std::future::pending().await,
         }
     }
 

@@ -190,6 +190,7 @@ impl Daemon {
             tokio::spawn(admin::run(admin_listener, admin_tls, app.clone())),
             tokio::spawn(follower.run()),
             tokio::spawn(members::keep_voting(app.raft.clone())),
+            tokio::spawn(members::tell_of_set_back(app.raft.clone(), app.me())),
         ];
         let kind = app.identity.kind;
         Ok(Daemon { app, kind, tasks, service, stop_service, hooks, _directory: directory })
@@ -203,7 +204,12 @@ impl Daemon {
         }
         let mut heard = Instant::now();
         loop {
-            let command = Command::Booted { node: self.app.me(), incarnation: self.app.incarnation, at: clock::wall() };
+            let command = Command::Booted {
+                node: self.app.me(),
+                incarnation: self.app.incarnation,
+                software: env!("CARGO_PKG_VERSION").into(),
+                at: clock::wall(),
+            };
             match self.app.raft.propose(command, DECIDE_TIME_MAX).await {
                 Ok(_) => break,
                 Err(ProposeError::Refused(refusal)) if matches!(*refusal.kind, RefusalKind::UnknownNode(_)) => {

@@ -126,6 +126,18 @@ pub async fn keep_voting(raft: Raft) {
     }
 }
 
+/// Has it decided, and so told to people, that a node lacks what it had confirmed (R13).
+pub async fn tell_of_set_back(raft: Raft, me: NodeId) {
+    loop {
+        let node = raft.set_back().await;
+        tracing::error!(%node, "lacks decisions that it had confirmed to hold: its directory was set back, or its disk lost synced data");
+        let told = Command::SetBack { node, by: me, at: clock::wall() };
+        if let Err(error) = raft.propose(told, CHANGE_TIME_MAX).await {
+            tracing::warn!(%node, %error, "it is not on record");
+        }
+    }
+}
+
 async fn add_voters(raft: &Raft, state: &ClusterState, health: &Health) {
     for node in state.nodes.keys().filter(|node| !health.voters.contains(node)) {
         match raft.add_voter(*node, CHANGE_TIME_MAX).await {
@@ -180,6 +192,8 @@ mod tests {
                 booted_at: Default::default(),
                 left: None,
                 off_asked: None,
+                software: String::new(),
+                set_back: None,
             };
             state.nodes.insert(NodeId(*id), node);
         }

@@ -71,6 +71,7 @@ pub fn findings(seen: &Seen) -> Vec<Finding> {
     found.extend(cluster::away(status));
     found.extend(cluster::overdue(status, seen.now));
     found.extend(cluster::unbound(status));
+    found.extend(cluster::set_back(status));
     found.extend(status.changes.iter().map(settings::change));
     found
 }

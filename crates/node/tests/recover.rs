@@ -28,6 +28,8 @@ fn node(name: &str, kind: &str, state: &str) -> NodeStatus {
         left: None,
         problems: vec![],
         free_bytes: None,
+        software: "0.1.0".into(),
+        set_back: None,
     }
 }
 
@@ -106,6 +108,7 @@ fn proposed(loss: Loss) -> ProposalDetails {
         maintenance: BTreeSet::new(),
         loss,
         loss_epoch: 0,
+        software: BTreeMap::new(),
         config: Digest::of(b"config"),
     };
     let evidence = Evidence {
@@ -346,7 +349,16 @@ fn nodes() -> Vec<(&'static str, Seen)> {
         gone(status, "b");
         status.volumes[0].in_sync = vec!["a".into()];
     });
-    vec![("witness-away", sick(|status| gone(status, "w"))), ("file-server-away", alone), ("maintenance-overdue", overdue)]
+    let set_back = sick(|status| {
+        let witness = status.nodes.iter_mut().find(|node| node.name == "w").unwrap();
+        witness.set_back = Some("2027-01-15 07:50:00 UTC".into());
+    });
+    vec![
+        ("witness-away", sick(|status| gone(status, "w"))),
+        ("file-server-away", alone),
+        ("maintenance-overdue", overdue),
+        ("node-set-back", set_back),
+    ]
 }
 
 #[test]

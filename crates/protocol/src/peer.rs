@@ -6,7 +6,7 @@
 use crate::ids::{Epoch, FileId, Incarnation, LogPoint, NodeId, Position, VolumeId};
 use crate::limits::{FRAME_BODY_BYTES_MAX, FRAME_PAYLOAD_BYTES_MAX};
 use crate::record::{Extent, InodeRow};
-use crate::time::Mono;
+use crate::time::{Mono, Timestamp};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -166,6 +166,8 @@ pub enum PeerMessage {
         seen: Vec<(NodeId, u64)>,
         /// Milliseconds since the sender booted.
         up_ms: u64,
+        /// The sender's wall clock: nothing is decided by it, and people are told how far it is from others.
+        wall: Timestamp,
     },
     /// The sender's epoch is older than the receiver's promise: stop (R2).
     Fenced {

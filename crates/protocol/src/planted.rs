@@ -83,6 +83,8 @@ pub enum Bug {
     // ---- policies ----
     /// A promotion is approved by policy although a node is in maintenance (against the guards of R7).
     GuardedInMaintenance,
+    /// Or although nodes run different programs, their clocks differ, or one was set back.
+    GuardedInDrift,
     /// A hold does not reach what was approved before it (against R7).
     HoldKeepsApproved,
     /// A primary that is alone acknowledges changes although the volume wants two copies.
@@ -165,6 +167,7 @@ impl Bug {
         Bug::ListingSkipsEntry,
         Bug::CommitLies,
         Bug::GuardedInMaintenance,
+        Bug::GuardedInDrift,
         Bug::HoldKeepsApproved,
         Bug::AckAlone,
         Bug::SilentOverrun,

@@ -29,6 +29,8 @@ pub struct Said {
     pub seen: Vec<(NodeId, u64)>,
     /// Milliseconds since the sender had booted, when it said so.
     pub up_ms: u64,
+    /// How far the sender's wall clock was ahead of this node's, milliseconds, less what the message took.
+    pub clock_ms: i64,
 }
 
 #[derive(Debug)]
@@ -80,6 +82,11 @@ impl Contacts {
     pub fn highest_position(&self) -> Position {
         let said = self.by_node.values().filter_map(|contact| contact.said.as_ref());
         said.map(|said| said.last.position).max().unwrap_or_default()
+    }
+
+    /// How far the others' wall clocks were ahead of this node's, milliseconds, when they were last heard.
+    pub fn clocks(&self) -> BTreeMap<NodeId, i64> {
+        self.by_node.iter().filter_map(|(node, contact)| Some((*node, contact.said.as_ref()?.clock_ms))).collect()
     }
 
     pub fn leaving(&self, node: NodeId) -> bool {

@@ -272,7 +272,7 @@ pub fn observe(core: &Core, now: Now) -> Observed {
         Some(old) => observers.map(|node| (*node, contact_with(core, *node, old, now))).collect(),
         None => BTreeMap::new(),
     };
-    Observed { by: core.me.node, copies, contacts }
+    Observed { by: core.me.node, copies, contacts, clocks: core.contacts.clocks() }
 }
 
 fn copy_of(core: &Core, node: NodeId, now: Now) -> Known<CopyReport> {

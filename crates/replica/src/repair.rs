@@ -173,7 +173,9 @@ mod tests {
             let (name, kind) = (format!("n{node}"), NodeKind::FileServer);
             decide(Command::AddNode { name, kind, peer_address, admin_address, actor: actor.clone(), at });
         }
-        (1..=5).for_each(|node| decide(Command::Booted { node: NodeId(node), incarnation: Incarnation(1), at }));
+        (1..=5).for_each(|node| {
+            decide(Command::Booted { node: NodeId(node), incarnation: Incarnation(1), software: "0.1.0".into(), at })
+        });
         decide(Command::CreateVolume {
             name: "files".into(),
             replicas: (1..=5).map(NodeId).collect(),
@@ -202,6 +204,7 @@ mod tests {
             leaving: false,
             seen: vec![],
             up_ms: 0,
+            clock_ms: 0,
         };
         core.contacts.said(node, said);
     }

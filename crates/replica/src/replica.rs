@@ -198,8 +198,9 @@ impl Replica {
             return;
         }
         match message {
-            PeerMessage::Contact { epoch, last, durable, committed, complete, health, idle, leaving, seen, up_ms } => {
-                let said = Said { at: now.mono, epoch, last, durable, committed, complete, health, idle, leaving, seen, up_ms };
+            PeerMessage::Contact { epoch, last, durable, committed, complete, health, idle, leaving, seen, up_ms, wall } => {
+                let (at, clock_ms) = (now.mono, wall.as_millis().saturating_sub(now.wall.as_millis()));
+                let said = Said { at, epoch, last, durable, committed, complete, health, idle, leaving, seen, up_ms, clock_ms };
                 self.core.contacts.said(from, said)
             }
             PeerMessage::LeaseRequest { epoch, sent } => self.on_lease_request(from, epoch, sent, now),
@@ -489,8 +490,11 @@ impl Replica {
         };
         for node in core.others() {
             let idle = idle && !serving;
-            let seen = seen.clone();
-            core.send(node, PeerMessage::Contact { epoch, last, durable, committed, complete, health, idle, leaving, seen, up_ms });
+            let (seen, wall) = (seen.clone(), now.wall);
+            core.send(
+                node,
+                PeerMessage::Contact { epoch, last, durable, committed, complete, health, idle, leaving, seen, up_ms, wall },
+            );
         }
     }
 

@@ -85,7 +85,7 @@ impl World {
             world.decide(Command::AddNode { name: name.into(), kind, peer_address, admin_address, actor: person(), at });
         }
         for node in [A, B, W] {
-            world.decide(Command::Booted { node, incarnation: Incarnation(1), at });
+            world.decide(Command::Booted { node, incarnation: Incarnation(1), software: "0.1.0".into(), at });
         }
         world.decide(Command::CreateVolume {
             name: "files".into(),
@@ -179,7 +179,7 @@ impl World {
         let incarnation = Incarnation(self.nodes[&id].incarnation.0 + 1);
         self.nodes.get_mut(&id).expect("a node").incarnation = incarnation;
         self.boot(id);
-        self.decide(Command::Booted { node: id, incarnation, at });
+        self.decide(Command::Booted { node: id, incarnation, software: "0.1.0".into(), at });
     }
 
     fn run(&mut self, ms: u64) {

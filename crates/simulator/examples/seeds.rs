@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 const USAGE: &str =
     "usage: seeds [--scenario NAME|FILE|all] [--seeds FROM..TO | --seed N] [--trace | --trace-all] [--bug NAME,NAME]
-                [--jobs N] [--keep-going: run the other seeds] [--to-the-end: go on after a violation]";
+                [--jobs N] [--keep-going: run the other seeds] [--to-the-end: go on after a violation]
+                [--mark TEXT: name the seeds that come through such a mark]";
 
 struct Arguments {
     scenarios: Vec<Scenario>,
@@ -22,12 +23,13 @@ struct Arguments {
     options: Options,
     jobs: usize,
     keep_going: bool,
+    mark: Option<String>,
 }
 
 fn arguments() -> Result<Arguments, String> {
     let jobs = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     let scenarios = scenarios_named("random_mix")?;
-    let mut parsed = Arguments { scenarios, seeds: 0..100, options: Options::default(), jobs, keep_going: false };
+    let mut parsed = Arguments { scenarios, seeds: 0..100, options: Options::default(), jobs, keep_going: false, mark: None };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} needs a value\n{USAGE}"));
@@ -44,6 +46,7 @@ fn arguments() -> Result<Arguments, String> {
             "--to-the-end" => parsed.options.keep_going = true,
             "--jobs" => parsed.jobs = number(&value()?)? as usize,
             "--keep-going" => parsed.keep_going = true,
+            "--mark" => parsed.mark = Some(value()?),
             _ => return Err(format!("{word}?\n{USAGE}")),
         }
     }
@@ -130,6 +133,9 @@ fn run_all(arguments: &Arguments) -> Totals {
             let scenario = &arguments.scenarios[index as usize % arguments.scenarios.len()];
             let seed = arguments.seeds.start + index / arguments.scenarios.len() as u64;
             let outcome = run(seed, scenario, arguments.options);
+            let wanted =
+                |mark: &&std::borrow::Cow<'static, str>| arguments.mark.as_ref().is_some_and(|text| mark.contains(text.as_str()));
+            outcome.marks.iter().filter(wanted).for_each(|mark| println!("{} seed {seed}: {mark}", scenario.name));
             let Ok(mut totals) = totals.lock() else { return };
             add(&mut totals, outcome);
             if totals.runs.is_multiple_of(50) {

@@ -14,6 +14,7 @@ pub mod p2_kept_records;
 pub mod p2_trees;
 pub mod p3_verified_copies;
 pub mod p4_approvals;
+pub mod p4_drift;
 pub mod p4_live_primary;
 pub mod p5_breaker;
 pub mod p6_no_deadline;
@@ -48,6 +49,7 @@ pub struct Checkers {
     pub p3: p3_verified_copies::VerifiedCopies,
     pub p4: p4_approvals::Approvals,
     pub live: p4_live_primary::LivePrimary,
+    pub drift: p4_drift::Drift,
     pub p5: p5_breaker::Breaker,
     pub p6: p6_resync::Resync,
     pub p8: p8_overdue::Overdue,
@@ -132,6 +134,7 @@ impl Checkers {
             found.extend(p3_verified_copies::handed_over(grant, after, nodes).map(of("P3")));
             found.extend(self.p4.granted(now, grant, before, after).into_iter().map(of("P4")));
             let proposal = after.proposals.values().find(|proposal| proposal.granted == Some(grant.after.epoch));
+            found.extend(self.drift.granted(grant, proposal).map(of("P4")));
             let planned = proposal.is_some_and(|proposal| proposal.evidence.fencing.planned());
             found.extend(self.p5.granted(now, grant, planned).into_iter().map(of("P5")));
         }
@@ -148,6 +151,7 @@ impl Checkers {
     /// A node, or a person through it, asks for a decision.
     pub fn asked(&mut self, now: Time, from: NodeId, command: &Command, decided: &ClusterState, nodes: &Nodes) -> Vec<Violation> {
         self.live.asked(now, command, decided);
+        self.drift.asked(now, command, decided, &self.live, nodes);
         let word = self.leases.asked(now, command, decided).map(of("P1"));
         let given_up = p6_no_deadline::asked(from, command, nodes).map(of("P6"));
         let off = self.fencing.asked(command, nodes).map(of("P9"));

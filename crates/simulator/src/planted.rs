@@ -159,6 +159,7 @@ pub const SHOWN: &[Shown] = &[
         "maintenance-begins",
         ("P4", 12),
     ),
+    shown(Bug::GuardedInDrift, ("approves by policy although programs or clocks differ", "R7: the guards"), "S34", ("P4", 24)),
     shown(Bug::HoldKeepsApproved, ("lets a hold not reach what was approved before it", "R7"), "on-hold", ("P4", 24)),
     shown(
         Bug::AckAlone,

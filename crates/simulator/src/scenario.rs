@@ -98,6 +98,11 @@ pub enum Action {
     Remember(NodeId),
     /// Its disk holds that backup again.
     Restore(NodeId),
+    /// Its next boots run the next version of the program, or the present one again.
+    Upgrade {
+        node: NodeId,
+        next: bool,
+    },
     /// Operators approve what is proposed (or stop doing so).
     Approvals(Approvals),
     /// Clients issue operations this often; zero stops them.

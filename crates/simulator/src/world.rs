@@ -526,7 +526,8 @@ fn initial_state(plan: &Plan) -> ClusterState {
         let (peer_address, admin_address) = (address(name), address(name));
         commands.push(Command::AddNode { name: name.into(), kind, peer_address, admin_address, actor: init.clone(), at });
     }
-    commands.extend(NODES.map(|node| Command::Booted { node, incarnation: Incarnation(1), at }));
+    let software = || shell::software(false).to_string();
+    commands.extend(NODES.map(|node| Command::Booted { node, incarnation: Incarnation(1), software: software(), at }));
     commands.push(Command::CreateVolume {
         name: "files".into(),
         replicas: BTreeSet::from([A, B]),

@@ -95,6 +95,7 @@ const PATHS: &[(&str, u64)] = &[
     ("failed-primary", 2),
     ("expires", 3),
     ("longer-copy", 8),
+    ("late-reads", 8),
     ("members", 16),
     ("moving", 4),
 ];

@@ -250,12 +250,11 @@ impl ClusterState {
 
     /// The command is over: what it did it has done.
     pub(super) fn fence_ended(&mut self, command: &Command) -> Applied {
-        let Command::FenceEnded { node, target, target_incarnation, outcome, at } = command else { return Ok(()) };
+        let Command::FenceEnded { node, target, asked_at, outcome, at } = command else { return Ok(()) };
         let through = self.known_node(*node)?.name.clone();
         let known = self.known_node(*target)?;
-        let asked = known.off_asked.map(|asked| (asked.by, asked.target_incarnation));
-        if asked != Some((*node, *target_incarnation)) {
-            return Err(self.fences_another((*target, *target_incarnation)));
+        if known.off_asked.map(|asked| (asked.by, asked.at)) != Some((*node, *asked_at)) {
+            return Err(self.fences_another((*target, known.incarnation)));
         }
         let text = format!("switching {} off by hand, through {through}: {outcome}", known.name);
         self.record(*at, &Actor::Node(*node), None, Event::Note, input::clip(&text));

@@ -152,6 +152,9 @@ impl ClusterState {
         let closed: Vec<_> = self.maintenance.iter().filter(|(_, m)| returned(m)).map(|(id, m)| (*id, m.node)).collect();
         for (maintenance, node) in closed {
             self.maintenance.remove(&maintenance);
+            if let Some(known) = self.nodes.get_mut(&node) {
+                known.set_back = None;
+            }
             let text = format!("maintenance {maintenance} of {} is over: the node is in sync", self.node_name(node));
             self.record(at, &Actor::Cluster, None, Event::MaintenanceClosed { maintenance, node }, text);
         }

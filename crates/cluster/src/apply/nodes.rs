@@ -70,6 +70,8 @@ impl ClusterState {
             booted_at: Timestamp::default(),
             left: None,
             off_asked: None,
+            software: String::new(),
+            set_back: None,
         };
         let kind = if kind == NodeKind::Witness { "witness" } else { "file server" };
         assert!(self.nodes.insert(node, added).is_none(), "a node's id is never reused");
@@ -98,7 +100,7 @@ impl ClusterState {
 
     /// R3: a boot ends what the node held in older boots. The new process holds the data directory's lock, so the old one is
     /// gone, and its lease with it: the volume counts as fenced (R13).
-    pub(super) fn booted(&mut self, node: NodeId, incarnation: Incarnation, at: Timestamp) -> Applied {
+    pub(super) fn booted(&mut self, node: NodeId, incarnation: Incarnation, software: &str, at: Timestamp) -> Applied {
         let known = self.known_node(node)?;
         let (name, current) = (known.name.clone(), known.incarnation);
         if incarnation == current && incarnation.0 > 0 {
@@ -107,10 +109,11 @@ impl ClusterState {
         if incarnation < current || incarnation.0 == 0 {
             return Err(RefusalKind::IncarnationNotRisen { node: name, given: incarnation, current });
         }
+        input::label("version", software)?;
         if current.0 == 0 {
             self.members_may_be(&self.voters().chain([node]).collect())?;
         }
-        let text = format!("{name} booted, boot {incarnation}");
+        let text = format!("{name} booted, boot {incarnation}, runs {software}");
         self.record(at, &Actor::Node(node), None, Event::NodeBooted { node, incarnation }, text);
         let reigns = |reign: Option<crate::state::Reign>| reign.is_some_and(|r| r.node == node && r.incarnation < incarnation);
         let ended: Vec<VolumeId> = self.volumes.iter().filter(|(_, v)| reigns(v.reign)).map(|(id, _)| *id).collect();
@@ -122,6 +125,7 @@ impl ClusterState {
             known.incarnation = incarnation;
             known.booted_at = at;
             known.left = None;
+            known.software = software.to_string();
         }
         let ended = |m: &&mut Maintenance| m.node == node && m.state == MaintenanceState::Returning;
         self.maintenance.values_mut().filter(ended).for_each(|m| m.back = true);
@@ -145,6 +149,26 @@ impl ClusterState {
         }
         let text = format!("{name} stops in order: {cause}{planned}");
         self.record(at, &Actor::Node(node), None, Event::NodeLeft { node, incarnation, cause }, text);
+        Ok(())
+    }
+
+    /// Said once until somebody has looked. Nothing is taken from the node: what it lacks is given to it again, and whoever needs its
+    /// promise waits for a lease after any boot.
+    pub(super) fn set_back(&mut self, node: NodeId, by: NodeId, at: Timestamp) -> Applied {
+        let by_name = self.known_node(by)?.name.clone();
+        let known = self.known_node(node)?;
+        if known.set_back.is_some() {
+            return Ok(());
+        }
+        let text = format!(
+            "{} lacks decisions that it had confirmed to hold: its directory was set back (an old backup, a snapshot of the machine), or \
+             its disk lost what it said was synced; {by_name} gives them to it again",
+            known.name
+        );
+        if let Some(known) = self.nodes.get_mut(&node) {
+            known.set_back = Some(at);
+        }
+        self.record(at, &Actor::Node(by), None, Event::NodeSetBack { node }, text);
         Ok(())
     }
 

@@ -128,7 +128,15 @@ impl ClusterState {
     }
 
     pub(super) fn closed(&self, id: ProposalId, proposal: &Proposal) -> RefusalKind {
-        RefusalKind::ProposalClosed { proposal: id, state: proposal.state.to_string() }
+        let state = match proposal.hand_over().filter(|_| proposal.state == ProposalState::Serving) {
+            // There is nothing to call off any more, and a way back like the way there.
+            Some((from, _)) => {
+                let (volume, from) = (self.volume_label(proposal.volume), self.node_name(from));
+                format!("{} (`mainstay switchover {volume} --to {from}` goes back)", proposal.state)
+            }
+            None => proposal.state.to_string(),
+        };
+        RefusalKind::ProposalClosed { proposal: id, state }
     }
 
     /// R7, R14: a person's word for exactly this evidence, once, in time. In time by the clock that nobody sets, like all of it: a

@@ -190,11 +190,17 @@ impl Runner {
         }
     }
 
-    /// `see copy b 120 [synced=118] [state=resync]`, `see copy b unknown`; `see contact b 3000`, `see contact b unknown`.
+    /// `see copy b 120 [synced=118] [state=resync]`, `see copy b unknown`; `see contact b 3000`, `see contact b unknown`;
+    /// `see clock w 34000`: that many milliseconds ahead.
     fn see(&mut self, arguments: &Arguments) -> String {
         let node = self.node(arguments.word(1));
         let value: Option<u64> = arguments.word(2).parse().ok();
         let silent = arguments.named.contains_key("since");
+        if arguments.word(0) == "clock" {
+            self.observed.clocks.insert(node, arguments.word(2).parse().expect("milliseconds"));
+            self.observed.by = self.node("b");
+            return "seen".into();
+        }
         if arguments.word(0) == "contact" {
             let contact = match value {
                 None => Contact::Unknown,
@@ -247,6 +253,7 @@ impl Runner {
             "see copy a unknown",
             "see contact b 3000",
             "see contact w 3100",
+            "see clock w 12",
         ];
         for line in script {
             let answer = self.answer(line);
@@ -311,7 +318,12 @@ impl Runner {
             "add" => Command::AddNode { name: arguments.word(0).into(), kind, peer_address, admin_address, actor, at },
             "boot" => {
                 let incarnation = Incarnation(arguments.word(1).parse().expect("boot number"));
-                Command::Booted { node: self.node(arguments.word(0)), incarnation, at }
+                Command::Booted {
+                    node: self.node(arguments.word(0)),
+                    incarnation,
+                    software: arguments.text("runs", "0.1.0").into(),
+                    at,
+                }
             }
             "mint" => {
                 let expires_at = Timestamp::new(at.seconds + arguments.number("seconds", 600) as i64, 0);
@@ -505,6 +517,7 @@ impl Runner {
             }
             "add-replica" | "remove-replica" | "remove-node" | "members" => self.members_command(verb, arguments, at),
             "fence-begin" | "fenced" | "fence" | "fence-end" => self.fence_command(verb, arguments, at),
+            "set-back" => Command::SetBack { node: self.node(arguments.word(0)), by: self.node(arguments.text("by", "b")), at },
             "note" => Command::Note { volume: None, text: arguments.text("text", "").into(), actor, at },
             other => panic!("unknown verb {other}"),
         }
@@ -557,9 +570,11 @@ impl Runner {
         if verb == "fence-end" {
             let (node, target) = (self.node(arguments.text("through", "b")), self.node(arguments.word(0)));
             let failed = arguments.named.get("failed").map(|why| FenceOutcome::Failed(why.to_string()));
-            let target_incarnation = Incarnation(arguments.number("boot", known(target)));
+            let asked = self.state.nodes.get(&target).and_then(|known| known.off_asked);
+            let asked_at = asked.map_or(at, |asked| asked.at);
+            let asked_at = if arguments.named.contains_key("other") { Timestamp::new(asked_at.seconds - 1, 0) } else { asked_at };
             let outcome = failed.unwrap_or(FenceOutcome::Confirmed);
-            return Command::FenceEnded { node, target, target_incarnation, outcome, at };
+            return Command::FenceEnded { node, target, asked_at, outcome, at };
         }
         let (proposal, node) = (self.proposal(arguments), self.node(arguments.word(1)));
         let incarnation = self.boot(node, arguments);

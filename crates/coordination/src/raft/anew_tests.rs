@@ -72,7 +72,7 @@ async fn one_of_a_lost_group_goes_on_alone_with_all_that_it_may_know() {
     raft.propose(init(), LIMIT).await.unwrap();
     raft.propose(add("b", 10), LIMIT).await.unwrap();
     // b takes its vote along, and nothing is decided without it.
-    let booted = Command::Booted { node: NODE, incarnation: Incarnation(1), at: Timestamp::default() };
+    let booted = Command::Booted { node: NODE, incarnation: Incarnation(1), software: "0.1.0".into(), at: Timestamp::default() };
     raft.propose(booted, LIMIT).await.unwrap();
     raft.stop().await;
     let before = remains(&old, LOST, NODE).unwrap();

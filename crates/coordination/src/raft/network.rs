@@ -1,7 +1,7 @@
 //! openraft's way to the other nodes, over the [`Transport`] that the node gives.
 
 use super::machine::Snapshot;
-use super::types::{Types, Vote};
+use super::types::{LogId, Types, Vote};
 use super::wire::{self, CHUNK_BYTES_MAX, Chunk, ChunkReply, Reply, Request};
 use bytes::Bytes;
 use mainstay_protocol::{ClusterId, NodeId};
@@ -12,11 +12,15 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse, VoteRequest,
     VoteResponse,
 };
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::mpsc;
 
+/// Nodes that lack something and that nobody was told of yet; there are no more nodes than this.
+const LACKING_MAX: usize = 16;
 /// Times a snapshot's receiver may send its sender elsewhere than forward, before the transfer starts anew.
 const RESTARTS_MAX: usize = 4;
 
@@ -64,13 +68,61 @@ pub struct Links {
     pub caller: Caller,
     /// How long an append may take: a follower answers when it has synced.
     pub append_limit: Duration,
+    pub confirmed: Arc<Confirmed>,
+}
+
+/// What followers have confirmed to hold while this node led, and who lacks it now.
+pub struct Confirmed {
+    /// Under which vote, and up to which index.
+    by_node: Mutex<BTreeMap<NodeId, (Vote, u64)>>,
+    lacking: mpsc::Sender<NodeId>,
+}
+
+impl Confirmed {
+    /// The receiver gets each node that is seen to lack something, once for each time; more than `mpsc` holds are told of later ones.
+    pub fn new() -> (Confirmed, mpsc::Receiver<NodeId>) {
+        let (lacking, receiver) = mpsc::channel(LACKING_MAX);
+        (Confirmed { by_node: Mutex::default(), lacking }, receiver)
+    }
+
+    /// A follower answers for what it has synced: if it then has no entry where it had one, its disk is not the same any more. Under
+    /// another leader's vote it may rightly have been told to forget.
+    fn answered(
+        &self,
+        node: NodeId,
+        vote: Vote,
+        before: Option<LogId>,
+        sent: Option<LogId>,
+        response: &AppendEntriesResponse<Types>,
+    ) {
+        let mut by_node = self.by_node.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = by_node.entry(node).or_insert((vote, 0));
+        if known.0 != vote {
+            *known = (vote, 0);
+        }
+        let up_to = match response {
+            AppendEntriesResponse::Success => sent.or(before),
+            AppendEntriesResponse::PartialSuccess(up_to) => *up_to,
+            AppendEntriesResponse::Conflict => {
+                if before.is_some_and(|before| before.index <= known.1) {
+                    known.1 = 0;
+                    // Full: somebody is about to be told anyway.
+                    let _ = self.lacking.try_send(node);
+                }
+                return;
+            }
+            AppendEntriesResponse::HigherVote(_) => return,
+        };
+        known.1 = known.1.max(up_to.map_or(0, |id| id.index));
+    }
 }
 
 impl RaftNetworkFactory<Types> for Links {
     type Network = Link;
 
     async fn new_client(&mut self, target: u64, _node: &EmptyNode) -> Link {
-        Link { caller: self.caller.clone(), target: node_id(target), append_limit: self.append_limit }
+        let (caller, confirmed) = (self.caller.clone(), self.confirmed.clone());
+        Link { caller, target: node_id(target), append_limit: self.append_limit, confirmed }
     }
 }
 
@@ -84,6 +136,7 @@ pub struct Link {
     caller: Caller,
     target: NodeId,
     append_limit: Duration,
+    confirmed: Arc<Confirmed>,
 }
 
 impl Link {
@@ -110,8 +163,12 @@ impl RaftNetworkV2<Types> for Link {
         request: AppendEntriesRequest<Types>,
         _option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        let (vote, before, sent) = (request.vote, request.prev_log_id, request.entries.last().map(|entry| entry.log_id));
         match self.call(Request::Append(request), self.append_limit).await? {
-            Reply::Append(response) => Ok(response),
+            Reply::Append(response) => {
+                self.confirmed.answered(self.target, vote, before, sent, &response);
+                Ok(response)
+            }
             _ => unexpected(),
         }
     }

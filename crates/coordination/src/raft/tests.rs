@@ -4,7 +4,7 @@
 use super::disk::{Change, Disk, OpenError, Storage, encode, key};
 use super::log::LogStore;
 use super::machine::{Machine, Snapshot};
-use super::network::{Caller, Links};
+use super::network::{Caller, Confirmed, Links};
 use super::types::{Decision, Entry, LogId, SnapshotMeta, StoredMembership, Types, Vote};
 use super::wire::{self, CHUNK_BYTES_MAX, Chunk, ChunkReply, Reply, Request, WireError};
 use super::{Config, ProposeError, Raft, Role, StartError, Transport, TransportError, TransportFuture};
@@ -510,7 +510,7 @@ async fn a_large_snapshot_is_sent_in_bounded_pieces_and_again_where_the_receiver
     let whole: Bytes = (0..7 * CHUNK_BYTES_MAX / 2).map(|at| (at % 251) as u8).collect();
     let receiver = Arc::new(Forgetful::default());
     let caller = Caller { cluster: CLUSTER, transport: receiver.clone() };
-    let mut links = Links { caller, append_limit: LIMIT };
+    let mut links = Links { caller, append_limit: LIMIT, confirmed: Arc::new(Confirmed::new().0) };
     let mut link = links.new_client(2, &EmptyNode {}).await;
     let snapshot = Snapshot { meta: SnapshotMeta::default(), snapshot: whole.clone() };
     let sent = link.full_snapshot(Vote::new_committed(1, 1), snapshot, std::future::pending(), RPCOption::new(LIMIT)).await;

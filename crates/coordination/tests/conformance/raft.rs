@@ -267,6 +267,17 @@ fn a_follower_whose_disk_was_set_back_is_filled_up_and_nobody_else_falls() {
     cluster.decide(leader, note("remembered"));
     cluster.agree(22);
     assert!(cluster.node(leader).health().quorum);
+    let noticed = |cluster: &RaftCluster| {
+        let raft = cluster.node(leader);
+        cluster.runtime.block_on(async { tokio::time::timeout(Duration::from_millis(100), raft.set_back()).await.ok() })
+    };
+    assert_eq!(noticed(&cluster), Some(forgetful), "the leader sees who lacks what it had confirmed");
+    // Whoever merely restarts lacks nothing.
+    cluster.crash(forgetful);
+    cluster.start(forgetful);
+    cluster.decide(leader, note("as before"));
+    cluster.agree(23);
+    assert_eq!(noticed(&cluster), None);
 }
 
 #[test]

@@ -22,6 +22,8 @@ pub fn concerns(status: &ClusterStatus) -> Vec<String> {
     }));
     let problems = status.nodes.iter().flat_map(|node| node.problems.iter().map(move |problem| (node, problem)));
     list.extend(problems.map(|(node, problem)| format!("node {}: {problem}", node.name)));
+    let set_back = status.nodes.iter().filter_map(|node| Some((&node.name, node.set_back.as_ref()?)));
+    list.extend(set_back.map(|(node, at)| format!("node {node}: LACKS DECISIONS that it had confirmed to hold, seen {at}")));
     list.extend(status.maintenance.iter().filter(|one| one.overdue && one.state == "active").map(|one| {
         format!(
             "maintenance m{} of {} is over its time: {} ends it (`mainstay maintenance end {1}`) or extends it (`mainstay maintenance extend {1} --for …`)",
@@ -202,6 +204,8 @@ mod tests {
             left: None,
             problems: vec![],
             free_bytes: None,
+            software: "0.1.0".into(),
+            set_back: None,
         };
         let volume = VolumeStatus {
             name: "files".into(),

@@ -149,6 +149,12 @@ pub struct NodeStatus {
     /// Room on the disk under its directory, by its own account.
     #[serde(default)]
     pub free_bytes: Option<u64>,
+    /// Version of the program of its present boot; empty before the first.
+    #[serde(default)]
+    pub software: String,
+    /// When it was seen to lack decisions that it had confirmed to hold, if nobody has looked since.
+    #[serde(default)]
+    pub set_back: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use crate::hooks::fence::About;
 use crate::hooks::run::Stop;
 use crate::shell::App;
 use mainstay_cluster::{Actor, ClusterState, Command, FenceOutcome};
-use mainstay_protocol::{Incarnation, NodeId};
+use mainstay_protocol::{NodeId, Timestamp};
 use mainstay_replica::FenceResult;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +28,7 @@ pub async fn fence(app: &Arc<App>, who: &str, name: &str, wish: &FenceWish) -> R
         let text = format!("{} cannot switch {name} off: its node.toml has no [[fence]] for it", app.config.name);
         return Err(ApiError::new(ErrorKind::Elsewhere, text));
     };
+    let at = clock::wall();
     let asked = Command::FenceAsked {
         node: app.me(),
         target,
@@ -35,7 +36,7 @@ pub async fn fence(app: &Arc<App>, who: &str, name: &str, wish: &FenceWish) -> R
         allow_primary: wish.allow_primary,
         reason: wish.reason.clone(),
         actor: Actor::Person(who.into()),
-        at: clock::wall(),
+        at,
     };
     let through = app.config.name.clone();
     if wish.dry_run {
@@ -43,8 +44,14 @@ pub async fn fence(app: &Arc<App>, who: &str, name: &str, wish: &FenceWish) -> R
         let looked = look(app, about).await?;
         return Ok(FenceTried { through, command, verify, refused, looked: Some(looked), outcome: None });
     }
-    change::decide(app, asked).await?;
-    let outcome = switch_off(app, about, (target, target_incarnation)).await;
+    if let Err(error) = change::decide(app, asked).await {
+        // It may be decided yet, and would keep the target from being promoted for as long as a command may run.
+        if error.error != ErrorKind::Refused {
+            tokio::spawn(tell_not_run(app.clone(), (target, at)));
+        }
+        return Err(error);
+    }
+    let outcome = switch_off(app, about, (target, at)).await;
     Ok(FenceTried { through, command, verify, refused: None, looked: None, outcome })
 }
 
@@ -63,7 +70,7 @@ async fn look(app: &Arc<App>, about: About) -> Result<String, ApiError> {
 }
 
 /// None: it still runs.
-async fn switch_off(app: &Arc<App>, about: About, target: (NodeId, Incarnation)) -> Option<String> {
+async fn switch_off(app: &Arc<App>, about: About, target: (NodeId, Timestamp)) -> Option<String> {
     let app = app.clone();
     let work = tokio::spawn(async move {
         let fences = app.fences.clone();
@@ -79,11 +86,24 @@ async fn switch_off(app: &Arc<App>, about: About, target: (NodeId, Incarnation))
     tokio::time::timeout(WAIT_MAX, work).await.ok()?.ok()
 }
 
-/// What came of it. Nobody promotes the target before that is decided, so it is said again for a while.
-async fn tell(app: &App, (target, target_incarnation): (NodeId, Incarnation), outcome: &FenceOutcome) {
+/// Of a wish whose fate is not known: nothing was run for it. It may be decided at any time within `TELL_TIMES` pauses.
+async fn tell_not_run(app: Arc<App>, (target, asked_at): (NodeId, Timestamp)) {
+    let outcome = FenceOutcome::Failed("the command was not run: whether the wish was on record was not known".into());
     for _ in 0..TELL_TIMES {
         let (node, outcome) = (app.me(), outcome.clone());
-        let ended = Command::FenceEnded { node, target, target_incarnation, outcome, at: clock::wall() };
+        let ended = Command::FenceEnded { node, target, asked_at, outcome, at: clock::wall() };
+        if change::decide(&app, ended).await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(TELL_PAUSE).await;
+    }
+}
+
+/// What came of it. Nobody promotes the target before that is decided, so it is said again for a while.
+async fn tell(app: &App, (target, asked_at): (NodeId, Timestamp), outcome: &FenceOutcome) {
+    for _ in 0..TELL_TIMES {
+        let (node, outcome) = (app.me(), outcome.clone());
+        let ended = Command::FenceEnded { node, target, asked_at, outcome, at: clock::wall() };
         match change::decide(app, ended).await {
             Err(error) if error.error != ErrorKind::Refused => tokio::time::sleep(TELL_PAUSE).await,
             _ => return,

@@ -201,6 +201,8 @@ fn node_status(id: NodeId, node: &Node, local: Option<&LocalStatus>) -> NodeStat
         left: node.left.filter(|_| local.is_none()).map(|left| format!("{} at {}", left.cause, instant(left.at))),
         problems: local.map(|local| local.problems.clone()).unwrap_or_default(),
         free_bytes: local.and_then(|local| local.free_bytes),
+        software: node.software.clone(),
+        set_back: node.set_back.map(instant),
     }
 }
 

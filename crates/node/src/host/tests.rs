@@ -63,7 +63,7 @@ pub fn cluster_of_one() -> ClusterState {
             actor: person.clone(),
             at: at(),
         },
-        Command::Booted { node: ME, incarnation: BOOT, at: at() },
+        Command::Booted { node: ME, incarnation: BOOT, software: "0.1.0".into(), at: at() },
         Command::CreateVolume {
             name: "files".into(),
             replicas: [ME].into(),

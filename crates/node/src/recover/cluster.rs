@@ -173,6 +173,31 @@ pub fn overdue(status: &ClusterStatus, now: i64) -> Vec<Finding> {
     .collect()
 }
 
+/// It has everything again, as far as the others knew it; what it forgot meanwhile may have counted.
+pub fn set_back(status: &ClusterStatus) -> Vec<Finding> {
+    let found = status.nodes.iter().filter_map(|node| Some((node, node.set_back.as_ref()?)));
+    found.map(|(node, at)| {
+        let name = &node.name;
+        let other = match node.kind.as_str() {
+            "witness" => format!("mainstay witness reseed {name} --with NAME --reason \"WHAT HAPPENED\""),
+            _ => replace(name),
+        };
+        Finding::new("node-set-back", format!("{name} lacked decisions that it had confirmed to hold"))
+            .known(format!("seen {at}, when the leader gave them to it again"))
+            .known("what was decided while it and the others were up is whole; policy guarded promotes nothing until somebody has looked")
+            .unknown("whether its directory was set back (an old backup, a snapshot of the machine), or its disk loses what it calls synced")
+            .unknown("whether something was decided with its vote while another node was down: look for gaps with `mainstay events verify`")
+            .choice(
+                format!("its directory was set back, and its disk is good: put that on record, and then `mainstay maintenance end {name}`"),
+                NOTHING,
+                format!("mainstay maintenance begin {name} --for 10m --reason \"WHAT HAPPENED\""),
+            )
+            .choice("its disk is not to be trusted: another machine takes its place", NOTHING, other)
+            .do_not("set a node's directory back, ever: one that is lost is replaced")
+    })
+    .collect()
+}
+
 /// The volume is served, and nobody finds the way.
 pub fn unbound(status: &ClusterStatus) -> Vec<Finding> {
     let problems = status.nodes.iter().flat_map(|node| node.problems.iter().map(move |problem| (node, problem)));

@@ -170,6 +170,7 @@ fn unguarded(grant: &Grant, id: ProposalId, proposal: &Proposal, before: &Cluste
         _ if by_a_person => "it is signed by a person who never saw it".into(),
         _ if volume.in_sync.get(&grant.node).copied() != boot => "the candidate had restarted since it was in sync".into(),
         _ if !before.maintenance.is_empty() => "a node was in maintenance".into(),
+        _ if before.nodes.values().any(|node| node.set_back.is_some()) => "a node had been set back".into(),
         _ if volume.breaker.open => "the breaker was open".into(),
         _ if proposal.lapsed.len() + 1 < before.majority() => "no majority had given its word".into(),
         _ => return None,

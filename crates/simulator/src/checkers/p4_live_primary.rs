@@ -48,8 +48,8 @@ impl LivePrimary {
         let (by, lost) = (evidence.observed.by, decided.settings.contact_lost_ms * MILLISECOND);
         let Some(primary) = decided.volumes.get(&VOLUME).and_then(|volume| volume.reign).map(|reign| reign.node) else { return };
         let ago = |observer: NodeId| Some(now - self.heard.get(&(observer, primary))?.last);
-        let steady = |pair| self.heard.get(&pair).is_some_and(|heard| heard.since + 2 * lost < now && now - heard.last < lost / 4);
-        let told = |observer: NodeId| observer == by || (steady((observer, primary)) && steady((by, observer)));
+        let steady = |by, from| self.steady(now, by, from, decided.settings.contact_lost_ms);
+        let told = |observer: NodeId| observer == by || (steady(observer, primary) && steady(by, observer));
         let observers = decided.nodes.keys().copied().filter(|node| *node != primary && told(*node));
         // Clocks run a little apart, and events of one moment come in any order.
         let heard = observers.filter_map(|node| Some((ago(node)?, node))).filter(|(ago, _)| *ago < lost - lost / 8).min();
@@ -61,6 +61,12 @@ impl LivePrimary {
                 self.wrong.pop_front();
             }
         }
+    }
+
+    /// Whether `by` has heard `from` without a gap for a while, and a moment ago.
+    pub fn steady(&self, now: Time, by: NodeId, from: NodeId, lost_ms: u64) -> bool {
+        let lost = lost_ms * MILLISECOND;
+        self.heard.get(&(by, from)).is_some_and(|heard| heard.since + 2 * lost < now && now - heard.last < lost / 4)
     }
 
     /// Whether such a plan was accepted.

@@ -53,6 +53,8 @@ pub const ACTIONS: &[ActionForm] = &[
     form("rot SERVER", |v| Action::Rot(v.node(0))),
     form("witness remember", |_| Action::Remember(W)),
     form("witness restore", |_| Action::Restore(W)),
+    form("upgrade NODE", |v| Action::Upgrade { node: v.node(0), next: true }),
+    form("downgrade NODE", |v| Action::Upgrade { node: v.node(0), next: false }),
     form("depose leader", |_| Action::DeposeLeader),
     form("stall NODE TIME", |v| Action::StallCoordination(v.node(0), v.number(1))),
     form("maintenance begin NODE", |v| Action::BeginMaintenance(v.node(0))),

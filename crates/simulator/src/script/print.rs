@@ -225,7 +225,8 @@ pub fn action_text(action: &Action) -> String {
         | Action::Hold(_)
         | Action::Echo
         | Action::Remember(_)
-        | Action::Restore(_) => people_text(action),
+        | Action::Restore(_)
+        | Action::Upgrade { .. } => people_text(action),
         link => link_text(link),
     }
 }
@@ -289,6 +290,7 @@ fn people_text(action: &Action) -> String {
         Action::Echo => "echo".into(),
         Action::Remember(_) => "witness remember".into(),
         Action::Restore(_) => "witness restore".into(),
+        Action::Upgrade { node, next } => format!("{} {}", if *next { "upgrade" } else { "downgrade" }, letter(*node)),
         other => link_text(other),
     }
 }

@@ -52,7 +52,10 @@ impl World {
             Action::LinkQualityTo(from, to, quality) => self.network.set_quality(End::Node(from), End::Node(to), quality),
             Action::JumpWall(node, ms) => {
                 self.checkers.p5.clocks_were_set = true;
-                self.node_mut(node).clock.jump_wall(ms as i128 * MILLISECOND as i128)
+                let now = self.queue.now();
+                let node = self.node_mut(node);
+                node.clock_set = now;
+                node.clock.jump_wall(ms as i128 * MILLISECOND as i128)
             }
             Action::Drift(node, ppm) => self.drift(node, ppm),
             Action::Think(low, high) => self.set_think((low, high)),
@@ -66,6 +69,7 @@ impl World {
                 node.remembered = Some(node.promise);
             }
             Action::Restore(node) => self.restore(node),
+            Action::Upgrade { node, next } => self.node_mut(node).upgraded = next,
             Action::Measure => self.measure(),
             Action::Note(text) => self.mark_operators(MarkKind::Note, || text),
             other => self.act_as_person(other),
@@ -205,6 +209,7 @@ impl World {
         self.crash(id, Crash::Power);
         let node = self.node_mut(id);
         node.promise = node.remembered.unwrap_or_default();
+        node.set_back = true;
         self.checkers.promises.set_back.insert(id);
     }
 
@@ -305,6 +310,7 @@ impl World {
         self.heal_links();
         self.network.set_all(Quality::GOOD);
         self.set_sized_links();
+        let now = self.queue.now();
         for id in self.machines() {
             if let Some(platter) = self.nodes[&id].platter.as_ref() {
                 let mut platter = lock(platter);
@@ -314,6 +320,7 @@ impl World {
             self.node_mut(id).hang_until = 0;
             self.node_mut(id).slow = 1;
             self.node_mut(id).clock.set_right();
+            self.node_mut(id).clock_set = now;
             self.resume(id);
             self.start(id);
         }

@@ -2,7 +2,7 @@
 //! second is honest, because everything rests on it (docs/decisions/0013-fencing-hooks.md).
 
 use super::node::{NodeEvent, NodeState};
-use super::shell::{ANNOUNCE_TICKET, BY_HAND_TICKET};
+use super::shell::{ANNOUNCE_TICKET, BY_HAND_TICKETS};
 use super::{Event, VOLUME, World};
 use crate::disk::Crash;
 use crate::queue::{MILLISECOND, SECOND, Time};
@@ -10,11 +10,14 @@ use crate::scenario::{A, B, Hook};
 use crate::timeline::MarkKind;
 use crate::trace::Trace;
 use mainstay_cluster::{Command, FenceOutcome};
-use mainstay_protocol::{Epoch, NodeId, ProposalId};
+use mainstay_protocol::{Epoch, NodeId, ProposalId, Timestamp};
 use mainstay_replica::{Event as ReplicaEvent, FenceOrder, FenceResult, ProposeResult};
 
 /// Both commands together get so long.
 const TIME_MAX: Time = 10 * SECOND;
+
+/// When it is said that nothing was run for a wish whose fate is not known.
+const NOT_RUN_TOLD: [Time; 3] = [2 * SECOND, 10 * SECOND, 30 * SECOND];
 
 /// What becomes of one run of a hook.
 struct HookDoes {
@@ -75,30 +78,47 @@ impl World {
         self.trace(Trace::Brief, || format!("an operator has {target} switched off through {through}"));
         let command =
             Command::FenceAsked { node: through, target, target_incarnation, allow_primary: as_primary, reason, actor, at };
-        self.propose(through, BY_HAND_TICKET, command);
+        let process = self.process(through);
+        process.ticket_last += 1;
+        let ticket = BY_HAND_TICKETS + process.ticket_last;
+        process.asked_by_hand.insert(ticket, at);
+        self.propose(through, ticket, command);
     }
 
     /// It is on record, so the hook runs. What comes of it proves nothing, but until it is told nobody promotes the target.
-    pub(super) fn by_hand_decided(&mut self, id: NodeId, result: &ProposeResult) {
-        let ProposeResult::Accepted = result else { return };
+    pub(super) fn by_hand_decided(&mut self, id: NodeId, ticket: u64, result: &ProposeResult) {
+        let Some(asked_at) = self.process(id).asked_by_hand.remove(&ticket) else { return };
+        match result {
+            ProposeResult::Accepted => {}
+            ProposeResult::Refused(_) => return,
+            // Nothing is run, and nobody is to wait for it: it may be decided yet.
+            ProposeResult::Unknown => {
+                for after in NOT_RUN_TOLD {
+                    self.fence_event(id, after, NodeEvent::FenceByHandEnds { asked_at, verifies: false });
+                }
+                return;
+            }
+        }
         let does = self.hook_does(id, other(id));
         let epoch = self.decided.volumes.get(&VOLUME).map_or(Epoch(0), |volume| volume.epoch);
         if let Some(after) = does.off_after {
             self.fence_event(id, after, NodeEvent::SwitchOffByHand { epoch });
         }
-        self.fence_event(id, does.ends_after, NodeEvent::FenceByHandEnds { verifies: does.verifies });
+        self.fence_event(id, does.ends_after, NodeEvent::FenceByHandEnds { asked_at, verifies: does.verifies });
     }
 
     /// Said until it is decided, as the daemon does it.
-    pub(super) fn fence_by_hand_ends(&mut self, id: NodeId, verifies: bool) {
+    pub(super) fn fence_by_hand_ends(&mut self, id: NodeId, asked_at: Timestamp, verifies: bool) {
         let target = other(id);
-        let asked = self.decided.nodes.get(&target).and_then(|known| known.off_asked).filter(|asked| asked.by == id);
-        let Some(target_incarnation) = asked.map(|asked| asked.target_incarnation) else { return };
+        let asked = self.decided.nodes.get(&target).and_then(|known| known.off_asked);
+        if asked.is_none_or(|asked| (asked.by, asked.at) != (id, asked_at)) {
+            return;
+        }
         let off = verifies && matches!(self.nodes[&target].state, NodeState::Off);
         let outcome = if off { FenceOutcome::Confirmed } else { FenceOutcome::Failed("it is on, or nobody knows".into()) };
         let at = self.wall_of(id);
-        self.propose(id, ANNOUNCE_TICKET, Command::FenceEnded { node: id, target, target_incarnation, outcome, at });
-        self.fence_event(id, 2 * SECOND, NodeEvent::FenceByHandEnds { verifies });
+        self.propose(id, ANNOUNCE_TICKET, Command::FenceEnded { node: id, target, asked_at, outcome, at });
+        self.fence_event(id, 2 * SECOND, NodeEvent::FenceByHandEnds { asked_at, verifies });
     }
 
     /// `epoch`: the newest one when it was asked for.

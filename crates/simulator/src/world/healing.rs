@@ -111,7 +111,7 @@ impl World {
         )
     }
 
-    /// A serving primary, and both copies in sync in their present incarnations.
+    /// A serving primary, both copies in sync in their present incarnations, and nobody waits for what somebody began.
     fn whole(&self) -> bool {
         let Some(volume) = self.volume_state() else { return false };
         let serving = volume.reign.filter(|reign| reign.state == ReignState::Serving);
@@ -122,6 +122,13 @@ impl World {
             && volume.replicas.iter().all(in_sync)
             && volume.open_proposal.is_none()
             && self.decided().maintenance.is_empty()
+            && !self.switching_off()
+    }
+
+    /// A node that lives has not told yet what came of a person's wish to switch a machine off.
+    fn switching_off(&self) -> bool {
+        let asked = self.decided().nodes.values().filter_map(|node| node.off_asked);
+        asked.into_iter().any(|asked| self.nodes[&asked.by].incarnation == asked.incarnation.0)
     }
 
     fn serves_all(&self, id: NodeId) -> bool {

@@ -6,7 +6,7 @@ use crate::queue::Time;
 use crate::rng::Rng;
 use mainstay_cluster::ClusterState;
 use mainstay_protocol::peer::Envelope;
-use mainstay_protocol::{ClientRequest, Epoch, NodeId, ProposalId};
+use mainstay_protocol::{ClientRequest, Epoch, NodeId, ProposalId, Timestamp};
 use mainstay_replica::{FenceOrder, ProposeResult, Replica, ServeMode, StoredPromise};
 use mainstay_volume::{DiskEffect, DiskEvent};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -63,6 +63,7 @@ pub enum NodeEvent {
     },
     /// And what came of it is told.
     FenceByHandEnds {
+        asked_at: Timestamp,
         verifies: bool,
     },
     /// And has ended, with a look at the machine or without.
@@ -95,6 +96,8 @@ pub struct Process {
     pub effect_last: u64,
     pub callers: BTreeMap<u64, Caller>,
     pub ticket_last: u64,
+    /// Wishes of persons to switch the other machine off, by ticket, of which it is not known what was decided.
+    pub asked_by_hand: BTreeMap<u64, Timestamp>,
     /// Attempts that were called off.
     pub fences_stopped: BTreeSet<ProposalId>,
 }
@@ -125,6 +128,14 @@ pub struct Node {
     pub usable: bool,
     /// A backup of its promise.
     pub remembered: Option<StoredPromise>,
+    /// Its directory holds that backup, and nobody has noticed yet.
+    pub set_back: bool,
+    /// Its boots run the next version of the program.
+    pub upgraded: bool,
+    /// The present one does.
+    pub runs_next: bool,
+    /// When somebody last set its wall clock.
+    pub clock_set: Time,
     pub rng: Rng,
 }
 
@@ -152,6 +163,10 @@ impl Node {
             leaving: false,
             usable: true,
             remembered: None,
+            set_back: false,
+            upgraded: false,
+            runs_next: false,
+            clock_set: 0,
             rng,
         }
     }
@@ -189,6 +204,7 @@ impl Process {
             effect_last: 0,
             callers: BTreeMap::new(),
             ticket_last: 0,
+            asked_by_hand: BTreeMap::new(),
             fences_stopped: BTreeSet::new(),
         }
     }

@@ -20,8 +20,8 @@ use std::sync::Arc;
 
 /// Tickets of the shell's own proposals; a replica counts its own from below.
 pub const ANNOUNCE_TICKET: u64 = u64::MAX;
-/// Of a person who waits for it at this node.
-pub const BY_HAND_TICKET: u64 = u64::MAX - 1;
+/// From here on up to it: of persons who wait for it at this node, one each.
+pub const BY_HAND_TICKETS: u64 = u64::MAX - (1 << 32);
 /// One message of so many goes through the wire's encoding; encoding all would only cost time.
 const ENCODE_ONE_IN: u64 = 16;
 /// Bytes of a message besides its payload, roughly.
@@ -89,12 +89,12 @@ impl World {
                 }
             }
             NodeEvent::Proposed { ticket: ANNOUNCE_TICKET, .. } => {}
-            NodeEvent::Proposed { ticket: BY_HAND_TICKET, result } => self.by_hand_decided(id, &result),
+            NodeEvent::Proposed { ticket: ticket @ BY_HAND_TICKETS.., result } => self.by_hand_decided(id, ticket, &result),
             NodeEvent::Proposed { ticket, result } => self.step(id, ReplicaEvent::Proposed { ticket, result: *result }),
             NodeEvent::Announce => self.announce(id),
             NodeEvent::SwitchOff(order) => self.switch_off(id, &order),
             NodeEvent::SwitchOffByHand { epoch } => self.switch_off_by_hand(id, epoch),
-            NodeEvent::FenceByHandEnds { verifies } => self.fence_by_hand_ends(id, verifies),
+            NodeEvent::FenceByHandEnds { asked_at, verifies } => self.fence_by_hand_ends(id, asked_at, verifies),
             NodeEvent::FenceEnds { proposal, verifies } => self.fence_ends(id, proposal, verifies),
         }
     }
@@ -418,6 +418,7 @@ impl World {
             return;
         }
         node.incarnation += 1;
+        node.runs_next = node.upgraded;
         node.restart_clock(now);
         let options = volume_options(&self.plan);
         let view = self.model.view(id);
@@ -452,6 +453,21 @@ impl World {
         self.step(id, ReplicaEvent::Tick);
         self.set_hooks(id);
         self.announce(id);
+        self.notice_set_back(id);
+    }
+
+    /// Whoever leads the coordination sees what the node lacks as soon as it asks it to go on. Here: any other that runs.
+    fn notice_set_back(&mut self, id: NodeId) {
+        let now = self.queue.now();
+        let Some(by) = self.nodes.values().find(|node| node.id != id && node.state == NodeState::Running).map(|node| node.id)
+        else {
+            return;
+        };
+        let node = self.nodes.get_mut(&id).expect("nodes never vanish");
+        if std::mem::take(&mut node.set_back) {
+            let at = self.nodes[&by].clock.now(now).wall;
+            self.propose(by, ANNOUNCE_TICKET, Command::SetBack { node: id, by, at });
+        }
     }
 
     fn open_failed(&mut self, id: NodeId, error: String) {
@@ -491,7 +507,8 @@ impl World {
             return;
         }
         let at = self.nodes[&id].clock.now(now).wall;
-        self.propose(id, ANNOUNCE_TICKET, Command::Booted { node: id, incarnation, at });
+        let software = software(self.nodes[&id].runs_next).to_string();
+        self.propose(id, ANNOUNCE_TICKET, Command::Booted { node: id, incarnation, software, at });
         self.later(id, SECOND, NodeEvent::Announce);
     }
 
@@ -540,6 +557,11 @@ impl World {
         self.mark_crash(id, crash, asked);
         self.weigh_copies();
     }
+}
+
+/// What a node says that it runs.
+pub(super) fn software(next: bool) -> &'static str {
+    if next { "next" } else { "present" }
 }
 
 fn next_of(lane: &mut Lane, merges: bool) -> Option<DiskEffect> {

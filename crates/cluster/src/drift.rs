@@ -1,0 +1,48 @@
+//! How far nodes have drifted apart, as the evidence of a promotion tells it: the programs that they run, and their wall clocks.
+
+use crate::evidence::Evidence;
+use crate::limits::CLOCK_DRIFT_MS_MAX;
+use crate::state::ClusterState;
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(crate) struct Drift {
+    /// For people.
+    pub text: String,
+    /// Enough that a person has to look.
+    pub matters: bool,
+}
+
+/// Capitals where somebody tired must not read over it.
+pub(crate) fn software(state: &ClusterState, evidence: &Evidence) -> Drift {
+    let mut by_version: BTreeMap<&str, BTreeSet<_>> = BTreeMap::new();
+    for (node, version) in evidence.basis.software.iter().filter(|(_, version)| !version.is_empty()) {
+        by_version.entry(version).or_default().insert(*node);
+    }
+    match by_version.len() {
+        0 => Drift { text: "UNKNOWN".into(), matters: true },
+        1 => Drift { text: format!("{} on all", by_version.keys().next().unwrap_or(&"")), matters: false },
+        _ => {
+            let each = by_version.iter().map(|(version, nodes)| format!("{version} on {}", state.names(nodes.iter())));
+            Drift { text: format!("DIFFER: {}", each.collect::<Vec<_>>().join(", ")), matters: true }
+        }
+    }
+}
+
+/// Of the nodes that are heard: whoever is not has other lines.
+pub(crate) fn clocks(state: &ClusterState, evidence: &Evidence) -> Drift {
+    let observed = &evidence.observed;
+    let by = state.node_name(observed.by);
+    let far: Vec<String> = observed
+        .clocks
+        .iter()
+        .filter(|(_, ahead_ms)| ahead_ms.unsigned_abs() > CLOCK_DRIFT_MS_MAX)
+        .map(|(node, ahead_ms)| {
+            let side = if *ahead_ms < 0 { "behind" } else { "ahead of" };
+            format!("{} is {} s {side} {by}", state.node_name(*node), ahead_ms.unsigned_abs() / 1000)
+        })
+        .collect();
+    match far.is_empty() {
+        true => Drift { text: format!("within {} s of {by}'s", CLOCK_DRIFT_MS_MAX / 1000), matters: false },
+        false => Drift { text: format!("DIFFER: {}", far.join(", ")), matters: true },
+    }
+}
