@@ -5,6 +5,7 @@ mod hand_over;
 mod named_loss;
 
 use crate::digest::Digest;
+use crate::drift;
 use crate::evidence::{
     Basis, Contact, CopyReport, CopyState, Evidence, EvidenceField, FencingProof, Known, Loss, LostFiles, NamedLoss, Observed,
 };
@@ -115,7 +116,7 @@ const OF_THE_MOMENT: &[Row] = &[
 const OF_WHO_DECIDES: &[Row] = &[
     (Rule::R4, "the in-sync set is the one that the primary last waited for", set_recorded),
     (Rule::R7, "who decides is known", policy),
-    (Rule::R14, "how far programs and clocks differ", drift),
+    (Rule::R14, "how far programs and clocks differ", drifted),
 ];
 
 /// Of a volume whose quorum two people forced.
@@ -474,6 +475,12 @@ fn fencing(plan: &Plan) -> Judgement {
 /// The state's half is derived again and compared; evidence that a slow node gathered is refused (R14).
 fn up_to_date(plan: &Plan) -> Judgement {
     let now = plan.state.basis_beside(plan.evidence, plan.candidate, plan.id, plan.volume);
+    // Once it is proposed an upgrade voids nothing, but what is shown must have been so.
+    let then = &plan.evidence.basis.software;
+    if plan.own.is_none() && *then != now.software {
+        let (then, now) = (drift::software_text(plan.state, then), drift::software_text(plan.state, &now.software));
+        return Err(RefusalKind::EvidenceOutdated { field: EvidenceField::Programs, then, now });
+    }
     match difference(plan.state, &plan.evidence.basis, &now) {
         None => Ok(format!("evidence {}", plan.evidence.hash().short())),
         Some((field, then, now)) => Err(RefusalKind::EvidenceOutdated { field, then, now }),
@@ -501,8 +508,8 @@ fn meanwhile(plan: &Plan) -> Judgement {
 }
 
 /// Blocks nothing that a person decides; the guards ask for more.
-fn drift(plan: &Plan) -> Judgement {
-    let (software, clocks) = (crate::drift::software(plan.state, plan.evidence), crate::drift::clocks(plan.state, plan.evidence));
+fn drifted(plan: &Plan) -> Judgement {
+    let (software, clocks) = (drift::software(plan.state, plan.evidence), drift::clocks(plan.state, plan.evidence));
     let clocks = if plan.evidence.fencing.planned() { String::new() } else { format!("; clocks: {}", clocks.text) };
     Ok(format!("{}{clocks}", software.text))
 }

@@ -3,6 +3,7 @@
 use crate::evidence::Evidence;
 use crate::limits::CLOCK_DRIFT_MS_MAX;
 use crate::state::ClusterState;
+use mainstay_protocol::NodeId;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) struct Drift {
@@ -14,8 +15,16 @@ pub(crate) struct Drift {
 
 /// Capitals where somebody tired must not read over it.
 pub(crate) fn software(state: &ClusterState, evidence: &Evidence) -> Drift {
+    versions(state, &evidence.basis.software)
+}
+
+pub(crate) fn software_text(state: &ClusterState, versions: &BTreeMap<NodeId, String>) -> String {
+    self::versions(state, versions).text
+}
+
+fn versions(state: &ClusterState, versions: &BTreeMap<NodeId, String>) -> Drift {
     let mut by_version: BTreeMap<&str, BTreeSet<_>> = BTreeMap::new();
-    for (node, version) in evidence.basis.software.iter().filter(|(_, version)| !version.is_empty()) {
+    for (node, version) in versions.iter().filter(|(_, version)| !version.is_empty()) {
         by_version.entry(version).or_default().insert(*node);
     }
     match by_version.len() {
@@ -42,6 +51,10 @@ pub(crate) fn clocks(state: &ClusterState, evidence: &Evidence) -> Drift {
         })
         .collect();
     match far.is_empty() {
+        // Unknown is never good (R6): in a cluster of more than one somebody else was to be heard.
+        true if observed.clocks.is_empty() && state.nodes.len() > 1 => {
+            Drift { text: "UNKNOWN: nobody else was heard".into(), matters: true }
+        }
         true => Drift { text: format!("within {} s of {by}'s", CLOCK_DRIFT_MS_MAX / 1000), matters: false },
         false => Drift { text: format!("DIFFER: {}", far.join(", ")), matters: true },
     }

@@ -218,6 +218,8 @@ pub enum EvidenceField {
     Policy,
     /// Who approved it, or proposed it, was revoked (R7).
     People,
+    /// Nodes run other versions than it says.
+    Programs,
 }
 
 impl Evidence {

@@ -165,6 +165,7 @@ impl fmt::Display for EvidenceField {
             EvidenceField::Drain => "the drain",
             EvidenceField::Policy => "the policy",
             EvidenceField::People => "who spoke for it",
+            EvidenceField::Programs => "the version of the programs",
         })
     }
 }

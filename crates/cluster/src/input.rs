@@ -22,6 +22,11 @@ pub(crate) fn label(what: &str, label: &str) -> Result<(), RefusalKind> {
     Err(RefusalKind::BadLabel { what: what.into(), label: clip(label), why: why.into() })
 }
 
+/// Of a program, `0.1.0` or `0.1.0+build`: people read it in evidence.
+pub(crate) fn version(version: &str) -> Result<(), RefusalKind> {
+    label("version", &version.replacen('+', "-", 1))
+}
+
 pub(crate) fn bad(what: &str, value: &str, why: &str) -> RefusalKind {
     RefusalKind::BadValue { what: what.into(), value: clip(value), why: why.into() }
 }

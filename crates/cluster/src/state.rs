@@ -87,7 +87,8 @@ pub struct Node {
     pub off_asked: Option<OffAsked>,
     /// Version of the program that its present boot runs; empty before the first.
     pub software: String,
-    /// When it was seen to lack decisions that it had confirmed to hold (R13). Until a maintenance of it is over: then somebody has looked.
+    /// When it was last seen to lack decisions that it had confirmed to hold (R13). Until a maintenance of it is over that was begun
+    /// after that: then somebody has looked.
     pub set_back: Option<Timestamp>,
 }
 
@@ -500,6 +501,8 @@ pub struct Maintenance {
     pub state: MaintenanceState,
     /// The node answered whoever ended it, or has booted since. Without, a set that nobody could shrink would pass for its return.
     pub back: bool,
+    /// [`Node::set_back`] as it was when this began: who began it knew.
+    pub set_back: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -255,6 +255,8 @@ impl Life {
             }
         }
         for node in [1, 2, 3, 4].map(NodeId) {
+            let ahead_ms = if self.rng.once_in(12) { 60_000 } else { 80 };
+            observed.clocks.insert(node, ahead_ms);
             let contact = match self.rng.below(12) {
                 0 => Contact::Unknown,
                 1 => Contact::Heard { ms_ago: 10 },

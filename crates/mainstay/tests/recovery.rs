@@ -43,9 +43,9 @@ impl DerefMut for Cluster {
 }
 
 impl Cluster {
-    fn found() -> Cluster {
+    fn found(net: &str) -> Cluster {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        Cluster { rig: runtime.block_on(rig::Cluster::with_volume("127.0.72")), runtime }
+        Cluster { rig: runtime.block_on(rig::Cluster::with_volume(net)), runtime }
     }
 
     fn until(&self, what: &str, holds: impl Fn(&ClusterStatus) -> bool) -> ClusterStatus {
@@ -125,7 +125,7 @@ impl Cluster {
 
 #[test]
 fn two_double_failures_are_resolved_with_what_recover_prints() {
-    let mut cluster = Cluster::found();
+    let mut cluster = Cluster::found("127.0.72");
     assert_eq!(
         cluster.text(0, &["recover"]),
         "nothing to recover: every volume is served, every copy is in sync, nobody is awaited\n"
@@ -137,6 +137,54 @@ fn two_double_failures_are_resolved_with_what_recover_prints() {
     the_log(&cluster);
     only_the_stale_one_is_back(&mut cluster);
     two_people_give_up(&mut cluster);
+}
+
+/// Somebody puts last night's copy under the witness. Nothing stops, and nobody is left to find out by chance.
+#[test]
+fn a_witness_whose_directory_was_set_back_is_noticed_until_somebody_has_looked() {
+    let mut cluster = Cluster::found("127.0.73");
+    let directory = mainstay::launch::Place::of(cluster.dir.path(), "w").data;
+    let backup = cluster.dir.path().join("last-night");
+    let copied = |from: &Path, to: &Path| {
+        let done = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+        assert!(done.success(), "{} to {}", from.display(), to.display());
+    };
+    let up = |status: &ClusterStatus| status.quorum && status.nodes.iter().all(|node| node.state == "up");
+    cluster.kill("w");
+    copied(&directory, &backup);
+    cluster.spawn("w");
+    cluster.until("w is up", up);
+    let (owner, reason) = (["--owner", "ann"], ["--reason", "new disks"]);
+    for _ in 0..3 {
+        cluster.text(0, &[&["maintenance", "begin", "b", "--for", "10m", "--yes"][..], &owner, &reason].concat());
+        cluster.text(0, &["maintenance", "end", "b"]);
+    }
+    let written = cluster.until("b is back", |status| status.maintenance.is_empty()).version;
+    // By then w has confirmed it: its own view shows it.
+    let of_w = cluster.until("w is up", up).nodes.iter().find(|node| node.name == "w").unwrap().admin_address.parse().unwrap();
+    let begun = Instant::now();
+    while cluster.runtime.block_on(cluster.client.at(vec![of_w]).status()).unwrap().version < written {
+        assert!(begun.elapsed() < PATIENCE, "w does not follow");
+    }
+    cluster.kill("w");
+    std::fs::remove_dir_all(&directory).unwrap();
+    copied(&backup, &directory);
+    cluster.spawn("w");
+
+    let finding = cluster.recover("node-set-back");
+    assert!(finding["title"].as_str().unwrap().starts_with("w lacked decisions"), "{finding:#}");
+    assert!(cluster.text(0, &["events"]).contains("w lacks decisions that it had confirmed to hold"));
+    let status = cluster.until("w is up", up);
+    assert_eq!(serves(&status, "a", 2), true, "nobody else noticed");
+    cluster.kill("w");
+    cluster.spawn("w");
+    cluster.until("w is up", up);
+    assert_eq!(cluster.recover("node-set-back")["title"], finding["title"], "a boot clears nothing");
+    let reason = ["--reason", "restored from last night's backup, the disk is good"];
+    cluster.text(0, &[&["maintenance", "begin", "w", "--for", "10m", "--yes"][..], &owner, &reason].concat());
+    cluster.text(0, &["maintenance", "end", "w"]);
+    cluster.until("somebody has looked", |status| status.nodes.iter().all(|node| node.set_back.is_none()));
+    assert!(cluster.text(0, &["recover"]).starts_with("nothing to recover"));
 }
 
 /// The others die, the primary takes requests that it cannot acknowledge any more, and dies too. The secondary comes back.

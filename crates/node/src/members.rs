@@ -5,7 +5,7 @@ use crate::clock;
 use crate::directory::Directory;
 use crate::shell::App;
 use mainstay_cluster::{Actor, ClusterState, Command, Event};
-use mainstay_coordination::{Health, Raft, Role};
+use mainstay_coordination::{Health, ProposeError, Raft, Role};
 use mainstay_protocol::{NodeId, VolumeId};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -132,8 +132,13 @@ pub async fn tell_of_set_back(raft: Raft, me: NodeId) {
         let node = raft.set_back().await;
         tracing::error!(%node, "lacks decisions that it had confirmed to hold: its directory was set back, or its disk lost synced data");
         let told = Command::SetBack { node, by: me, at: clock::wall() };
-        if let Err(error) = raft.propose(told, CHANGE_TIME_MAX).await {
-            tracing::warn!(%node, %error, "it is not on record");
+        // It may be this very node that is needed to decide it.
+        loop {
+            match raft.propose(told.clone(), CHANGE_TIME_MAX).await {
+                Ok(_) | Err(ProposeError::Refused(_)) => break,
+                Err(error) => tracing::warn!(%node, %error, "it is not on record yet"),
+            }
+            tokio::time::sleep(MEMBERS_PAUSE).await;
         }
     }
 }

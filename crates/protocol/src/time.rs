@@ -21,8 +21,9 @@ impl Timestamp {
     pub const fn as_nanos(self) -> i128 {
         self.seconds as i128 * 1_000_000_000 + self.nanos as i128
     }
+    /// Saturates: it may be what a peer says.
     pub const fn as_millis(self) -> i64 {
-        self.seconds * 1000 + (self.nanos / 1_000_000) as i64
+        self.seconds.saturating_mul(1000).saturating_add((self.nanos / 1_000_000) as i64)
     }
     pub const fn from_millis(ms: i64) -> Self {
         Timestamp { seconds: ms.div_euclid(1000), nanos: ms.rem_euclid(1000) as u32 * 1_000_000 }

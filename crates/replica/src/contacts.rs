@@ -84,9 +84,10 @@ impl Contacts {
         said.map(|said| said.last.position).max().unwrap_or_default()
     }
 
-    /// How far the others' wall clocks were ahead of this node's, milliseconds, when they were last heard.
-    pub fn clocks(&self) -> BTreeMap<NodeId, i64> {
-        self.by_node.iter().filter_map(|(node, contact)| Some((*node, contact.said.as_ref()?.clock_ms))).collect()
+    /// How far the wall clocks of those who were heard within `limit_ms` were ahead of this node's, milliseconds.
+    pub fn clocks(&self, now: Mono, limit_ms: u64) -> impl Iterator<Item = (NodeId, i64)> {
+        let heard = self.by_node.iter().filter(move |(_, contact)| now.ms_since(contact.heard) < limit_ms);
+        heard.filter_map(|(node, contact)| Some((*node, contact.said.as_ref()?.clock_ms)))
     }
 
     pub fn leaving(&self, node: NodeId) -> bool {

@@ -272,7 +272,9 @@ pub fn observe(core: &Core, now: Now) -> Observed {
         Some(old) => observers.map(|node| (*node, contact_with(core, *node, old, now))).collect(),
         None => BTreeMap::new(),
     };
-    Observed { by: core.me.node, copies, contacts, clocks: core.contacts.clocks() }
+    let known = |(node, _): &(NodeId, i64)| core.view.nodes.contains_key(node);
+    let clocks = core.contacts.clocks(now.mono, core.view.settings.contact_lost_ms).filter(known).collect();
+    Observed { by: core.me.node, copies, contacts, clocks }
 }
 
 fn copy_of(core: &Core, node: NodeId, now: Now) -> Known<CopyReport> {

@@ -27,7 +27,7 @@ impl ClusterState {
         input::person(actor)?;
         input::text("owner", owner)?;
         input::text("reason", reason)?;
-        let name = self.known_node(*node)?.name.clone();
+        let (name, set_back) = self.known_node(*node).map(|known| (known.name.clone(), known.set_back))?;
         check_end(*ends_at, *at)?;
         self.not_maintained(*node)?;
         if !allow_primary {
@@ -47,6 +47,7 @@ impl ClusterState {
             ends_at: *ends_at,
             overdue: false,
             back: false,
+            set_back,
             state: MaintenanceState::Active,
         };
         self.maintenance.insert(maintenance, begun);
@@ -149,10 +150,10 @@ impl ClusterState {
     /// R10: closed when the node is verified in sync, in its present boot, for every volume that it holds.
     pub(super) fn close_maintenance(&mut self, at: Timestamp) {
         let returned = |m: &Maintenance| m.state == MaintenanceState::Returning && m.back && self.verified(m.node);
-        let closed: Vec<_> = self.maintenance.iter().filter(|(_, m)| returned(m)).map(|(id, m)| (*id, m.node)).collect();
-        for (maintenance, node) in closed {
+        let closed = self.maintenance.iter().filter(|(_, m)| returned(m)).map(|(id, m)| (*id, m.node, m.set_back));
+        for (maintenance, node, set_back) in closed.collect::<Vec<_>>() {
             self.maintenance.remove(&maintenance);
-            if let Some(known) = self.nodes.get_mut(&node) {
+            if let Some(known) = self.nodes.get_mut(&node).filter(|known| known.set_back == set_back) {
                 known.set_back = None;
             }
             let text = format!("maintenance {maintenance} of {} is over: the node is in sync", self.node_name(node));

@@ -109,7 +109,7 @@ impl ClusterState {
         if incarnation < current || incarnation.0 == 0 {
             return Err(RefusalKind::IncarnationNotRisen { node: name, given: incarnation, current });
         }
-        input::label("version", software)?;
+        input::version(software)?;
         if current.0 == 0 {
             self.members_may_be(&self.voters().chain([node]).collect())?;
         }
@@ -152,12 +152,12 @@ impl ClusterState {
         Ok(())
     }
 
-    /// Said once until somebody has looked. Nothing is taken from the node: what it lacks is given to it again, and whoever needs its
+    /// Each time that it is seen; who waits for an answer says the same once more. Nothing is taken from the node: what it lacks is given to it again, and whoever needs its
     /// promise waits for a lease after any boot.
     pub(super) fn set_back(&mut self, node: NodeId, by: NodeId, at: Timestamp) -> Applied {
         let by_name = self.known_node(by)?.name.clone();
         let known = self.known_node(node)?;
-        if known.set_back.is_some() {
+        if known.set_back == Some(at) {
             return Ok(());
         }
         let text = format!(

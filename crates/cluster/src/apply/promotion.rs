@@ -14,7 +14,7 @@ use crate::audit::Event;
 use crate::checks::{Plan, difference, forgotten, known_copy, reach};
 use crate::command::{Actor, Command};
 use crate::digest::Digest;
-use crate::evidence::{Evidence, EvidenceField, FencingProof, Loss, LostFiles};
+use crate::evidence::{Basis, Evidence, EvidenceField, FencingProof, Loss, LostFiles};
 use crate::input;
 use crate::limits::{LOST_FILES_MAX, LOST_PATH_BYTES_MAX, LOST_PATHS_BYTES_MAX, PROPOSALS_CLOSED_MAX};
 use crate::refusal::{RefusalKind, Rule};
@@ -107,8 +107,10 @@ impl ClusterState {
     /// Evidence is kept in the state, so it names only nodes that there are.
     fn check_bounds(&self, evidence: &Evidence) -> Applied {
         let observed = &evidence.observed;
-        let basis = evidence.basis.in_sync.keys().chain(&evidence.basis.maintenance);
-        let named = observed.copies.keys().chain(observed.contacts.keys()).chain([&observed.by]).chain(basis);
+        let Basis { in_sync, left_in_sync, maintenance, software, .. } = &evidence.basis;
+        let basis = in_sync.keys().chain(left_in_sync.keys()).chain(maintenance).chain(software.keys());
+        let seen = observed.copies.keys().chain(observed.contacts.keys()).chain(observed.clocks.keys());
+        let named = seen.chain([&observed.by]).chain(basis);
         named.copied().try_for_each(|node| self.known_node(node).map(|_| ()))
     }
 

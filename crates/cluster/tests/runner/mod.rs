@@ -446,6 +446,9 @@ impl Runner {
         if arguments.text("fencing", "") == "external" {
             evidence.fencing = FencingProof::ExternalFence { by: ProposalId(1) };
         }
+        if let Some(version) = arguments.named.get("runs") {
+            evidence.basis.software.values_mut().for_each(|known| *known = version.to_string());
+        }
         if arguments.text("stale", "") == "set" {
             evidence.basis.in_sync.remove(&NodeId(1));
         }

@@ -74,7 +74,7 @@ pub struct Links {
 /// What followers have confirmed to hold while this node led, and who lacks it now.
 pub struct Confirmed {
     /// Under which vote, and up to which index.
-    by_node: Mutex<BTreeMap<NodeId, (Vote, u64)>>,
+    by_node: Mutex<BTreeMap<NodeId, (Vote, Option<u64>)>>,
     lacking: mpsc::Sender<NodeId>,
 }
 
@@ -96,16 +96,19 @@ impl Confirmed {
         response: &AppendEntriesResponse<Types>,
     ) {
         let mut by_node = self.by_node.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = by_node.entry(node).or_insert((vote, 0));
-        if known.0 != vote {
-            *known = (vote, 0);
+        let known = by_node.entry(node).or_insert((vote, None));
+        if vote < known.0 {
+            return;
+        }
+        if vote > known.0 {
+            *known = (vote, None);
         }
         let up_to = match response {
             AppendEntriesResponse::Success => sent.or(before),
             AppendEntriesResponse::PartialSuccess(up_to) => *up_to,
             AppendEntriesResponse::Conflict => {
-                if before.is_some_and(|before| before.index <= known.1) {
-                    known.1 = 0;
+                if before.is_some_and(|before| Some(before.index) <= known.1) {
+                    known.1 = None;
                     // Full: somebody is about to be told anyway.
                     let _ = self.lacking.try_send(node);
                 }
@@ -113,7 +116,7 @@ impl Confirmed {
             }
             AppendEntriesResponse::HigherVote(_) => return,
         };
-        known.1 = known.1.max(up_to.map_or(0, |id| id.index));
+        known.1 = known.1.max(up_to.map(|id| id.index));
     }
 }
 

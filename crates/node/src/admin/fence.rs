@@ -7,6 +7,7 @@ use crate::clock;
 use crate::hooks::fence::About;
 use crate::hooks::run::Stop;
 use crate::shell::App;
+use mainstay_cluster::limits::FENCE_UNDER_WAY_MS_MAX;
 use mainstay_cluster::{Actor, ClusterState, Command, FenceOutcome};
 use mainstay_protocol::{NodeId, Timestamp};
 use mainstay_replica::FenceResult;
@@ -15,9 +16,12 @@ use std::time::Duration;
 
 /// How long a person waits for the outcome; a hook that takes longer goes on, and the audit log tells.
 const WAIT_MAX: Duration = Duration::from_secs(15);
-/// How often, and how far apart, an outcome is said that nobody decides.
-const TELL_TIMES: u32 = 30;
+/// How far apart, and for how long, an outcome is said that nobody decides.
 const TELL_PAUSE: Duration = Duration::from_secs(5);
+const FORGOTTEN_AFTER: Duration = Duration::from_millis(FENCE_UNDER_WAY_MS_MAX as u64);
+
+/// Whom to switch off, and when that was asked: no two are the same.
+type Wish = (NodeId, Timestamp);
 
 pub async fn fence(app: &Arc<App>, who: &str, name: &str, wish: &FenceWish) -> Result<FenceTried, ApiError> {
     let state = app.state();
@@ -44,15 +48,23 @@ pub async fn fence(app: &Arc<App>, who: &str, name: &str, wish: &FenceWish) -> R
         let looked = look(app, about).await?;
         return Ok(FenceTried { through, command, verify, refused, looked: Some(looked), outcome: None });
     }
-    if let Err(error) = change::decide(app, asked).await {
-        // It may be decided yet, and would keep the target from being promoted for as long as a command may run.
-        if error.error != ErrorKind::Refused {
-            tokio::spawn(tell_not_run(app.clone(), (target, at)));
-        }
-        return Err(error);
-    }
-    let outcome = switch_off(app, about, (target, at)).await;
+    // On its own: whoever asked may hang up, and what was decided must be done, or said to be over.
+    let done = tokio::spawn(decide_and_switch_off(app.clone(), asked, about, (target, at))).await;
+    let outcome = done.map_err(|error| ApiError::new(ErrorKind::Unknown, error.to_string()))??;
     Ok(FenceTried { through, command, verify, refused: None, looked: None, outcome })
+}
+
+async fn decide_and_switch_off(app: Arc<App>, asked: Command, about: About, wish: Wish) -> Result<Option<String>, ApiError> {
+    match change::decide(&app, asked).await {
+        Ok(()) => Ok(switch_off(&app, about, wish).await),
+        Err(error) => {
+            // It may be decided yet, and would keep the target from being promoted for as long as a command may run.
+            if error.error == ErrorKind::Unknown {
+                tokio::spawn(tell_not_run(app, wish));
+            }
+            Err(error)
+        }
+    }
 }
 
 /// What the cluster would say to it now.
@@ -70,7 +82,7 @@ async fn look(app: &Arc<App>, about: About) -> Result<String, ApiError> {
 }
 
 /// None: it still runs.
-async fn switch_off(app: &Arc<App>, about: About, target: (NodeId, Timestamp)) -> Option<String> {
+async fn switch_off(app: &Arc<App>, about: About, wish: Wish) -> Option<String> {
     let app = app.clone();
     let work = tokio::spawn(async move {
         let fences = app.fences.clone();
@@ -80,31 +92,33 @@ async fn switch_off(app: &Arc<App>, about: About, target: (NodeId, Timestamp)) -
             Ok(FenceResult::Failed(why)) => FenceOutcome::Failed(why),
             Err(error) => FenceOutcome::Failed(error.to_string()),
         };
-        tell(&app, target, &outcome).await;
+        tell(&app, wish, &outcome).await;
         outcome.to_string()
     });
     tokio::time::timeout(WAIT_MAX, work).await.ok()?.ok()
 }
 
-/// Of a wish whose fate is not known: nothing was run for it. It may be decided at any time within `TELL_TIMES` pauses.
-async fn tell_not_run(app: Arc<App>, (target, asked_at): (NodeId, Timestamp)) {
+/// Of a wish whose fate is not known: nothing was run for it. Said for as long as it could keep the target from being promoted.
+async fn tell_not_run(app: Arc<App>, wish: Wish) {
     let outcome = FenceOutcome::Failed("the command was not run: whether the wish was on record was not known".into());
-    for _ in 0..TELL_TIMES {
-        let (node, outcome) = (app.me(), outcome.clone());
-        let ended = Command::FenceEnded { node, target, asked_at, outcome, at: clock::wall() };
-        if change::decide(&app, ended).await.is_ok() {
+    let begun = tokio::time::Instant::now();
+    while begun.elapsed() < FORGOTTEN_AFTER {
+        if change::decide(&app, ended(&app, wish, &outcome)).await.is_ok() {
             return;
         }
         tokio::time::sleep(TELL_PAUSE).await;
     }
 }
 
+fn ended(app: &App, (target, asked_at): Wish, outcome: &FenceOutcome) -> Command {
+    Command::FenceEnded { node: app.me(), target, asked_at, outcome: outcome.clone(), at: clock::wall() }
+}
+
 /// What came of it. Nobody promotes the target before that is decided, so it is said again for a while.
-async fn tell(app: &App, (target, asked_at): (NodeId, Timestamp), outcome: &FenceOutcome) {
-    for _ in 0..TELL_TIMES {
-        let (node, outcome) = (app.me(), outcome.clone());
-        let ended = Command::FenceEnded { node, target, asked_at, outcome, at: clock::wall() };
-        match change::decide(app, ended).await {
+async fn tell(app: &App, wish: Wish, outcome: &FenceOutcome) {
+    let begun = tokio::time::Instant::now();
+    while begun.elapsed() < FORGOTTEN_AFTER {
+        match change::decide(app, ended(app, wish, outcome)).await {
             Err(error) if error.error != ErrorKind::Refused => tokio::time::sleep(TELL_PAUSE).await,
             _ => return,
         }

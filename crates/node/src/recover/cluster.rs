@@ -182,16 +182,24 @@ pub fn set_back(status: &ClusterStatus) -> Vec<Finding> {
             "witness" => format!("mainstay witness reseed {name} --with NAME --reason \"WHAT HAPPENED\""),
             _ => replace(name),
         };
+        let serves = status.volumes.iter().any(|volume| volume.primary.as_deref() == Some(name));
+        let switchover = if serves { " --switchover" } else { "" };
+        let (on_record, command) = match maintenance(status, node) {
+            // One that began before does not count: who began it did not know.
+            Some(open) => {
+                ("end the maintenance that is open, and begin another".to_string(), format!("mainstay maintenance end {}", open.id))
+            }
+            None => (
+                format!("put that on record, and then `mainstay maintenance end {name}`"),
+                format!("mainstay maintenance begin {name}{switchover} --for 10m --reason \"WHAT HAPPENED\""),
+            ),
+        };
         Finding::new("node-set-back", format!("{name} lacked decisions that it had confirmed to hold"))
             .known(format!("seen {at}, when the leader gave them to it again"))
             .known("what was decided while it and the others were up is whole; policy guarded promotes nothing until somebody has looked")
             .unknown("whether its directory was set back (an old backup, a snapshot of the machine), or its disk loses what it calls synced")
-            .unknown("whether something was decided with its vote while another node was down: look for gaps with `mainstay events verify`")
-            .choice(
-                format!("its directory was set back, and its disk is good: put that on record, and then `mainstay maintenance end {name}`"),
-                NOTHING,
-                format!("mainstay maintenance begin {name} --for 10m --reason \"WHAT HAPPENED\""),
-            )
+            .unknown("whether something was decided with its vote while another node was down: compare the time with `mainstay events`")
+            .choice(format!("its directory was set back, and its disk is good: {on_record}"), NOTHING, command)
             .choice("its disk is not to be trusted: another machine takes its place", NOTHING, other)
             .do_not("set a node's directory back, ever: one that is lost is replaced")
     })

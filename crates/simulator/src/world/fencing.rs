@@ -16,8 +16,8 @@ use mainstay_replica::{Event as ReplicaEvent, FenceOrder, FenceResult, ProposeRe
 /// Both commands together get so long.
 const TIME_MAX: Time = 10 * SECOND;
 
-/// When it is said that nothing was run for a wish whose fate is not known.
-const NOT_RUN_TOLD: [Time; 3] = [2 * SECOND, 10 * SECOND, 30 * SECOND];
+/// How often it is said that nothing was run for a wish whose fate is not known: for a minute, within which it was decided or lost.
+const NOT_RUN_TOLD: Time = 12;
 
 /// What becomes of one run of a hook.
 struct HookDoes {
@@ -93,8 +93,8 @@ impl World {
             ProposeResult::Refused(_) => return,
             // Nothing is run, and nobody is to wait for it: it may be decided yet.
             ProposeResult::Unknown => {
-                for after in NOT_RUN_TOLD {
-                    self.fence_event(id, after, NodeEvent::FenceByHandEnds { asked_at, verifies: false });
+                for time in 0..NOT_RUN_TOLD {
+                    self.fence_event(id, (1 + 5 * time) * SECOND, NodeEvent::FenceByHandEnds { asked_at, verifies: false });
                 }
                 return;
             }

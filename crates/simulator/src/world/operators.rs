@@ -277,6 +277,8 @@ impl World {
             let upkeep = matches!(command, BeginMaintenance { .. } | EndMaintenance { .. } | ExtendMaintenance { .. });
             // The name of who joined is free again when it is gone.
             let upkeep = upkeep || matches!(command, AddNode { .. });
+            // Its node says once what came of it.
+            let upkeep = upkeep || matches!(command, FenceAsked { .. });
             upkeep || matches!(command, ResetBreaker { .. } | SetVolume { .. } | SetHold { .. })
         };
         let again = |command: &&Command| !meant(command);
