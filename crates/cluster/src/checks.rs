@@ -478,7 +478,7 @@ fn up_to_date(plan: &Plan) -> Judgement {
     // Once it is proposed an upgrade voids nothing, but what is shown must have been so.
     let then = &plan.evidence.basis.software;
     if plan.own.is_none() && *then != now.software {
-        let (then, now) = (drift::software_text(plan.state, then), drift::software_text(plan.state, &now.software));
+        let (then, now) = (drift::software(plan.state, then).text, drift::software(plan.state, &now.software).text);
         return Err(RefusalKind::EvidenceOutdated { field: EvidenceField::Programs, then, now });
     }
     match difference(plan.state, &plan.evidence.basis, &now) {
@@ -509,7 +509,8 @@ fn meanwhile(plan: &Plan) -> Judgement {
 
 /// Blocks nothing that a person decides; the guards ask for more.
 fn drifted(plan: &Plan) -> Judgement {
-    let (software, clocks) = (drift::software(plan.state, plan.evidence), drift::clocks(plan.state, plan.evidence));
+    let Evidence { basis, observed, .. } = plan.evidence;
+    let (software, clocks) = (drift::software(plan.state, &basis.software), drift::clocks(plan.state, observed));
     let clocks = if plan.evidence.fencing.planned() { String::new() } else { format!("; clocks: {}", clocks.text) };
     Ok(format!("{}{clocks}", software.text))
 }

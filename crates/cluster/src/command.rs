@@ -57,7 +57,7 @@ pub enum Command {
     Booted {
         node: NodeId,
         incarnation: Incarnation,
-        /// Version of the program that runs in this boot: a label of at most 63 letters, digits, `-`, `_` and `.`.
+        /// Version of the program that runs in this boot: at most 63 letters, digits, `-`, `_`, `.`, and one `+`.
         software: String,
         at: Timestamp,
     },

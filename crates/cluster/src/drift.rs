@@ -1,6 +1,6 @@
 //! How far nodes have drifted apart, as the evidence of a promotion tells it: the programs that they run, and their wall clocks.
 
-use crate::evidence::Evidence;
+use crate::evidence::Observed;
 use crate::limits::CLOCK_DRIFT_MS_MAX;
 use crate::state::ClusterState;
 use mainstay_protocol::NodeId;
@@ -14,15 +14,7 @@ pub(crate) struct Drift {
 }
 
 /// Capitals where somebody tired must not read over it.
-pub(crate) fn software(state: &ClusterState, evidence: &Evidence) -> Drift {
-    versions(state, &evidence.basis.software)
-}
-
-pub(crate) fn software_text(state: &ClusterState, versions: &BTreeMap<NodeId, String>) -> String {
-    self::versions(state, versions).text
-}
-
-fn versions(state: &ClusterState, versions: &BTreeMap<NodeId, String>) -> Drift {
+pub(crate) fn software(state: &ClusterState, versions: &BTreeMap<NodeId, String>) -> Drift {
     let mut by_version: BTreeMap<&str, BTreeSet<_>> = BTreeMap::new();
     for (node, version) in versions.iter().filter(|(_, version)| !version.is_empty()) {
         by_version.entry(version).or_default().insert(*node);
@@ -38,8 +30,7 @@ fn versions(state: &ClusterState, versions: &BTreeMap<NodeId, String>) -> Drift 
 }
 
 /// Of the nodes that are heard: whoever is not has other lines.
-pub(crate) fn clocks(state: &ClusterState, evidence: &Evidence) -> Drift {
-    let observed = &evidence.observed;
+pub(crate) fn clocks(state: &ClusterState, observed: &Observed) -> Drift {
     let by = state.node_name(observed.by);
     let far: Vec<String> = observed
         .clocks

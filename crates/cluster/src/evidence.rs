@@ -73,8 +73,8 @@ pub struct Observed {
     /// Observer → when it last heard the old primary; an observer that is not listed is unknown. The old primary itself is not
     /// asked.
     pub contacts: BTreeMap<NodeId, Contact>,
-    /// Node → how far its wall clock was ahead of that of `by` when it was last heard, milliseconds, less what the message took.
-    /// Nothing is decided by wall clocks; times in this evidence are told by them.
+    /// Node that was heard of late → how far its wall clock was ahead of that of `by`, milliseconds, less what the message took.
+    /// No rule rests on wall clocks; times in this evidence are told by them, and policy `guarded` wants them to agree.
     pub clocks: BTreeMap<NodeId, i64>,
 }
 

@@ -307,9 +307,9 @@ impl Evidence {
         let maintained = if basis.maintenance.is_empty() { "none".into() } else { state.names(basis.maintenance.iter()) };
         line("maintenance", maintained);
         line("configuration", basis.config.short());
-        line("programs", crate::drift::software(state, self).text);
+        line("programs", crate::drift::software(state, &basis.software).text);
         if !self.fencing.planned() {
-            line("clocks", crate::drift::clocks(state, self).text);
+            line("clocks", crate::drift::clocks(state, &self.observed).text);
         }
         lines
     }

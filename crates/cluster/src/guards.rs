@@ -116,6 +116,7 @@ fn nodes_known(plan: &Plan, _: Option<Timestamp>) -> Guarded {
     let mut nodes = plan.state.nodes.values();
     let strange = nodes.find_map(|node| match (node.incarnation.0, node.set_back) {
         (0, _) => Some(format!("{} has never booted", node.name)),
+        (_, Some(_)) if planted(Bug::GuardedInDrift) => None,
         (_, Some(at)) => Some(format!("{} lacks what it had confirmed, seen {}", node.name, instant(at))),
         _ => None,
     });
@@ -124,13 +125,13 @@ fn nodes_known(plan: &Plan, _: Option<Timestamp>) -> Guarded {
 
 /// In the middle of an upgrade somebody is at work, and two programs may not see everything alike.
 fn same_software(plan: &Plan, _: Option<Timestamp>) -> Guarded {
-    drift(crate::drift::software(plan.state, plan.evidence))
+    drift(crate::drift::software(plan.state, &plan.evidence.basis.software))
 }
 
 /// Approvals and leases do not rest on wall clocks, but what people are told of times does; and a clock that is far off is the mark of
 /// a machine that was suspended or set back.
 fn same_time(plan: &Plan, _: Option<Timestamp>) -> Guarded {
-    drift(crate::drift::clocks(plan.state, plan.evidence))
+    drift(crate::drift::clocks(plan.state, &plan.evidence.observed))
 }
 
 fn drift(found: Drift) -> Guarded {

@@ -166,7 +166,7 @@ pub enum PeerMessage {
         seen: Vec<(NodeId, u64)>,
         /// Milliseconds since the sender booted.
         up_ms: u64,
-        /// The sender's wall clock: nothing is decided by it, and people are told how far it is from others.
+        /// The sender's wall clock. No rule rests on it; evidence says how far it is from others.
         wall: Timestamp,
     },
     /// The sender's epoch is older than the receiver's promise: stop (R2).

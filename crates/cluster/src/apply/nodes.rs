@@ -152,8 +152,8 @@ impl ClusterState {
         Ok(())
     }
 
-    /// Each time that it is seen; who waits for an answer says the same once more. Nothing is taken from the node: what it lacks is given to it again, and whoever needs its
-    /// promise waits for a lease after any boot.
+    /// On record each time that it is seen; who got no answer says the same once more. Nothing is taken from the node: what it lacks is
+    /// given to it again, and whoever needs its promise waits for a lease after any boot.
     pub(super) fn set_back(&mut self, node: NodeId, by: NodeId, at: Timestamp) -> Applied {
         let by_name = self.known_node(by)?.name.clone();
         let known = self.known_node(node)?;

@@ -4,6 +4,7 @@ use super::machine::Snapshot;
 use super::types::{LogId, Types, Vote};
 use super::wire::{self, CHUNK_BYTES_MAX, Chunk, ChunkReply, Reply, Request};
 use bytes::Bytes;
+use mainstay_cluster::limits::NODES_MAX;
 use mainstay_protocol::{ClusterId, NodeId};
 use openraft::EmptyNode;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
@@ -19,8 +20,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// Nodes that lack something and that nobody was told of yet; there are no more nodes than this.
-const LACKING_MAX: usize = 16;
 /// Times a snapshot's receiver may send its sender elsewhere than forward, before the transfer starts anew.
 const RESTARTS_MAX: usize = 4;
 
@@ -79,9 +78,9 @@ pub struct Confirmed {
 }
 
 impl Confirmed {
-    /// The receiver gets each node that is seen to lack something, once for each time; more than `mpsc` holds are told of later ones.
+    /// The receiver gets each node that is seen to lack something, once for each time, and holds as many as there can be nodes.
     pub fn new() -> (Confirmed, mpsc::Receiver<NodeId>) {
-        let (lacking, receiver) = mpsc::channel(LACKING_MAX);
+        let (lacking, receiver) = mpsc::channel(NODES_MAX);
         (Confirmed { by_node: Mutex::default(), lacking }, receiver)
     }
 
@@ -109,7 +108,7 @@ impl Confirmed {
             AppendEntriesResponse::Conflict => {
                 if before.is_some_and(|before| Some(before.index) <= known.1) {
                     known.1 = None;
-                    // Full: somebody is about to be told anyway.
+                    // Full: as many wait to be told to people as there are nodes; one more says nothing new.
                     let _ = self.lacking.try_send(node);
                 }
                 return;
