@@ -160,7 +160,7 @@ fn main() -> ExitCode {
     let totals = run_all(&arguments);
     if arguments.seeds.end - arguments.seeds.start == 1 && arguments.scenarios.len() == 1 && totals.failed.is_empty() {
         let outcome = run(arguments.seeds.start, &arguments.scenarios[0], Options { trace: Trace::Off, ..arguments.options });
-        println!("{} (trace hash {:016x})", outcome.report(), outcome.trace_hash);
+        println!("{} (trace hash {:016x})\n{:?}", outcome.report(), outcome.trace_hash, outcome.numbers);
     }
     if totals.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -10,6 +10,7 @@ mod tests;
 
 pub use platter::{Crash, DiskFaults, Platter};
 
+use crate::sizing::BULK_BYTES_MIN;
 use mainstay_volume::{Disk, DiskFile, Space};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -100,6 +101,7 @@ impl DiskFile for SimFile {
         let mut platter = self.disk.platter()?;
         let mut at = offset;
         for buf in bufs {
+            platter.bulk_written += if buf.len() >= BULK_BYTES_MIN { buf.len() as u64 } else { 0 };
             platter.write(self.id, at, buf)?;
             at += buf.len() as u64;
         }

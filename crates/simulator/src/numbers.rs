@@ -1,10 +1,13 @@
 //! The figures of a run that an operator asks for. Counted in every run.
 
-use crate::queue::Time;
+use crate::queue::{SECOND, Time};
 use mainstay_cluster::Rule;
 use mainstay_protocol::NodeId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+/// Silences from this length on are outages. A shorter one is how long an operation took: a stock client tells nobody of it.
+pub const OUTAGE_MIN: Time = SECOND;
 
 /// What a run cost, from its beginning to the moment when everything was whole again (or something was violated). The final
 /// examination, in which the primary is stopped to read the other copy, is not part of it. Times are simulated nanoseconds.
@@ -35,6 +38,13 @@ pub struct Numbers {
     pub alerts: u64,
     /// Commands refused, by the rule that refused them.
     pub refusals: BTreeMap<Rule, u64>,
+}
+
+impl Numbers {
+    /// The longest outage of writes; zero: every silence was shorter than [`OUTAGE_MIN`].
+    pub fn outage(&self) -> Time {
+        if self.outage_ns >= OUTAGE_MIN { self.outage_ns } else { 0 }
+    }
 }
 
 /// The longest time in which somebody asked and nobody was answered.

@@ -7,7 +7,11 @@
 //! each, which are what they are and cost nothing; so do messages and metadata. What is scaled is told by its size
 //! ([`BULK_BYTES_MIN`]).
 //!
-//! What this cannot see: the walk over the inodes that did not change.
+//! A real disk has somebody's small write done between two pieces of a large one. Here a piece is [`CHUNK_BYTES`] times `scale`
+//! real bytes, and who comes behind it waits for all of it: that is the grain of a run ([`GRAIN`]), and the most by which a wait
+//! in it may be too long. What would be coarser than [`GRAIN_MAX`] is refused, because its verdict would be of the grain.
+//!
+//! What this cannot see: the walk over the inodes that did not change, compaction and the scrub.
 
 use crate::disk::Crash;
 use crate::network::Quality;
@@ -17,22 +21,27 @@ use bytes::Bytes;
 use mainstay_protocol::NodeId;
 use std::fmt;
 
-/// Simulated bytes that what changes becomes.
-pub const STORED_BYTES: u64 = 64 << 20;
+/// Simulated bytes that what changes becomes, at least and at most; more for a finer grain.
+pub const STORED_BYTES: (u64, u64) = (64 << 20, 512 << 20);
+/// How long one piece of what changes may keep the disk before more is stored, and before a rehearsal is refused.
+pub const GRAIN: Time = 200 * MILLISECOND;
+pub const GRAIN_MAX: Time = SECOND;
 /// Largest volume that can be rehearsed: an exbibyte.
 pub const VOLUME_BYTES_MAX: u64 = 1 << 60;
 /// Longest time that one part of a rehearsal may take: writing the change, or moving it.
 pub const LONGEST: Time = 30 * 24 * 3_600 * SECOND;
 /// Most that a story gets longer so that the resync is part of it.
 const WATCHED_MAX: Time = 1_800 * SECOND;
-/// One write of what changes. Small, so that on a slow simulated disk other clients do not wait behind it.
-const CHUNK_BYTES: u64 = 8 << 10;
+/// One write of what changes.
+const CHUNK_BYTES: u64 = 1 << 10;
 /// Pieces of data from this length on are part of what changes.
 pub const BULK_BYTES_MIN: usize = CHUNK_BYTES as usize / 2;
 /// Of one file of what changes.
 pub const FILE_BYTES: u64 = 1 << 20;
-/// Smallest batch of a resync: enough for any row of metadata.
-const BATCH_BYTES_MIN: u64 = 8 << 10;
+/// Smallest batch of a resync. Who writes behind the last one, when the copy is in sync, waits for it.
+const BATCH_BYTES_MIN: u64 = 2 << 10;
+/// Of one read of who looks at everything in the end.
+const READ_BYTES_MAX: u64 = 256 << 10;
 /// The disk is kept this busy by the change, in percent.
 const BUSY_PERCENT: u64 = 50;
 
@@ -60,6 +69,8 @@ pub enum SizingError {
     NoDisk,
     /// It would take longer than [`LONGEST`].
     TooSlow,
+    /// One piece would keep the disk longer than [`GRAIN_MAX`].
+    TooCoarse,
 }
 
 impl fmt::Display for SizingError {
@@ -71,6 +82,7 @@ impl fmt::Display for SizingError {
             SizingError::NoLink => "the link carries nothing",
             SizingError::NoDisk => "the disk writes nothing",
             SizingError::TooSlow => "writing or moving what changes would take more than 30 days",
+            SizingError::TooCoarse => "so much changes on so slow a disk that waits could not be told any more: give less change",
         })
     }
 }
@@ -88,6 +100,8 @@ pub struct Scaled {
     pub batch_bytes: u32,
     /// Most log kept for a secondary that comes back.
     pub retain_bytes: u64,
+    /// Most that is read at a time by who looks at everything in the end: what the disk has in a quarter of a second.
+    pub read_bytes: u32,
     pub bulk: Bulk,
 }
 
@@ -117,13 +131,22 @@ impl Sizing {
             _ if self.link_bytes_per_s == 0 => Err(SizingError::NoLink),
             _ if self.disk_bytes_per_s == 0 => Err(SizingError::NoDisk),
             _ if time_of(self.changed_bytes, slowest) > LONGEST => Err(SizingError::TooSlow),
+            _ if self.grain() > GRAIN_MAX => Err(SizingError::TooCoarse),
             _ => Ok(()),
         }
     }
 
     /// Real bytes that one simulated byte stands for.
     pub fn scale(&self) -> u64 {
-        self.changed_bytes.div_ceil(STORED_BYTES).max(1)
+        let (least, most) = STORED_BYTES;
+        let fine = (self.disk_bytes_per_s as u128 * GRAIN as u128 / SECOND as u128 / CHUNK_BYTES as u128).max(1);
+        let fine = u64::try_from(fine).unwrap_or(u64::MAX);
+        fine.clamp(self.changed_bytes.div_ceil(most).max(1), self.changed_bytes.div_ceil(least).max(1))
+    }
+
+    /// How long one piece of what changes keeps the disk.
+    fn grain(&self) -> Time {
+        time_of(self.scale().saturating_mul(CHUNK_BYTES), self.disk_bytes_per_s)
     }
 
     fn slowest(&self, throttle: u64) -> u64 {
@@ -166,6 +189,7 @@ impl Sizing {
             disk_bytes_per_s: (self.disk_bytes_per_s / scale).max(1),
             batch_bytes: ((1 << 20) / scale).max(BATCH_BYTES_MIN) as u32,
             retain_bytes: (1 << 30) / scale,
+            read_bytes: (self.disk_bytes_per_s / scale / 4).clamp(CHUNK_BYTES, READ_BYTES_MAX) as u32,
             bulk: Bulk { begins, interval, bytes: self.changed_bytes / scale, chunk_bytes: CHUNK_BYTES },
         });
         plan

@@ -483,11 +483,11 @@ pub fn volume_options(plan: &Plan) -> VolumeOptions {
         ..VolumeOptions::default()
     };
     match &plan.sized {
-        // At this scale the scrub and compaction would be most of what the disk does.
+        // At this scale the scrub and compaction would be most of what the disk does: one copy of it keeps it for minutes.
         Some(sized) => VolumeOptions {
             retain_bytes: sized.retain_bytes.max(options.retain_bytes),
             scrub_bytes_per_s: 0,
-            compact_bytes_per_s: (options.compact_bytes_per_s / sized.scale).max(4096),
+            compact_below_percent: 0,
             ..options
         },
         None => options,

@@ -40,6 +40,19 @@ fn the_incident_with_twenty_tebibytes_moves_what_changed_and_nobody_notices() {
     }
 }
 
+/// As anybody would ask for it first: nothing said but the volume and the link, so a tenth of it changed on a disk of 500 MB/s.
+/// Here a simulated byte is worth most, and a wait must still be one.
+#[test]
+fn two_tebibytes_changed_are_moved_without_a_client_that_waits() {
+    let sizing = Sizing { changed_bytes: 2 * TIB, disk_bytes_per_s: 500_000_000, ..LARGE };
+    let scenario = scenarios::named("the-incident").expect("it is in the library");
+    let outcome = run(0, &scenario, Options { sizing: Some(sizing), ..Options::default() });
+    assert!(outcome.ok(), "{}", outcome.report());
+    let numbers = &outcome.numbers;
+    assert!(close(numbers.bytes_changed, 2 * TIB, 5) && close(numbers.bytes_moved, 2 * TIB, 5), "{numbers:?}");
+    assert_eq!((numbers.role_changes, numbers.promotions, numbers.client_errors, numbers.outage()), (0, 0, 0, 0), "{numbers:?}");
+}
+
 /// The throttle is real, too: it bounds the resync when it is slower than the link.
 #[test]
 fn twice_the_link_is_half_the_time_up_to_the_throttle() {
@@ -69,6 +82,9 @@ fn what_cannot_be_is_refused() {
     assert_eq!(refused(Sizing { disk_bytes_per_s: 0, ..LARGE }), SizingError::NoDisk);
     assert_eq!(refused(Sizing { volume_bytes: u64::MAX, ..LARGE }), SizingError::VolumeTooLarge);
     assert_eq!(refused(Sizing { link_bytes_per_s: 1, ..LARGE }), SizingError::TooSlow);
+    let coarse = Sizing { volume_bytes: 400 * TIB, changed_bytes: 200 * TIB, disk_bytes_per_s: 200_000_000, ..LARGE };
+    assert_eq!(refused(coarse), SizingError::TooCoarse);
+    assert_eq!(Sizing { disk_bytes_per_s: 500_000_000, ..coarse }.check(), Ok(()));
     assert!(SizingError::TooSlow.to_string().contains("30 days"));
 }
 

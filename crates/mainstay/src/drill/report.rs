@@ -160,6 +160,7 @@ impl Drill {
         let n = &self.numbers;
         let changed = if bytes_changed > 0 { format!(" for {} changed", bytes(bytes_changed)) } else { String::new() };
         vec![
+            ("outage", units::show_outage(n)),
             ("writes unanswered for", units::show_time(n.outage_ns)),
             ("reads unanswered for", units::show_time(n.read_outage_ns)),
             ("without redundancy", units::show_time(n.without_redundancy_ns)),

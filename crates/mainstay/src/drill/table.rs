@@ -97,7 +97,7 @@ fn several(drills: &[Drill], style: Style) -> String {
             drill.id.clone(),
             drill.name.clone(),
             if drill.held() { "held".into() } else { "VIOLATED".into() },
-            units::show_time(numbers.outage_ns),
+            units::show_outage(numbers),
             units::show_time(numbers.without_redundancy_ns),
             bytes(numbers.bytes_moved),
             if numbers.in_sync_after_ns > 0 { units::show_time(numbers.in_sync_after_ns) } else { "-".into() },

@@ -67,6 +67,14 @@ pub fn show_time(ns: u64) -> String {
     }
 }
 
+/// What of the silences of writes is an outage.
+pub fn show_outage(numbers: &mainstay_simulator::Numbers) -> String {
+    match numbers.outage() {
+        0 => "none".into(),
+        time => show_time(time),
+    }
+}
+
 fn two((large, unit): (u64, &str), (small, below): (u64, &str)) -> String {
     if small == 0 { format!("{large} {unit}") } else { format!("{large} {unit} {small} {below}") }
 }

@@ -262,7 +262,7 @@ impl Clients {
 
     fn audit(&self, trees: Vec<Retired>) -> Result<(), String> {
         let mut wire = Wire::mount(self.shared.clone(), HARD_TIME_MAX)?;
-        let dump = p2_trees::walk(&mut |request| match wire.ask(&request) {
+        let dump = p2_trees::walk(p2_trees::READ_BYTES, &mut |request| match wire.ask(&request) {
             Ok(Ok(ok)) => Ok(ok),
             Ok(Err(failure)) => Err(format!("{request:?} was refused: {}", failure.error)),
             Err(error) => Err(error.to_string()),

@@ -8,25 +8,29 @@ use crate::workload::Retired;
 use bytes::Bytes;
 use mainstay_protocol::{Attributes, FileId, FileKind, FileOk, FileRequest};
 
-/// Bytes of one read of the walk.
-const READ_BYTES: u32 = 256 << 10;
+/// Bytes of one read of a walk, where nothing speaks for less.
+pub const READ_BYTES: u32 = 256 << 10;
 /// A page of the walk's listings.
 const LIST_BYTES: u32 = 32 << 10;
 
-/// Everything that the server shows, from the root down.
-pub fn walk(ask: &mut impl FnMut(FileRequest) -> Result<FileOk, String>) -> Result<Dump, String> {
+/// Everything that the server shows, from the root down, with at most so many bytes to a read.
+pub fn walk(read_bytes: u32, ask: &mut impl FnMut(FileRequest) -> Result<FileOk, String>) -> Result<Dump, String> {
     match ask(FileRequest::GetAttributes { file: FileId::ROOT })? {
-        FileOk::Attributes(attributes) => walk_below(ask, attributes),
+        FileOk::Attributes(attributes) => walk_below(read_bytes, ask, attributes),
         other => Err(format!("the root is {other:?}")),
     }
 }
 
-fn walk_below(ask: &mut impl FnMut(FileRequest) -> Result<FileOk, String>, attributes: Attributes) -> Result<Dump, String> {
+fn walk_below(
+    read_bytes: u32,
+    ask: &mut impl FnMut(FileRequest) -> Result<FileOk, String>,
+    attributes: Attributes,
+) -> Result<Dump, String> {
     let mut dump = Dump::new(attributes);
     match attributes.kind {
         FileKind::Directory => {
             for (name, attributes) in list(ask, attributes.file)? {
-                let below = walk_below(ask, attributes)?;
+                let below = walk_below(read_bytes, ask, attributes)?;
                 dump.entries.insert(name, below);
             }
         }
@@ -36,7 +40,7 @@ fn walk_below(ask: &mut impl FnMut(FileRequest) -> Result<FileOk, String>, attri
             };
             dump.data = target;
         }
-        _ if needs_data(&attributes) => dump.data = read_all(ask, &attributes)?,
+        _ if needs_data(&attributes) => dump.data = read_all(read_bytes, ask, &attributes)?,
         _ => {}
     }
     Ok(dump)
@@ -58,10 +62,14 @@ fn list(ask: &mut impl FnMut(FileRequest) -> Result<FileOk, String>, dir: FileId
     }
 }
 
-fn read_all(ask: &mut impl FnMut(FileRequest) -> Result<FileOk, String>, attributes: &Attributes) -> Result<Bytes, String> {
+fn read_all(
+    read_bytes: u32,
+    ask: &mut impl FnMut(FileRequest) -> Result<FileOk, String>,
+    attributes: &Attributes,
+) -> Result<Bytes, String> {
     let mut data = Vec::with_capacity(attributes.size as usize);
     while (data.len() as u64) < attributes.size {
-        let request = FileRequest::Read { file: attributes.file, offset: data.len() as u64, count: READ_BYTES };
+        let request = FileRequest::Read { file: attributes.file, offset: data.len() as u64, count: read_bytes };
         let FileOk::Data { pieces, count, .. } = ask(request)? else { return Err("no data".into()) };
         if count == 0 {
             return Err(format!("{:?} ends at {} of {}", attributes.file, data.len(), attributes.size));

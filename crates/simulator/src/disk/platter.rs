@@ -4,7 +4,6 @@
 //! back, then puts each one back, tears it or leaves it out.
 
 use crate::rng::Rng;
-use crate::sizing::BULK_BYTES_MIN;
 use std::collections::BTreeMap;
 use std::io;
 
@@ -87,7 +86,7 @@ pub struct Platter {
     budget: Option<u64>,
     rng: Rng,
     pub writes: u64,
-    /// Of log and fragments, in pieces of [`BULK_BYTES_MIN`] and more.
+    /// Of log and fragments, in pieces of [`crate::sizing::BULK_BYTES_MIN`] and more. The view is metadata.
     pub bulk_written: u64,
     pub syncs: u64,
 }
@@ -301,7 +300,6 @@ impl Platter {
 
     pub fn write(&mut self, id: u64, offset: u64, data: &[u8]) -> io::Result<()> {
         self.writes += 1;
-        self.bulk_written += if data.len() >= BULK_BYTES_MIN { data.len() as u64 } else { 0 };
         if !self.spend() {
             // The part of it that reached the page cache.
             let part = self.rng.below(data.len() as u64 + 1) as usize;

@@ -2,7 +2,7 @@
 //! later", and another node when the address has moved.
 
 use super::node::{Caller, NodeEvent, NodeState};
-use super::{Event, VOLUME, World};
+use super::{Event, Node, VOLUME, World};
 use crate::network::{Class, End};
 use crate::nfs_client::Wire;
 use crate::queue::{MILLISECOND, SECOND, Time};
@@ -275,11 +275,18 @@ impl World {
         if let Some(target) = self.clients[client as usize].target {
             return target;
         }
-        let holders: Vec<NodeId> =
-            self.nodes.values().filter(|node| node.state != NodeState::Off && node.serves()).map(|node| node.id).collect();
+        let nodes = |which: fn(&Node) -> bool| -> Vec<NodeId> {
+            self.nodes.values().filter(|node| which(node)).map(|node| node.id).collect()
+        };
+        let holders = nodes(|node| node.state != NodeState::Off && node.serves());
+        let had = nodes(|node| node.had_address);
         let rng = &mut self.clients[client as usize].rng;
         // Now and then an old entry leads to a node that has it no more.
-        let target = if holders.is_empty() || rng.one_in(16) { *rng.pick(&[A, B]) } else { *rng.pick(&holders) };
+        let target = match rng.one_in(16) {
+            true if !had.is_empty() => *rng.pick(&had),
+            _ if holders.is_empty() => *rng.pick(&[A, B]),
+            _ => *rng.pick(&holders),
+        };
         self.clients[client as usize].target = Some(target);
         target
     }

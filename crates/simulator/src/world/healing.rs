@@ -212,7 +212,8 @@ impl World {
         if !self.violations.is_empty() {
             return;
         }
-        match p2_trees::walk(&mut |request| self.question(request)).and_then(|dump| self.compare(&dump)) {
+        let read_bytes = self.plan.sized.map_or(p2_trees::READ_BYTES, |sized| sized.read_bytes);
+        match p2_trees::walk(read_bytes, &mut |request| self.question(request)).and_then(|dump| self.compare(&dump)) {
             Ok(()) => {}
             Err(_) if !self.violations.is_empty() => {}
             Err(text) => self.violate("P2", None, format!("the whole tree {place}: {text}")),

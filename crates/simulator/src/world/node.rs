@@ -122,6 +122,8 @@ pub struct Node {
     pub slow: u64,
     /// Paused as a machine: what is sent to it is lost.
     pub asleep: bool,
+    /// It answered for the service address once, so somebody's old entry may still lead to it.
+    pub had_address: bool,
     /// The process was asked to stop.
     pub leaving: bool,
     /// Its copy was a whole prefix, and not failed, when its last process ended.
@@ -160,6 +162,7 @@ impl Node {
             hang_until: 0,
             slow: 1,
             asleep: false,
+            had_address: false,
             leaving: false,
             usable: true,
             remembered: None,

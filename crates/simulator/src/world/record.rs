@@ -4,7 +4,7 @@ use super::node::NodeState;
 use super::{VOLUME, Violation, World};
 use crate::disk::{Crash, DiskFaults, lock};
 use crate::network::End;
-use crate::numbers::{Numbers, Standing};
+use crate::numbers::{Numbers, OUTAGE_MIN, Standing};
 use crate::queue::{MILLISECOND, SECOND, Time};
 use crate::scenario::{A, B};
 use crate::sizing::Scaled;
@@ -15,8 +15,6 @@ use mainstay_protocol::{Epoch, FileRequest, Incarnation, NodeId, PeerMessage};
 use mainstay_replica::ServeMode;
 use std::fmt::Write as _;
 
-/// Shorter silences of the clients are not drawn.
-const OUTAGE_MIN: Time = 250 * MILLISECOND;
 /// How often the progress of a resync is looked at.
 const SAMPLE: Time = 250 * MILLISECOND;
 

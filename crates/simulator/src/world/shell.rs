@@ -320,6 +320,8 @@ impl World {
             // The address is gone and with it its connections.
             let callers = std::mem::take(&mut process.callers);
             callers.into_values().for_each(|caller| self.reset_connection(id, caller));
+        } else {
+            self.nodes.get_mut(&id).expect("nodes never vanish").had_address = true;
         }
     }
 
@@ -391,9 +393,11 @@ impl World {
             }
         }
         let effect = effect.expect("it was scheduled");
-        let (read, wrote) = (read_bytes(&effect), disk.bulk_written());
+        let (read, appends, wrote) = (read_bytes(&effect), matches!(effect, DiskEffect::Log(_)), disk.bulk_written());
         let event = Box::new(perform(effect, &disk));
-        let busy = self.plan.sized.as_ref().map_or(0, |sized| sized.disk_time(read + disk.bulk_written() - wrote));
+        // A segment that is prepared is of simulated bytes: it stands for nothing.
+        let wrote = if appends { disk.bulk_written() - wrote } else { 0 };
+        let busy = self.plan.sized.as_ref().map_or(0, |sized| sized.disk_time(read + wrote));
         let delay = busy + self.rng.below(40 * MICROSECOND);
         self.later(id, delay, NodeEvent::DiskDone { id: effect_id, event });
     }
