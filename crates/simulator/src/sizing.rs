@@ -7,9 +7,9 @@
 //! each, which are what they are and cost nothing; so do messages and metadata. What is scaled is told by its size
 //! ([`BULK_BYTES_MIN`]).
 //!
-//! A real disk has somebody's small write done between two pieces of a large one. Here a piece is [`CHUNK_BYTES`] times `scale`
-//! real bytes, and who comes behind it waits for all of it: that is the grain of a run ([`GRAIN`]), and the most by which a wait
-//! in it may be too long. What would be coarser than [`GRAIN_MAX`] is refused, because its verdict would be of the grain.
+//! A real disk has somebody's small write done between two pieces of a large one. Here a piece is one of [`CHUNK_BYTES`] times
+//! `scale` real bytes, and who comes behind it waits for all of it: that is the grain of a run ([`GRAIN`]), and the most by which
+//! a wait in it may be too long. What would be coarser than [`GRAIN_MAX`] is refused, because its verdict would be of the grain.
 //!
 //! What this cannot see: the walk over the inodes that did not change, compaction and the scrub.
 
@@ -23,7 +23,9 @@ use std::fmt;
 
 /// Simulated bytes that what changes becomes, at least and at most; more for a finer grain.
 pub const STORED_BYTES: (u64, u64) = (64 << 20, 512 << 20);
-/// How long one piece of what changes may keep the disk before more is stored, and before a rehearsal is refused.
+/// How long one piece of what changes may keep the disk before pieces are smaller, before more is stored, and before a rehearsal
+/// is refused.
+const GRAIN_FINE: Time = 20 * MILLISECOND;
 pub const GRAIN: Time = 200 * MILLISECOND;
 pub const GRAIN_MAX: Time = SECOND;
 /// Largest volume that can be rehearsed: an exbibyte.
@@ -32,10 +34,10 @@ pub const VOLUME_BYTES_MAX: u64 = 1 << 60;
 pub const LONGEST: Time = 30 * 24 * 3_600 * SECOND;
 /// Most that a story gets longer so that the resync is part of it.
 const WATCHED_MAX: Time = 1_800 * SECOND;
-/// One write of what changes.
-const CHUNK_BYTES: u64 = 1 << 10;
+/// One write of what changes, at least and at most: large ones are written sooner, by a client that asks one after the other.
+const CHUNK_BYTES: (u64, u64) = (1 << 10, 8 << 10);
 /// Pieces of data from this length on are part of what changes.
-pub const BULK_BYTES_MIN: usize = CHUNK_BYTES as usize / 2;
+pub const BULK_BYTES_MIN: usize = CHUNK_BYTES.0 as usize / 2;
 /// Of one file of what changes.
 pub const FILE_BYTES: u64 = 1 << 20;
 /// Smallest batch of a resync. Who writes behind the last one, when the copy is in sync, waits for it.
@@ -120,6 +122,12 @@ fn time_of(bytes: u64, per_second: u64) -> Time {
     Time::try_from(ns).unwrap_or(Time::MAX)
 }
 
+/// What moves in so long.
+fn bytes_in(time: Time, per_second: u64) -> u64 {
+    let bytes = per_second as u128 * time as u128 / SECOND as u128;
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
 impl Sizing {
     /// Refuses what cannot be rehearsed; to be called before [`Sizing::fit`].
     pub fn check(&self) -> Result<(), SizingError> {
@@ -139,14 +147,19 @@ impl Sizing {
     /// Real bytes that one simulated byte stands for.
     pub fn scale(&self) -> u64 {
         let (least, most) = STORED_BYTES;
-        let fine = (self.disk_bytes_per_s as u128 * GRAIN as u128 / SECOND as u128 / CHUNK_BYTES as u128).max(1);
-        let fine = u64::try_from(fine).unwrap_or(u64::MAX);
+        let fine = bytes_in(GRAIN, self.disk_bytes_per_s) / CHUNK_BYTES.0;
         fine.clamp(self.changed_bytes.div_ceil(most).max(1), self.changed_bytes.div_ceil(least).max(1))
+    }
+
+    /// Simulated bytes of one write of what changes.
+    fn chunk_bytes(&self) -> u64 {
+        let (least, most) = CHUNK_BYTES;
+        (bytes_in(GRAIN_FINE, self.disk_bytes_per_s) / self.scale()).clamp(least, most)
     }
 
     /// How long one piece of what changes keeps the disk.
     fn grain(&self) -> Time {
-        time_of(self.scale().saturating_mul(CHUNK_BYTES), self.disk_bytes_per_s)
+        time_of(self.scale().saturating_mul(self.chunk_bytes()), self.disk_bytes_per_s)
     }
 
     fn slowest(&self, throttle: u64) -> u64 {
@@ -161,8 +174,8 @@ impl Sizing {
     /// The plan at this size. A node that is away stays away until the change is written, and everything after its return comes
     /// as much later; a plan in which nobody leaves gets the change in its first half.
     pub fn fit(&self, mut plan: Plan) -> Plan {
-        let scale = self.scale();
-        let writes = (self.changed_bytes / scale).div_ceil(CHUNK_BYTES).max(1);
+        let (scale, chunk_bytes) = (self.scale(), self.chunk_bytes());
+        let writes = (self.changed_bytes / scale).div_ceil(chunk_bytes).max(1);
         let busy = (self.disk_bytes_per_s / 100).saturating_mul(BUSY_PERCENT).max(1);
         let needed = time_of(self.changed_bytes, busy).min(LONGEST);
         let (from, to) = away(&plan).unwrap_or((SECOND, plan.faults_end / 2));
@@ -189,8 +202,8 @@ impl Sizing {
             disk_bytes_per_s: (self.disk_bytes_per_s / scale).max(1),
             batch_bytes: ((1 << 20) / scale).max(BATCH_BYTES_MIN) as u32,
             retain_bytes: (1 << 30) / scale,
-            read_bytes: (self.disk_bytes_per_s / scale / 4).clamp(CHUNK_BYTES, READ_BYTES_MAX) as u32,
-            bulk: Bulk { begins, interval, bytes: self.changed_bytes / scale, chunk_bytes: CHUNK_BYTES },
+            read_bytes: (self.disk_bytes_per_s / scale / 4).clamp(chunk_bytes, READ_BYTES_MAX) as u32,
+            bulk: Bulk { begins, interval, bytes: self.changed_bytes / scale, chunk_bytes },
         });
         plan
     }

@@ -143,10 +143,7 @@ pub async fn begin_maintenance(client: &AdminClient, begin: BeginMaintenance, fo
         let wish = preflight::Wish { node: &new.node, lasts, allow_primary, yes };
         let answer = preflight::maintenance(client, wish).await;
         if answer.is_err() {
-            let back = |volume: &String| {
-                eprintln!("mainstay: {volume} stays where it is; back: mainstay switchover {volume} --to {}", new.node)
-            };
-            moved.iter().for_each(back);
+            super::switchover::way_back(&moved, &new.node);
         }
         answer?;
     }

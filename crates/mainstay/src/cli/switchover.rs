@@ -165,16 +165,31 @@ fn how_far(volume: &VolumeStatus, replica: &ReplicaStatus, earlier: Option<&Repl
 // ---- before maintenance -------------------------------------------------------------------------------------------------------------
 
 /// Hands every volume over that `node` is the primary of. The first one that cannot be ends it: the ones before stay where they are
-/// then, which harms nobody.
+/// then, which harms nobody, and it is said how each comes back.
 pub async fn away_from(client: &AdminClient, node: &str) -> Result<Vec<String>, CliError> {
     let status = client.status().await?;
     let mut moved = Vec::new();
     for volume in status.volumes.iter().filter(|volume| volume.primary.as_deref() == Some(node)) {
-        let to = best_target(&status, volume, node).ok_or_else(|| no_target(&volume.name, node))?;
-        hand_over(client, &volume.name, &to).await?;
+        let handed = match best_target(&status, volume, node) {
+            Some(to) => hand_over(client, &volume.name, &to).await.map(drop),
+            None => Err(no_target(&volume.name, node)),
+        };
+        if let Err(error) = handed {
+            way_back(&moved, node);
+            return Err(error);
+        }
         moved.push(volume.name.clone());
     }
     Ok(moved)
+}
+
+/// Says what was handed over before something else failed, and how it comes back.
+pub fn way_back(moved: &[String], node: &str) {
+    for volume in moved {
+        eprintln!(
+            "mainstay: {volume} was handed over before that and stays where it is; back: mainstay switchover {volume} --to {node}"
+        );
+    }
 }
 
 /// Of the members that are up and not in maintenance themselves, the one that lags least.

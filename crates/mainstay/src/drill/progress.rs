@@ -1,4 +1,4 @@
-//! How far the runs are, on stderr and only where somebody can see it.
+//! How far the runs are, on stderr: a bar where somebody can see it, else a line now and then for a log.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 const BAR_CELLS: usize = 24;
 /// How often it is drawn.
 pub const TICK: Duration = Duration::from_millis(100);
+/// How often a log gets a line; what ends sooner writes none.
+const LOG_TICK: Duration = Duration::from_secs(60);
 
 /// What there is to do, if it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,18 +17,19 @@ pub enum Goal {
 }
 
 pub struct Progress {
-    shown: bool,
+    on_terminal: bool,
     goal: Goal,
     started: Instant,
-    drawn: Option<Instant>,
+    /// When the last line was written, or when all began.
+    told: Instant,
     runs: u64,
     simulated_ns: u128,
 }
 
 impl Progress {
     pub fn new(goal: Goal) -> Progress {
-        let shown = std::io::stderr().is_terminal();
-        Progress { shown, goal, started: Instant::now(), drawn: None, runs: 0, simulated_ns: 0 }
+        let (on_terminal, now) = (std::io::stderr().is_terminal(), Instant::now());
+        Progress { on_terminal, goal, started: now, told: now, runs: 0, simulated_ns: 0 }
     }
 
     pub fn add(&mut self, simulated_ns: u64) {
@@ -36,13 +39,17 @@ impl Progress {
 
     pub fn tick(&mut self) {
         let now = Instant::now();
-        if self.shown && self.drawn.is_none_or(|last| now >= last + TICK) {
-            self.drawn = Some(now);
-            let line = line(self.goal, self.runs, self.simulated_ns, now - self.started);
-            eprint!("\r\x1b[2K{line}");
-            // Nothing depends on whether the bar can be seen.
-            let _ = std::io::stderr().flush();
+        if now < self.told + if self.on_terminal { TICK } else { LOG_TICK } {
+            return;
         }
+        self.told = now;
+        let (done, rest) = line(self.goal, self.runs, self.simulated_ns, now - self.started);
+        // Nothing depends on whether this can be seen.
+        let _ = if self.on_terminal {
+            write!(std::io::stderr(), "\r\x1b[2K{} {rest}", bar(done)).and_then(|()| std::io::stderr().flush())
+        } else {
+            writeln!(std::io::stderr(), "mainstay: {rest}")
+        };
     }
 
     /// For the last line: runs, and how fast they were.
@@ -53,8 +60,8 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.drawn.is_some() {
-            eprint!("\r\x1b[2K");
+        if self.on_terminal {
+            let _ = write!(std::io::stderr(), "\r\x1b[2K");
         }
     }
 }
@@ -66,15 +73,20 @@ fn rates(runs: u64, simulated_ns: u128, elapsed: Duration) -> String {
     format!("{:.1} seeds/s, {:.1} h simulated, {:.0} h per hour", runs as f64 / seconds, simulated / 3600.0, simulated / seconds)
 }
 
-fn line(goal: Goal, runs: u64, simulated_ns: u128, elapsed: Duration) -> String {
+/// The part that is done, and the words.
+fn line(goal: Goal, runs: u64, simulated_ns: u128, elapsed: Duration) -> (f64, String) {
     let (done, of) = match goal {
         Goal::Runs(all) => (runs as f64 / all.max(1) as f64, format!("{runs}/{all} runs")),
         Goal::Time(all) => (elapsed.as_secs_f64() / all.as_secs_f64().max(0.001), format!("{runs} runs")),
     };
     let done = done.min(1.0);
+    (done, format!("{:3.0} %  {of}  {}", done * 100.0, rates(runs, simulated_ns, elapsed)))
+}
+
+fn bar(done: f64) -> String {
     let full = (done * BAR_CELLS as f64) as usize;
     let bar: String = (0..BAR_CELLS).map(|cell| if cell < full { '#' } else { '.' }).collect();
-    format!("[{bar}] {:3.0} %  {of}  {}", done * 100.0, rates(runs, simulated_ns, elapsed))
+    format!("[{bar}]")
 }
 
 #[cfg(test)]
@@ -83,9 +95,13 @@ mod tests {
 
     #[test]
     fn a_line_says_how_far_and_how_fast() {
-        let text = line(Goal::Runs(40), 10, 3_600_000_000_000, Duration::from_secs(2));
-        assert_eq!(text, "[######..................]  25 %  10/40 runs  5.0 seeds/s, 1.0 h simulated, 1800 h per hour");
-        let text = line(Goal::Time(Duration::from_secs(4)), 3, 0, Duration::from_secs(8));
-        assert!(text.starts_with("[########################] 100 %  3 runs"), "{text}");
+        let (done, text) = line(Goal::Runs(40), 10, 3_600_000_000_000, Duration::from_secs(2));
+        assert_eq!(
+            format!("{} {text}", bar(done)),
+            "[######..................]  25 %  10/40 runs  5.0 seeds/s, 1.0 h simulated, 1800 h per hour"
+        );
+        let (done, text) = line(Goal::Time(Duration::from_secs(4)), 3, 0, Duration::from_secs(8));
+        assert!(text.starts_with("100 %  3 runs"), "{text}");
+        assert_eq!(bar(done), format!("[{}]", "#".repeat(BAR_CELLS)));
     }
 }

@@ -4,6 +4,7 @@
 
 use super::file::{Desired, DesiredVolume, Export, Kind};
 use mainstay_cluster::{ExportSettings, VolumeSettings, VolumeWish};
+use mainstay_node::admin::membership;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Copies in sync below which one person alone removes none (R4).
@@ -22,6 +23,8 @@ pub struct LiveNode {
     pub kind: Kind,
     pub up: bool,
     pub booted: bool,
+    /// Bytes free where its copies lie, where it says so.
+    pub free_bytes: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -30,6 +33,8 @@ pub struct LiveVolume {
     pub in_sync: BTreeSet<String>,
     pub primary: Option<String>,
     pub serving: bool,
+    /// File data in it, as far as a copy says.
+    pub live_bytes: Option<u64>,
     pub settings: VolumeSettings,
     pub export: ExportSettings,
 }
@@ -196,12 +201,15 @@ fn volume_changes(live: &Live, name: &str, volume: &LiveVolume, wanted: &Desired
     }
     for node in wanted.replicas.iter().filter(|node| !volume.replicas.contains(*node)) {
         plan.differences.push(format!("+ replica of {name} on {node}"));
-        if live.nodes.get(node).is_some_and(|known| known.booted) {
-            plan.steps.push(Step::AddReplica { volume: name.into(), node: node.clone() });
-        } else {
-            let why = format!("{node} must have joined and started first");
-            plan.steps.push(Step::Blocked { what: format!("add a replica of {name} yet"), why });
-        }
+        let why = match live.nodes.get(node).filter(|known| known.booted) {
+            None => Err(format!("{node} must have joined and started first")),
+            // The server looks again when it comes to that.
+            Some(known) => membership::room(name, volume.live_bytes, node, known.free_bytes),
+        };
+        plan.steps.push(match why {
+            Ok(()) => Step::AddReplica { volume: name.into(), node: node.clone() },
+            Err(why) => Step::Blocked { what: format!("add a replica of {name} yet"), why },
+        });
     }
     for node in volume.replicas.iter().filter(|node| !wanted.replicas.contains(node)) {
         plan.differences.push(format!("- replica of {name} on {node}"));

@@ -24,12 +24,14 @@ pub async fn live(client: &AdminClient) -> Result<Live, CliError> {
         kind: if node.kind == Kind::Witness.name() { Kind::Witness } else { Kind::FileServer },
         up: node.state == "up",
         booted: node.incarnation > 0,
+        free_bytes: node.free_bytes,
     };
     let volume = |details: &mainstay_node::admin::api::VolumeDetails| LiveVolume {
         replicas: details.replicas.iter().cloned().collect(),
         in_sync: details.in_sync.iter().cloned().collect(),
         primary: details.primary.clone(),
         serving: details.serving,
+        live_bytes: status.live_bytes(&details.name),
         settings: details.settings.unwrap_or_default(),
         export: details.export.clone(),
     };

@@ -3,7 +3,7 @@ use super::*;
 
 /// a, b and w; volume files on a (primary) and b.
 fn live() -> Live {
-    let node = |kind| LiveNode { kind, up: true, booted: true };
+    let node = |kind| LiveNode { kind, up: true, booted: true, free_bytes: None };
     let set = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<BTreeSet<_>>();
     let volume = LiveVolume {
         replicas: set(&["a", "b"]),
@@ -23,7 +23,7 @@ fn live() -> Live {
 
 fn with_d() -> Live {
     let mut live = live();
-    live.nodes.insert("d".into(), LiveNode { kind: Kind::FileServer, up: true, booted: true });
+    live.nodes.insert("d".into(), LiveNode { kind: Kind::FileServer, up: true, booted: true, free_bytes: None });
     live
 }
 
@@ -51,6 +51,20 @@ fn what_is_exported_is_what_is() {
     let volume = odd.volumes.remove("files").unwrap();
     odd.volumes.insert("fi.les".into(), volume);
     assert_eq!(parse("cluster.toml", &to_text(&export(&odd))).unwrap(), export(&odd));
+}
+
+#[test]
+fn a_copy_for_which_there_is_no_room_is_not_planned() {
+    let mut live = with_d();
+    live.volumes.get_mut("files").unwrap().live_bytes = Some(11);
+    let mut first = |free| {
+        live.nodes.get_mut("d").unwrap().free_bytes = free;
+        steps(&live, |desired| on(desired, &["a", "b", "d"])).remove(0)
+    };
+    assert_eq!(first(Some(11)), "add a replica of files on d");
+    assert_eq!(first(None), "add a replica of files on d", "nobody knows");
+    let blocked = first(Some(10));
+    assert!(blocked.starts_with("cannot add a replica of files yet: files holds 11 bytes, and d has room for 10"), "{blocked}");
 }
 
 #[test]
@@ -93,7 +107,7 @@ fn what_would_break_redundancy_or_the_majority_is_refused_and_says_why() {
     let majority = steps(&live, |desired| desired.nodes.retain(|name, _| name != "w"));
     assert!(majority[0].contains("only 1 answer, and 2 must (R13)"), "{majority:?}");
     live.volumes.get_mut("files").unwrap().serving = false;
-    live.nodes.insert("d".into(), LiveNode { kind: Kind::FileServer, up: true, booted: true });
+    live.nodes.insert("d".into(), LiveNode { kind: Kind::FileServer, up: true, booted: true, free_bytes: None });
     let unserved = steps(&live, |desired| on(desired, &["a", "d"]));
     assert!(unserved.iter().any(|step| step.contains("mainstay recover")), "{unserved:?}");
     assert!(!unserved.iter().any(|step| step.starts_with("remove the replica")), "{unserved:?}");

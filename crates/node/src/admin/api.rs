@@ -126,6 +126,14 @@ pub struct ClusterStatus {
     pub changes: Vec<ChangeStatus>,
 }
 
+impl ClusterStatus {
+    /// File data in a volume, as far as any of its copies says; bytes.
+    pub fn live_bytes(&self, volume: &str) -> Option<u64> {
+        let copies = self.volumes.iter().filter(|known| known.name == volume).flat_map(|known| &known.replicas);
+        copies.filter_map(|copy| copy.storage).map(|storage| storage.live_bytes).max()
+    }
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NodeStatus {
     pub name: String,

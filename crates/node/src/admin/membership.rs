@@ -24,13 +24,16 @@ pub async fn add_replica(app: &Arc<App>, who: &str, volume: &str, new: &NewRepli
 
 /// A copy for which there is no room would fill its disk, leave the in-sync set, and be no redundancy. Who does not answer is not judged.
 fn holds(status: &ClusterStatus, volume: &str, node: &str) -> Result<(), ApiError> {
-    let copies = status.volumes.iter().filter(|known| known.name == volume).flat_map(|known| &known.replicas);
-    let needed = copies.filter_map(|copy| copy.storage).map(|storage| storage.live_bytes).max();
+    let needed = status.live_bytes(volume);
     let free = status.nodes.iter().find(|known| known.name == node).and_then(|known| known.free_bytes);
     room(volume, needed, node, free).map_err(ApiError::input)
 }
 
-fn room(volume: &str, needed: Option<u64>, node: &str, free: Option<u64>) -> Result<(), String> {
+/// Whether a copy fits, by bytes that the volume holds and that the node has free; what nobody knows stands in nobody's way.
+///
+/// # Errors
+/// Why not, and what to do.
+pub fn room(volume: &str, needed: Option<u64>, node: &str, free: Option<u64>) -> Result<(), String> {
     match (needed, free) {
         (Some(needed), Some(free)) if free < needed => Err(format!(
             "{volume} holds {needed} bytes, and {node} has room for {free}: give {node} a larger disk, or choose another node"

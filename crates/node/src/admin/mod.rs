@@ -12,7 +12,7 @@ mod fence;
 pub mod http;
 mod join;
 mod losses;
-mod membership;
+pub mod membership;
 mod policy;
 mod quarantine;
 mod routes;

@@ -16,8 +16,8 @@ use mainstay_replica::{Event as ReplicaEvent, FenceOrder, FenceResult, ProposeRe
 /// Both commands together get so long.
 const TIME_MAX: Time = 10 * SECOND;
 
-/// How often it is said that nothing was run for a wish whose fate is not known: for a minute, within which it was decided or lost.
-const NOT_RUN_TOLD: Time = 12;
+/// How often a node looks whether a wish whose fate was not known is on record by now.
+const LOOKS_EVERY: Time = 5 * SECOND;
 
 /// What becomes of one run of a hook.
 struct HookDoes {
@@ -91,13 +91,8 @@ impl World {
         match result {
             ProposeResult::Accepted => {}
             ProposeResult::Refused(_) => return,
-            // Nothing is run, and nobody is to wait for it: it may be decided yet.
-            ProposeResult::Unknown => {
-                for time in 0..NOT_RUN_TOLD {
-                    self.fence_event(id, (1 + 5 * time) * SECOND, NodeEvent::FenceByHandEnds { asked_at, verifies: false });
-                }
-                return;
-            }
+            // Nothing is run, and nobody is to wait for it: it may be decided yet, also after an hour without a majority.
+            ProposeResult::Unknown => return self.fence_event(id, SECOND, NodeEvent::FenceByHandNotRun { asked_at }),
         }
         let does = self.hook_does(id, other(id));
         let epoch = self.decided.volumes.get(&VOLUME).map_or(Epoch(0), |volume| volume.epoch);
@@ -107,13 +102,25 @@ impl World {
         self.fence_event(id, does.ends_after, NodeEvent::FenceByHandEnds { asked_at, verifies: does.verifies });
     }
 
+    fn on_record(&self, id: NodeId, asked_at: Timestamp) -> bool {
+        let asked = self.decided.nodes.get(&other(id)).and_then(|known| known.off_asked);
+        asked.is_some_and(|asked| (asked.by, asked.at) == (id, asked_at))
+    }
+
+    /// As soon as the wish is on record, it is over.
+    pub(super) fn fence_by_hand_not_run(&mut self, id: NodeId, asked_at: Timestamp) {
+        if self.on_record(id, asked_at) {
+            return self.fence_by_hand_ends(id, asked_at, false);
+        }
+        self.fence_event(id, LOOKS_EVERY, NodeEvent::FenceByHandNotRun { asked_at });
+    }
+
     /// Said until it is decided, as the daemon does it.
     pub(super) fn fence_by_hand_ends(&mut self, id: NodeId, asked_at: Timestamp, verifies: bool) {
-        let target = other(id);
-        let asked = self.decided.nodes.get(&target).and_then(|known| known.off_asked);
-        if asked.is_none_or(|asked| (asked.by, asked.at) != (id, asked_at)) {
+        if !self.on_record(id, asked_at) {
             return;
         }
+        let target = other(id);
         let off = verifies && matches!(self.nodes[&target].state, NodeState::Off);
         let outcome = if off { FenceOutcome::Confirmed } else { FenceOutcome::Failed("it is on, or nobody knows".into()) };
         let at = self.wall_of(id);

@@ -61,6 +61,10 @@ pub enum NodeEvent {
     SwitchOffByHand {
         epoch: Epoch,
     },
+    /// A look whether a wish for which nothing was run is on record.
+    FenceByHandNotRun {
+        asked_at: Timestamp,
+    },
     /// And what came of it is told.
     FenceByHandEnds {
         asked_at: Timestamp,

@@ -94,6 +94,7 @@ impl World {
             NodeEvent::Announce => self.announce(id),
             NodeEvent::SwitchOff(order) => self.switch_off(id, &order),
             NodeEvent::SwitchOffByHand { epoch } => self.switch_off_by_hand(id, epoch),
+            NodeEvent::FenceByHandNotRun { asked_at } => self.fence_by_hand_not_run(id, asked_at),
             NodeEvent::FenceByHandEnds { asked_at, verifies } => self.fence_by_hand_ends(id, asked_at, verifies),
             NodeEvent::FenceEnds { proposal, verifies } => self.fence_ends(id, proposal, verifies),
         }
