@@ -387,7 +387,7 @@ impl RefusalKind {
             ProposalOpen { .. } => "Approve or deny that one first",
             PlanFailedBefore { .. } | BreakerOpen(_) => "Mend the cause, then reset the breaker with what was mended",
             Diverged(_) => "It follows the next primary by itself: the records go to quarantine first",
-            InMaintenance { .. } => "End the maintenance first, if it is over",
+            InMaintenance { .. } => "End the maintenance first, if it is over (`mainstay maintenance end`)",
             MaintainsMajority { .. } => "Bring one of them back first, or say that the volumes may lose their primary",
             MaintenanceEnded(_) => "Begin a new one if there is more to do",
             MaintainsPrimary { .. } => "Hand it over first (`--switchover`), or say that the volumes may lose their primary",

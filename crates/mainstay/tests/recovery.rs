@@ -187,6 +187,51 @@ fn a_witness_whose_directory_was_set_back_is_noticed_until_somebody_has_looked()
     assert!(cluster.text(0, &["recover"]).starts_with("nothing to recover"));
 }
 
+/// The only copy in sync comes back on an empty disk. Nobody is told that the files are gone, and the guide leads out.
+#[test]
+fn a_member_without_its_data_is_shown_to_nobody_and_recover_leads_out() {
+    let mut cluster = Cluster::found("127.0.78");
+    write(&mut cluster.nfs(), "kept", b"on both disks");
+    cluster.text(0, &["maintenance", "begin", "b", "--for", "1h", "--reason", "new disks", "--yes"]);
+    cluster.kill("b");
+    cluster.until("a goes on alone", |status| serves(status, "a", 1));
+    let meant = cluster.text(0, &["recover"]);
+    assert!(meant.starts_with("meant: b is in maintenance m1 of ") && meant.contains("only a is in sync"), "{meant}");
+    write(&mut cluster.nfs(), "lost", b"on one disk");
+    cluster.kill("a");
+    let volumes = mainstay::launch::Place::of(cluster.dir.path(), "a").data.join("volumes");
+    std::fs::rename(&volumes, cluster.dir.path().join("the old disk")).unwrap();
+    cluster.spawn("b");
+    cluster.spawn("a");
+
+    let empty = cluster.recover("member-empty");
+    assert_eq!(empty["title"], "volume files: a came back WITHOUT its data");
+    let state = |status: &ClusterStatus| files(status).state.clone();
+    let status = cluster.until("a is shown as what it is", |status| files(status).replicas.iter().any(|one| one.state == "empty"));
+    assert_ne!(state(&status), "read-only", "an empty copy is served");
+    let commands: Vec<&str> =
+        empty["choices"].as_array().unwrap().iter().map(|choice| choice["command"].as_str().unwrap()).collect();
+    let give_up = "mainstay propose files --candidate b --give-up \"WHY\"";
+    assert_eq!(commands, ["findmnt", "mainstay maintenance end b", give_up], "{empty:#}");
+    cluster.text(0, &["maintenance", "end", "b"]);
+    let begun = Instant::now();
+    while cluster.run(&["propose", "files", "--candidate", "b", "--give-up", "the disk of a is gone"]).status.code() != Some(4) {
+        assert!(begun.elapsed() < PATIENCE, "nothing is proposed");
+        std::thread::sleep(PAUSE);
+    }
+    let pending = cluster.recover("approval-pending");
+    assert!(pending["choices"][0]["what"].as_str().unwrap().contains("another approver than"), "{pending:#}");
+    let approve = pending["choices"][0]["command"].as_str().unwrap().strip_prefix("mainstay ").unwrap();
+    let second = cluster.person("bob", &[Role::Viewer, Role::Approver]);
+    let output = Command::new(PROGRAM).args(approve.split(' ')).arg("--config").arg(&second).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    cluster.until("b serves, and a is filled", |status| all_in_sync(status, "b"));
+    let mut client = cluster.nfs();
+    assert_eq!(read(&mut client, "kept"), b"on both disks");
+    let root = client.root();
+    assert!(client.lookup(&root, "lost").is_err(), "it was given up by name");
+}
+
 /// The others die, the primary takes requests that it cannot acknowledge any more, and dies too. The secondary comes back.
 fn both_killed(cluster: &mut Cluster) {
     let mut client = cluster.nfs();

@@ -175,6 +175,11 @@ pub enum ConfigError {
 impl NodeConfig {
     pub fn load(path: &Path) -> Result<NodeConfig, ConfigError> {
         let text = read_bounded(path)?;
+        if is_admin_config(&text) {
+            let message =
+                "this is a person's admin.toml; `mainstay node` wants this machine's node.toml: --config /PATH/TO/node.toml";
+            return Err(ConfigError::Invalid { path: path.into(), message: message.into() });
+        }
         let mut config: NodeConfig = toml::from_str(&text).map_err(|error| parse_error(path, &text, &error))?;
         config.check().map_err(|message| ConfigError::Invalid { path: path.into(), message })?;
         // A relative directory means the same thing from wherever the daemon is started.
@@ -232,6 +237,12 @@ pub fn check_label(field: &str, label: &str) -> Result<(), String> {
         return Err(format!("{field} {label:?} may hold letters, digits, '-', '_' and '.', and must start with a letter or digit"));
     }
     Ok(())
+}
+
+/// `MAINSTAY_CONFIG` is for both, so one is easily given for the other.
+fn is_admin_config(text: &str) -> bool {
+    let has = |table: &toml::Table| ["authority", "certificate", "endpoints"].iter().all(|key| table.contains_key(*key));
+    toml::from_str::<toml::Table>(text).is_ok_and(|table| has(&table))
 }
 
 fn read_bounded(path: &Path) -> Result<String, ConfigError> {

@@ -148,6 +148,14 @@ pub fn issue(
         let path = config.directory.join("keys").join(file);
         std::fs::read_to_string(&path).map_err(|source| DirectoryError::Io { path, source })
     };
+    let keys = config.directory.join("keys");
+    if !keys.join(AUTHORITY_KEY).exists() {
+        return Err(FoundingError::Input(format!(
+            "{} has no {AUTHORITY_KEY}: the first node keeps it. Run this there; where that node is lost, put your copy of the file into {} first",
+            config.name,
+            keys.display()
+        )));
+    }
     let root = Credentials { certificate: read(AUTHORITY_CERTIFICATE)?, key: read(AUTHORITY_KEY)? };
     let person = Authority::load(cluster, &root)?.issue_person(name, roles)?;
     Ok(AdminConfig {

@@ -72,8 +72,14 @@ pub fn findings(seen: &Seen) -> Vec<Finding> {
     found.extend(cluster::overdue(status, seen.now));
     found.extend(cluster::unbound(status));
     found.extend(cluster::set_back(status));
+    found.extend(status.volumes.iter().filter(|volume| volume.breaker_open && volume.state == "serving").map(volumes::breaker));
     found.extend(status.changes.iter().map(settings::change));
     found
+}
+
+/// What is not as ever and needs nobody now, because somebody meant it.
+pub fn meant(seen: &Seen) -> Vec<String> {
+    seen.status.as_ref().map_or_else(Vec::new, |status| cluster::in_maintenance(status, seen.now))
 }
 
 impl Finding {
@@ -105,7 +111,7 @@ impl Finding {
 
     /// Starting a node loses nothing, whatever it holds: it comes back as a secondary (R3, R9).
     fn start(self, node: &str, what: impl Into<String>) -> Finding {
-        self.choice_on(node, what, NOTHING, "mainstay node")
+        self.choice_on(node, what, NOTHING, START)
     }
 
     fn not_offered(mut self, what: impl Into<String>) -> Finding {
@@ -120,6 +126,7 @@ impl Finding {
 }
 
 const NOTHING: &str = "nothing";
+const START: &str = "mainstay node";
 /// Wherever a node's directory could be taken for what is in the way.
 const KEEP_DIRECTORIES: &str = "delete, empty or copy back any node's directory: it may hold the only copy of acknowledged writes";
 

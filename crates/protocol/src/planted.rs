@@ -92,6 +92,9 @@ pub enum Bug {
     /// Nobody is told that a maintenance runs over its time (against R10).
     SilentOverrun,
 
+    /// Reads are served without a primary from a copy that holds nothing, as if there were no files (against R15).
+    ServeEmpty,
+
     // ---- switchover ----
     /// The primary gives its word before the other copy has everything, and nobody compares where they end (against R5).
     DrainUnconfirmed,
@@ -171,6 +174,7 @@ impl Bug {
         Bug::HoldKeepsApproved,
         Bug::AckAlone,
         Bug::SilentOverrun,
+        Bug::ServeEmpty,
         Bug::DrainUnconfirmed,
         Bug::ServeAfterWord,
         Bug::LossByOne,

@@ -483,15 +483,18 @@ impl Secondary {
     // ---- reads without a primary (R15) --------------------------------------------------------------------------------------------
 
     /// Reads are served, marked as such, when no primary can be alive: this node's own promise has lapsed, a majority says the
-    /// same within the last few heartbeats, and this copy is a complete prefix that was in sync.
+    /// same within the last few heartbeats, and this copy is a complete prefix that was in sync. An empty one is a prefix of
+    /// everything, and says of every file that it does not exist: its disk was lost, and clients would throw their handles away.
     fn decide_read_only(&mut self, core: &mut Core, now: Now) {
         let allowed = core.state().is_some_and(|state| {
             state.without_primary == WithoutPrimary::ServeReads
                 && state.in_sync.contains_key(&core.me.node)
                 && first_in_line(core, now)
         });
-        let complete = core.volume.as_ref().is_some_and(|volume| volume.complete() && volume.resync_cursor().is_none());
-        let mode = if allowed && complete && no_primary_can_serve(core, now) { ServeMode::ReadOnly } else { ServeMode::Closed };
+        let holds = |volume: &mainstay_volume::Volume| volume.last().position > Position(0) || planted(Bug::ServeEmpty);
+        let prefix = |volume: &mainstay_volume::Volume| volume.complete() && volume.resync_cursor().is_none() && holds(volume);
+        let prefix = core.volume.as_ref().is_some_and(prefix);
+        let mode = if allowed && prefix && no_primary_can_serve(core, now) { ServeMode::ReadOnly } else { ServeMode::Closed };
         core.serve(mode);
         if mode == ServeMode::Closed {
             self.abandon(core);

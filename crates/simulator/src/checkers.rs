@@ -9,6 +9,7 @@ pub mod p1_one_writer;
 pub mod p1_promises;
 pub mod p2_alone;
 pub mod p2_copies;
+pub mod p2_empty;
 pub mod p2_in_sync;
 pub mod p2_kept_records;
 pub mod p2_trees;

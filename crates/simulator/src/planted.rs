@@ -169,6 +169,12 @@ pub const SHOWN: &[Shown] = &[
     ),
     shown(Bug::SilentOverrun, ("tells nobody that a maintenance runs over its time", "R10"), "S33", ("P8", 4)),
     shown(
+        Bug::ServeEmpty,
+        ("serves reads without a primary from a copy that holds nothing", "R15: what is shown was there"),
+        "empty-disk",
+        ("P2", 12),
+    ),
+    shown(
         Bug::DrainUnconfirmed,
         ("hands over before the other copy has everything, and does not compare where they end", "R5: nothing is left behind"),
         "switchover:far",

@@ -67,6 +67,8 @@ pub enum Action {
     DiskFull(NodeId, u64),
     DiskRoom(NodeId),
     /// Flips a bit in a segment.
+    /// The disk that holds the volumes is another one, empty, if the machine is off.
+    DiskNew(NodeId),
     Rot(NodeId),
     DeposeLeader,
     StallCoordination(NodeId, Time),

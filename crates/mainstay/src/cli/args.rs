@@ -238,7 +238,9 @@ pub struct ForceQuorum {
 
 #[derive(Debug, Args)]
 pub struct RemoveReplica {
+    /// Of which volume
     pub volume: String,
+    /// Whose copy is set aside there
     pub node: String,
     /// Fewer than two copies in sync are to be enough; another person must approve it
     #[arg(long)]
@@ -466,6 +468,7 @@ pub enum Explain {
 
 #[derive(Debug, Args)]
 pub struct Switchover {
+    /// What is handed over
     pub volume: String,
     /// Who is to be the primary
     #[arg(long, value_name = "NODE")]
@@ -483,14 +486,16 @@ pub struct Switchover {
 
 #[derive(Debug, Args)]
 pub struct BeginMaintenance {
+    /// The node that is worked on
     pub node: String,
+    /// What is done, for whoever looks meanwhile
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
     /// How long, such as 90m or 2h; after this, people are told that it is still open, and nothing else happens
     #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = crate::drill::units::time)]
     pub lasts: u64,
     /// Who answers for it [default: you]
-    #[arg(long, value_name = "NAME", default_value = "")]
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     pub owner: String,
     /// Also when volumes lose their primary by it
     #[arg(long)]

@@ -143,7 +143,7 @@ pub async fn begin_maintenance(client: &AdminClient, begin: BeginMaintenance, fo
         let wish = preflight::Wish { node: &new.node, lasts, allow_primary, yes };
         let answer = preflight::maintenance(client, wish).await;
         if answer.is_err() {
-            super::switchover::way_back(&moved, &new.node);
+            super::switchover::say_way_back(&moved, &new.node);
         }
         answer?;
     }

@@ -78,6 +78,11 @@ fn report(made: &Made, format: Format) {
         text += &format!("start it:  mainstay node --config {}\n", made.config);
         if let Some(admin) = &made.admin_config {
             text += &format!("then ask:  mainstay status --config {admin}\n");
+            text += &format!(
+                "keep a copy of {}/keys/authority.key off this machine: without it nobody can join or approve anew\n",
+                made.directory
+            );
+            text += "some decisions take two people: `mainstay credentials` makes the second one's admin.toml\n";
         }
         text
     });

@@ -5,7 +5,7 @@ use super::output::{print, show};
 use super::{CliError, exit, quarantine};
 use mainstay_node::admin::api::{ClusterStatus, Explained};
 use mainstay_node::admin::client::AdminClient;
-use mainstay_node::recover::{Seen, findings, render};
+use mainstay_node::recover::{Seen, findings, meant, render};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Between two looks, where something is being brought into sync: long enough for any live resync to have moved.
@@ -17,7 +17,7 @@ pub async fn recover(client: &AdminClient, format: Format) -> Result<u8, CliErro
     let found = findings(&seen);
     match format {
         Format::Json => show(format, &found, |_| String::new()),
-        Format::Table | Format::Html => print(&render(&found)),
+        Format::Table | Format::Html => print(&render(&found, &meant(&seen))),
     }
     Ok(if found.is_empty() { exit::OK } else { exit::APPROVAL_PENDING })
 }

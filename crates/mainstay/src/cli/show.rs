@@ -3,7 +3,7 @@
 use super::args::Format;
 use super::output::{Style, json, print, show, table};
 use super::{CliError, EVENTS_VERSION, exit, status};
-use mainstay_cluster::{AuditEvent, Check, Step, Verdict};
+use mainstay_cluster::{Actor, AuditEvent, Check, Step, Verdict};
 use mainstay_node::admin::api::{Explained, ExplainedOutlook, ProposalDetails, ProposalStatus, Verification, VolumeDetails};
 use mainstay_node::admin::client::AdminClient;
 use mainstay_node::event_log::Line;
@@ -113,7 +113,11 @@ pub(super) fn proposal_text(details: &ProposalDetails) -> String {
     let reason = details.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
     let mut line = |name: &str, value: &str| text += &format!("  {name:<14}{value}\n");
     line("state", &format!("{}{reason}", details.state));
-    line("proposed", &format!("{} by {}", instant(details.proposal.at), details.proposal.proposer));
+    let proposer = match &details.proposal.proposer {
+        Actor::Node(node) if *node == details.proposal.candidate => format!("{} itself", details.candidate),
+        other => other.to_string(),
+    };
+    line("proposed", &format!("{} by {proposer}", instant(details.proposal.at)));
     line("expires", &format!("about {}", instant(details.proposal.expires_at)));
     details.evidence.iter().for_each(|piece| line(&piece.name, &piece.value));
     line("evidence", &details.evidence_hash);

@@ -175,7 +175,7 @@ pub async fn away_from(client: &AdminClient, node: &str) -> Result<Vec<String>, 
             None => Err(no_target(&volume.name, node)),
         };
         if let Err(error) = handed {
-            way_back(&moved, node);
+            say_way_back(&moved, node);
             return Err(error);
         }
         moved.push(volume.name.clone());
@@ -184,7 +184,7 @@ pub async fn away_from(client: &AdminClient, node: &str) -> Result<Vec<String>, 
 }
 
 /// Says what was handed over before something else failed, and how it comes back.
-pub fn way_back(moved: &[String], node: &str) {
+pub fn say_way_back(moved: &[String], node: &str) {
     for volume in moved {
         eprintln!(
             "mainstay: {volume} was handed over before that and stays where it is; back: mainstay switchover {volume} --to {node}"

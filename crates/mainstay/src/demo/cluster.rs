@@ -174,6 +174,11 @@ impl Cluster {
         }
     }
 
+    /// The directory stays, also a temporary one.
+    pub fn keep(&mut self) {
+        self.temporary = false;
+    }
+
     /// Nodes whose process has ended by itself, with how long ago.
     pub fn dead(&mut self) -> Vec<(String, Duration)> {
         let ended = |node: &mut NodeProcess| node.ended().map(|_| node.name.clone());

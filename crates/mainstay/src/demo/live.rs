@@ -9,21 +9,32 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A node that died is started again so long after the volume serves, so that there is time to look.
 const RESTART_AFTER: Duration = Duration::from_secs(5);
 
-pub async fn run(mut cluster: Cluster) -> u8 {
-    introduce(&cluster);
+pub async fn run(mut cluster: Cluster, restarts: bool) -> u8 {
+    introduce(&cluster, restarts);
     let mut screen = Screen::default();
     loop {
         tokio::select! {
-            () = tokio::time::sleep(LOOK_EVERY) => look(&mut cluster, &mut screen).await,
+            () = tokio::time::sleep(LOOK_EVERY) => look(&mut cluster, &mut screen, restarts).await,
             _ = tokio::signal::ctrl_c() => break,
         }
     }
     eprintln!("\ndemo: stopping");
     cluster.stop().await;
+    keep_for_others(&mut cluster).await;
     crate::cli::exit::OK
 }
 
-fn introduce(cluster: &Cluster) {
+/// What somebody started by hand goes on, and so must its directory.
+async fn keep_for_others(cluster: &mut Cluster) {
+    let Ok(status) = cluster.status().await else { return };
+    let up: Vec<&str> = status.nodes.iter().filter(|node| node.state != "unreachable").map(|node| node.name.as_str()).collect();
+    if !up.is_empty() {
+        eprintln!("demo: {} started by hand still runs, so {} stays", up.join(" and "), cluster.dir.display());
+        cluster.keep();
+    }
+}
+
+fn introduce(cluster: &Cluster, restarts: bool) {
     let (host, port) = SERVICE.rsplit_once(':').unwrap_or((SERVICE, "12049"));
     let admin = crate::launch::admin_path(&cluster.dir);
     let program = std::env::current_exe().map_or_else(|_| "mainstay".into(), |path| path.display().to_string());
@@ -39,17 +50,27 @@ fn introduce(cluster: &Cluster) {
     println!("  {program} proposals show 1               # what b proposes, on what evidence, and the evidence's hash");
     println!("  {program} approve 1 --evidence HASH      # nobody is promoted before this");
     println!("  {program} verify {VOLUME}                   # both copies, compared");
-    println!("\nA node that died is started again when the volume has served for a while. Ctrl-C stops everything.\n");
+    let config = |name: &str| crate::launch::Place::of(&cluster.dir, name).config;
+    println!("  {program} node --config {}   # starts a by hand", config("a").display());
+    match restarts {
+        true => println!("\nA node that died is started again when the volume has served for a while (--no-restart: never)."),
+        false => println!("\nA node that died stays down until you start it."),
+    }
+    println!("Ctrl-C stops everything that was started from here.\n");
 }
 
-async fn look(cluster: &mut Cluster, screen: &mut Screen) {
+async fn look(cluster: &mut Cluster, screen: &mut Screen, restarts: bool) {
     let status = cluster.status().await;
+    let runs = |name: &str| {
+        status.as_ref().is_ok_and(|status| status.nodes.iter().any(|node| node.name == name && node.state != "unreachable"))
+    };
     let serving = status.as_ref().is_ok_and(|status| volume(status).is_some_and(|volume| volume.state == "serving"));
     for (name, ago) in cluster.dead() {
-        if serving && ago >= RESTART_AFTER {
-            screen.say(&format!("node {name} is started again"));
-            if let Err(error) = cluster.spawn(&name) {
-                screen.say(&error.to_string());
+        // Whoever started it by hand looks after it.
+        if restarts && serving && ago >= RESTART_AFTER && !runs(&name) {
+            match cluster.spawn(&name) {
+                Ok(()) => screen.say(&format!("node {name} is started again, process {}", cluster.pid(&name).unwrap_or(0))),
+                Err(error) => screen.say(&error.to_string()),
             }
         }
     }

@@ -16,6 +16,9 @@ pub struct DemoArgs {
     /// Keep the cluster here and go on from here the next time; without it a temporary directory is used and removed
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+    /// A node that died stays down until you start it: for trying `mainstay recover`
+    #[arg(long, conflicts_with = "play")]
+    pub no_restart: bool,
     /// Play a story unattended and exit 0 only when its verdict is good
     #[arg(long, value_name = "STORY")]
     pub play: Option<Play>,
@@ -55,7 +58,7 @@ pub fn run(args: DemoArgs) -> u8 {
             Err(error) => return failed(&error),
         };
         match args.play {
-            None => live::run(cluster).await,
+            None => live::run(cluster, !args.no_restart).await,
             Some(story) => tokio::select! {
                 ended = play::run(cluster, story, args.cycles) => ended.unwrap_or_else(|error| failed(&error)),
                 _ = tokio::signal::ctrl_c() => INTERRUPTED,

@@ -23,7 +23,10 @@ pub fn lines(state: &ClusterState, proposal: &Proposal) -> Vec<EvidenceLine> {
 fn approvals(state: &ClusterState, proposal: &Proposal) -> String {
     let policy = state.volumes.get(&proposal.volume).map(|volume| volume.policy);
     match (&proposal.evidence.loss, &proposal.by_hand, policy) {
-        (Some(_), ..) => format!("another approver than {}: two people decide a loss (R5)", proposal.proposer),
+        (Some(_), ..) => {
+            let proposer = &proposal.proposer;
+            format!("another approver than {proposer}, with credentials of their own: two people decide a loss (R5)")
+        }
         (None, Some(why), _) => format!("one approver; not automatic, although the policy is guarded: {why}"),
         (None, None, Some(Policy::Hold)) => "the hold lifted, then one approver".into(),
         (None, None, _) => "one approver (policy manual)".into(),

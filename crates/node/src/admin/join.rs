@@ -15,7 +15,12 @@ fn authority(app: &App) -> Result<&Authority, ApiError> {
     app.authority.as_ref().ok_or_else(|| {
         let holder =
             app.state().nodes.first_key_value().map_or_else(|| "the first node".to_string(), |(_, node)| node.name.clone());
-        ApiError::new(ErrorKind::Elsewhere, format!("{} does not hold the authority's key; ask {holder}", app.identity.name))
+        let name = &app.identity.name;
+        let text = format!(
+            "{name} does not hold the authority's key; ask {holder}. Where {holder} is lost: put your copy of its keys/authority.key into \
+             keys/ of {name}'s directory, and restart {name} (the primary: after a switchover)"
+        );
+        ApiError::new(ErrorKind::Elsewhere, text)
     })
 }
 

@@ -76,6 +76,29 @@ pub fn away(status: &ClusterStatus) -> Vec<Finding> {
     .collect()
 }
 
+/// A node that is away on purpose needs nobody, and is away all the same.
+pub fn in_maintenance(status: &ClusterStatus, now: i64) -> Vec<String> {
+    let mut lines = Vec::new();
+    for node in &status.nodes {
+        // What is over its time is a finding of its own.
+        let Some(one) = maintenance(status, node).filter(|one| one.ends_at >= now) else { continue };
+        let until = mainstay_cluster::refusal::instant(mainstay_protocol::Timestamp::new(one.ends_at, 0));
+        let there = if up(node) { "answers" } else { "does not answer" };
+        lines.push(format!(
+            "{} is in maintenance m{} of {} until {until} ({}); it {there}",
+            node.name, one.id, one.owner, one.reason
+        ));
+    }
+    if lines.is_empty() {
+        return lines;
+    }
+    let alone = status.volumes.iter().filter(|volume| volume.in_sync.len() == 1 && volume.replicas.len() > 1);
+    lines.extend(
+        alone.map(|volume| format!("volume {}: only {} is in sync, so it must not fail now", volume.name, volume.in_sync[0])),
+    );
+    lines
+}
+
 fn unserved(status: &ClusterStatus, node: &NodeStatus) -> bool {
     let waits = status.volumes.iter().filter(|volume| volume.state != "serving");
     waits.flat_map(|volume| &volume.replicas).any(|replica| replica.node == node.name)
@@ -150,13 +173,15 @@ pub fn overdue(status: &ClusterStatus, now: i64) -> Vec<Finding> {
     late.map(|one| {
         let finding = Finding::new("maintenance-overdue", format!("maintenance {} of {} should have ended", one.id, one.node))
             .known(format!("{} began it: {}; it is {} min over", one.owner, one.reason, (now - one.ends_at) / 60))
-            .known("nothing is promoted to that node or because of it until the record closes (R10)")
+            .known("nothing is promoted to that node or because of it until somebody ends it (R10)")
             .unknown(format!("whether the work is done: ask {}", one.owner));
         let away = status.nodes.iter().any(|node| node.name == one.node && !up(node));
         let finding =
             if away { finding.start(&one.node, "the work is done and the node is still down: start it") } else { finding };
         match one.state.as_str() {
-            "returning" => finding.known("it was ended; the record closes by itself when the node is in sync again"),
+            "returning" => {
+                finding.known("it was ended, and stands in no promotion's way; the record closes when the node is in sync again")
+            }
             _ => finding
                 .choice(
                     "the work is done: end it; the record closes when the node is in sync again",

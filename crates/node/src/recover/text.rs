@@ -1,16 +1,19 @@
 //! Findings as a person reads them at night: one after the other, the same five headings each time, the command on a line of its own.
 
-use super::{Choice, Finding};
+use super::{Choice, Finding, START};
 
 /// Wraps at this column.
 const WIDTH: usize = 110;
 
-/// `only_looks` closes every guide: nobody should fear to run it.
-pub fn render(findings: &[Finding]) -> String {
-    if findings.is_empty() {
-        return "nothing to recover: every volume is served, every copy is in sync, nobody is awaited\n".into();
+/// `meant`: what is not as ever, on purpose. The last line says that it only looks: nobody should fear to run it.
+pub fn render(findings: &[Finding], meant: &[String]) -> String {
+    let mut text: String = meant.iter().map(|line| wrapped("meant: ", line)).collect();
+    match (findings.is_empty(), meant.is_empty()) {
+        (true, true) => return "nothing to recover: every volume is served, every copy is in sync, nobody is awaited\n".into(),
+        (true, false) => return text + "nothing else to recover: every volume is served\n",
+        (false, true) => {}
+        (false, false) => text.push('\n'),
     }
-    let mut text = String::new();
     for (number, finding) in findings.iter().enumerate() {
         text += &format!("{}. {}   [{}]\n", number + 1, finding.title, finding.state);
         text += &section("known", &finding.known);
@@ -21,6 +24,9 @@ pub fn render(findings: &[Finding]) -> String {
         text += &section("not in this version", &finding.not_offered);
         text += &section("DO NOT", &finding.do_not);
         text += "\n";
+    }
+    if findings.iter().flat_map(|finding| &finding.choices).any(|choice| choice.command == START) {
+        text += "`mainstay node` stands for how that machine starts the service; it reads /etc/mainstay/node.toml unless --config says otherwise.\n";
     }
     text + "`recover` only looks: it has changed nothing. docs/OPERATIONS.md has a page for each name in [brackets].\n"
 }

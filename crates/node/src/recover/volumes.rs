@@ -1,15 +1,16 @@
 //! A volume that is not served: who could serve it, and what a person has to decide.
 
 use super::{Finding, KEEP_DIRECTORIES, NOTHING, Seen, answers, copy_line, list, reads, replica, settings};
-use crate::admin::api::{ClusterStatus, Explained, ProposalDetails, VolumeStatus};
-use mainstay_cluster::{Loss, Verdict};
+use crate::admin::api::{ClusterStatus, Explained, ProposalDetails, ReplicaStatus, VolumeStatus};
+use mainstay_cluster::{Actor, Loss, Verdict};
 
 /// Digits of the evidence's hash in a command: those that `proposals show` prints first.
 const HASH_DIGITS: usize = 12;
 
 pub fn of(seen: &Seen, status: &ClusterStatus, volume: &VolumeStatus) -> Vec<Finding> {
     let mut found = Vec::new();
-    if volume.breaker_open {
+    // Where somebody serves, it stands in the way of nothing yet: that is said behind what is the matter now.
+    if volume.breaker_open && volume.state != "serving" {
         found.push(breaker(volume));
     }
     // Without a quorum nothing can be done about a volume; that finding comes first and says so.
@@ -28,12 +29,14 @@ fn with_copies(mut finding: Finding, volume: &VolumeStatus) -> Finding {
 fn not_served(seen: &Seen, status: &ClusterStatus, volume: &VolumeStatus) -> Finding {
     let open = seen.proposals.iter().find(|proposal| proposal.volume == volume.name && open(&proposal.state));
     let there: Vec<&str> = volume.replicas.iter().filter(|replica| answers(replica)).map(|replica| replica.node.as_str()).collect();
-    let members_away = volume.in_sync.iter().all(|member| !there.contains(&member.as_str()));
+    let member_there = |replica: &&ReplicaStatus| answers(replica) && volume.in_sync.contains(&replica.node);
+    let members_there: Vec<&ReplicaStatus> = volume.replicas.iter().filter(member_there).collect();
     match open {
         Some(proposal) if proposal.state == "pending" => pending(volume, proposal),
         Some(proposal) => under_way(volume, proposal),
         None if there.is_empty() => both_down(volume),
-        None if members_away => stale_only(volume, &there),
+        None if members_there.is_empty() => stale_only(status, volume, &there),
+        None if members_there.iter().all(|replica| replica.state == "empty") => empty_only(status, volume, &members_there),
         None if volume.state == "catching-up" => about_to_serve(volume),
         None => settings::on_hold(status, volume).unwrap_or_else(|| unproposed(seen, status, volume)),
     }
@@ -48,6 +51,12 @@ fn open(state: &str) -> bool {
 fn pending(volume: &VolumeStatus, proposal: &ProposalDetails) -> Finding {
     let (id, candidate, name) = (proposal.id, &proposal.candidate, &volume.name);
     let hash = proposal.evidence_hash.get(..HASH_DIGITS).unwrap_or(&proposal.evidence_hash);
+    let approver = match &proposal.proposal.proposer {
+        Actor::Person(name) if proposal.proposal.evidence.loss.is_some() => {
+            format!(" (another approver than {name}, with their own admin.toml: --config THEIRS)")
+        }
+        _ => String::new(),
+    };
     let mut finding =
         Finding::new("approval-pending", format!("volume {name} has no primary; promoting {candidate} waits for a person"))
             .known(reads(volume));
@@ -56,7 +65,7 @@ fn pending(volume: &VolumeStatus, proposal: &ProposalDetails) -> Finding {
     finding = finding
         .known(format!("the proposal can be approved until about {expires}"))
         .choice(
-            format!("promote {candidate}: it serves when every promise to the old primary has lapsed"),
+            format!("promote {candidate}{approver}: it serves when every promise to the old primary has lapsed"),
             match &proposal.proposal.evidence.loss {
                 None => loss(proposal.proposal.evidence.basis.loss).to_string(),
                 Some(named) => format!("EVERYTHING acknowledged after {}, as the proposal names it", named.after),
@@ -72,7 +81,10 @@ fn pending(volume: &VolumeStatus, proposal: &ProposalDetails) -> Finding {
     match old.filter(|old| replica(volume, old).is_some_and(|replica| !answers(replica))) {
         Some(old) => finding
             .unknown(format!("what happened to {old}: it is down, or cut off; the evidence says who heard it last, and when"))
-            .start(&old, format!("bring {old} back instead: the evidence changes, and a new proposal is made from what both hold")),
+            .start(
+                &old,
+                format!("bring {old} back first: if it holds more, this proposal is void at once and a new one is made; else this one stands"),
+            ),
         None => finding,
     }
 }
@@ -126,7 +138,7 @@ fn whoever(members: &[&str]) -> &'static str {
 }
 
 /// The day that the rules were made for: what is there is not what clients were told.
-fn stale_only(volume: &VolumeStatus, there: &[&str]) -> Finding {
+fn stale_only(status: &ClusterStatus, volume: &VolumeStatus, there: &[&str]) -> Finding {
     let members: Vec<&str> = volume.in_sync.iter().map(String::as_str).collect();
     let title =
         format!("volume {}: only {} is there, and it does not hold everything that was acknowledged", volume.name, list(there));
@@ -142,7 +154,59 @@ fn stale_only(volume: &VolumeStatus, there: &[&str]) -> Finding {
     let finding = members.iter().fold(finding, |finding, member| {
         finding.start(member, "bring it back, its disk in other hardware if need be: the volume goes on without loss")
     });
-    there.iter().fold(finding, |finding, node| give_up(finding, "no member can ever come back", volume, node))
+    there.iter().fold(finding, |finding, node| give_up_with(finding, "no member can ever come back", status, volume, node))
+}
+
+/// Members answer, and their disks are not those that clients' data is on.
+fn empty_only(status: &ClusterStatus, volume: &VolumeStatus, empty: &[&ReplicaStatus]) -> Finding {
+    let names: Vec<&str> = empty.iter().map(|replica| replica.node.as_str()).collect();
+    let empty_names = list(&names);
+    let finding = Finding::new("member-empty", format!("volume {}: {empty_names} came back WITHOUT its data", volume.name))
+        .known(reads(volume))
+        .known(format!(
+            "{empty_names} should hold everything acknowledged, and holds nothing: it serves no reads and is not promoted (R5)"
+        ))
+        .unknown("where its data is: on a disk that is not mounted, in another directory, or gone with the disk")
+        .choice_on(
+            names[0],
+            "the data may be elsewhere: look what is mounted; then stop the node, put its old disk in place, and start it",
+            NOTHING,
+            "findmnt",
+        )
+        .do_not(KEEP_DIRECTORIES)
+        .do_not("give anything up while the old disk, or a member that is away, may come back");
+    let others = || volume.replicas.iter().filter(|replica| !names.contains(&replica.node.as_str()));
+    let away = |replica: &&ReplicaStatus| !answers(replica);
+    let finding = others().filter(away).fold(finding, |finding, replica| {
+        let what = match volume.in_sync.contains(&replica.node) {
+            true => "start it: it holds everything, proposes itself when it is sure, and a person approves",
+            false => "start it: it does not hold everything, and may be all that is left",
+        };
+        finding.start(&replica.node, what)
+    });
+    others().filter(|replica| answers(replica)).fold(finding, |finding, replica| {
+        let when = "the old disk is gone, and no member can ever come back";
+        give_up_with(finding, when, status, volume, &replica.node)
+    })
+}
+
+/// The same, behind the end of a maintenance that would refuse it (R10).
+fn give_up_with(finding: Finding, when: &str, status: &ClusterStatus, volume: &VolumeStatus, node: &str) -> Finding {
+    let maintained = status.maintenance.iter().find(|one| one.node == node && one.state == "active");
+    let finding = match maintained {
+        Some(one) => finding
+            .known(format!(
+                "{node} is in maintenance m{} of {} ({}): it cannot be promoted before that is ended",
+                one.id, one.owner, one.reason
+            ))
+            .choice(
+                format!("first, if what follows is wanted: end the maintenance of {node}"),
+                NOTHING,
+                format!("mainstay maintenance end {node}"),
+            ),
+        None => finding,
+    };
+    give_up(finding, when, volume, node)
 }
 
 pub fn give_up(finding: Finding, when: &str, volume: &VolumeStatus, node: &str) -> Finding {
@@ -214,9 +278,13 @@ fn blockers(mut finding: Finding, explained: &Explained) -> Finding {
 
 // ---- the breaker -------------------------------------------------------------------------------------------------------------
 
-fn breaker(volume: &VolumeStatus) -> Finding {
+pub fn breaker(volume: &VolumeStatus) -> Finding {
     let name = &volume.name;
-    Finding::new("breaker-open", format!("volume {name}: the breaker is open, nothing is promoted (R8)"))
+    let served = match (volume.state.as_str(), &volume.primary) {
+        ("serving", Some(primary)) => format!("; {primary} serves it"),
+        _ => String::new(),
+    };
+    Finding::new("breaker-open", format!("volume {name}: the breaker is open, nothing is promoted (R8){served}"))
         .known(volume.breaker_reason.as_deref().unwrap_or(
             "a promotion failed by its candidate's own word; the same plan is not tried again until a person resets the breaker",
         ))

@@ -50,6 +50,7 @@ pub const ACTIONS: &[ActionForm] = &[
     form("disk SERVER full", |v| Action::DiskFull(v.node(0), 0)),
     form("disk SERVER full but BYTES", |v| Action::DiskFull(v.node(0), v.number(1))),
     form("disk SERVER room", |v| Action::DiskRoom(v.node(0))),
+    form("disk SERVER new", |v| Action::DiskNew(v.node(0))),
     form("rot SERVER", |v| Action::Rot(v.node(0))),
     form("witness remember", |_| Action::Remember(W)),
     form("witness restore", |_| Action::Restore(W)),

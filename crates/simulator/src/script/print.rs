@@ -196,6 +196,7 @@ pub fn action_text(action: &Action) -> String {
         | Action::DiskSlow(..)
         | Action::DiskFull(..)
         | Action::DiskRoom(_)
+        | Action::DiskNew(_)
         | Action::Rot(_) => disk_text(action),
         Action::DeposeLeader => "depose leader".into(),
         Action::StallCoordination(node, time) => format!("stall {} {}", n(node), self::time(*time)),
@@ -255,6 +256,7 @@ fn disk_text(action: &Action) -> String {
         Action::DiskFull(node, 0) => format!("disk {} full", letter(*node)),
         Action::DiskFull(node, free) => format!("disk {} full but {}", letter(*node), Unit::Bytes.print(*free)),
         Action::DiskRoom(node) => format!("disk {} room", letter(*node)),
+        Action::DiskNew(node) => format!("disk {} new", letter(*node)),
         Action::Rot(node) => format!("rot {}", letter(*node)),
         other => link_text(other),
     }

@@ -112,7 +112,7 @@ impl World {
                 self.node_mut(node).slow = factor.max(1);
                 return;
             }
-            Action::DiskRoom(node) | Action::Rot(node) => node,
+            Action::DiskRoom(node) | Action::DiskNew(node) | Action::Rot(node) => node,
             _ => return,
         };
         let Some(platter) = self.nodes[&node].platter.clone() else { return };
@@ -132,6 +132,11 @@ impl World {
                 platter.capacity_bytes = capacity - available + free;
             }
             Action::DiskRoom(_) => lock(&platter).capacity_bytes = super::DISK_BYTES,
+            // Nobody takes the disk out of a machine that runs.
+            Action::DiskNew(_) if self.nodes[&node].state == NodeState::Off => {
+                self.checkers.rotten_disks.insert(node);
+                lock(&platter).wipe();
+            }
             Action::Rot(_) => {
                 self.checkers.rotten_disks.insert(node);
                 let rotten = lock(&platter).rot(|name| name.ends_with(".seg"));

@@ -3,7 +3,7 @@
 use super::clients::ClientEvent;
 use super::node::{Caller, Lane, Node, NodeEvent, NodeState, Process};
 use super::{CLUSTER, Event, VOLUME, Violation, World, volume_options};
-use crate::checkers::{p1_promises, p2_kept_records};
+use crate::checkers::{p1_promises, p2_empty, p2_kept_records};
 use crate::disk::{Crash, SimDisk, lock};
 use crate::network::{Class, End};
 use crate::queue::{MICROSECOND, MILLISECOND, SECOND, Time};
@@ -317,6 +317,10 @@ impl World {
         self.trace(Trace::Brief, || format!("{id} serves {mode:?}"));
         let process = self.process(id);
         process.mode = mode;
+        let last = process.replica.volume().map(|volume| volume.last().position);
+        let found = last.and_then(|last| p2_empty::shown(mode, last));
+        self.record(found.map(|text| Violation::new("P2", Some(Rule::R15), format!("{id}: {text}"))));
+        let process = self.process(id);
         if mode == ServeMode::Closed {
             // The address is gone and with it its connections.
             let callers = std::mem::take(&mut process.callers);

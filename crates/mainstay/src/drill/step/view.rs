@@ -85,6 +85,7 @@ fn node_event(node: NodeId, event: &NodeEvent) -> String {
         NodeEvent::Proposed { result, .. } => format!("{node} hears what came of its proposal: {}", variant(result)),
         NodeEvent::Announce => format!("{node} announces its boot"),
         NodeEvent::SwitchOff(order) => format!("{node} has {} switched off", letter(order.target)),
+        NodeEvent::FenceByHandNotRun { .. } => format!("{node} looks whether a wish that it did not carry out is on record"),
         NodeEvent::FenceByHandEnds { .. } => format!("{node} tells what came of the command that a person asked for"),
         NodeEvent::SwitchOffByHand { .. } => format!("{node} has the other file server switched off, as a person asked"),
         NodeEvent::FenceEnds { .. } => format!("{node} hears what came of switching a machine off"),
