@@ -8,6 +8,7 @@
 mod rig;
 
 use mainstay::nfs_client::{Client, Options};
+use mainstay_cluster::Settings;
 use mainstay_cluster::limits::AUDIT_EVENTS_MAX;
 use mainstay_node::admin::api::{ClusterStatus, NewMaintenance};
 use mainstay_node::pki::Role;
@@ -209,6 +210,12 @@ fn a_member_without_its_data_is_shown_to_nobody_and_recover_leads_out() {
     let state = |status: &ClusterStatus| files(status).state.clone();
     let status = cluster.until("a is shown as what it is", |status| files(status).replicas.iter().any(|one| one.state == "empty"));
     assert_ne!(state(&status), "read-only", "an empty copy is served");
+    // Longer than any promise to a primary lasts, after which reads would be served.
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(3 * Settings::default().lease_ms) {
+        assert_ne!(state(&cluster.runtime.block_on(cluster.client.status()).unwrap()), "read-only", "an empty copy is served");
+        std::thread::sleep(PAUSE);
+    }
     let commands: Vec<&str> =
         empty["choices"].as_array().unwrap().iter().map(|choice| choice["command"].as_str().unwrap()).collect();
     let give_up = "mainstay propose files --candidate b --give-up \"WHY\"";

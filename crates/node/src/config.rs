@@ -177,7 +177,7 @@ impl NodeConfig {
         let text = read_bounded(path)?;
         if is_admin_config(&text) {
             let message =
-                "this is a person's admin.toml; `mainstay node` wants this machine's node.toml: --config /PATH/TO/node.toml";
+                "this is a person's admin.toml, and this command wants the machine's node.toml: --config /PATH/TO/node.toml";
             return Err(ConfigError::Invalid { path: path.into(), message: message.into() });
         }
         let mut config: NodeConfig = toml::from_str(&text).map_err(|error| parse_error(path, &text, &error))?;

@@ -149,7 +149,8 @@ pub fn issue(
         std::fs::read_to_string(&path).map_err(|source| DirectoryError::Io { path, source })
     };
     let keys = config.directory.join("keys");
-    if !keys.join(AUTHORITY_KEY).exists() {
+    // What may not be looked at is said by the read below.
+    if keys.join(AUTHORITY_KEY).try_exists().is_ok_and(|there| !there) {
         return Err(FoundingError::Input(format!(
             "{} has no {AUTHORITY_KEY}: the first node keeps it. Run this there; where that node is lost, put your copy of the file into {} first",
             config.name,

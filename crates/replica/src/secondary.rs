@@ -483,15 +483,20 @@ impl Secondary {
     // ---- reads without a primary (R15) --------------------------------------------------------------------------------------------
 
     /// Reads are served, marked as such, when no primary can be alive: this node's own promise has lapsed, a majority says the
-    /// same within the last few heartbeats, and this copy is a complete prefix that was in sync. An empty one is a prefix of
-    /// everything, and says of every file that it does not exist: its disk was lost, and clients would throw their handles away.
+    /// same within the last few heartbeats, and this copy is a complete prefix that was in sync. An empty one, or one that ends
+    /// before the epoch that was last served, is of another disk: it would say of files that they do not exist, and clients would
+    /// throw their handles away.
     fn decide_read_only(&mut self, core: &mut Core, now: Now) {
         let allowed = core.state().is_some_and(|state| {
             state.without_primary == WithoutPrimary::ServeReads
                 && state.in_sync.contains_key(&core.me.node)
                 && first_in_line(core, now)
         });
-        let holds = |volume: &mainstay_volume::Volume| volume.last().position > Position(0) || planted(Bug::ServeEmpty);
+        let served = core.state().map_or(Epoch(0), |state| state.served_epoch);
+        let holds = |volume: &mainstay_volume::Volume| {
+            let last = volume.last();
+            last.position > Position(0) && last.epoch >= served || planted(Bug::ServeEmpty)
+        };
         let prefix = |volume: &mainstay_volume::Volume| volume.complete() && volume.resync_cursor().is_none() && holds(volume);
         let prefix = core.volume.as_ref().is_some_and(prefix);
         let mode = if allowed && prefix && no_primary_can_serve(core, now) { ServeMode::ReadOnly } else { ServeMode::Closed };
@@ -605,10 +610,14 @@ pub fn first_in_line(core: &Core, now: Now) -> bool {
     !before_me.into_iter().any(|node| heard(node) && !core.leaves(*node) && !says_unfit(core, *node))
 }
 
-/// By its own last word its copy is of no use: its disk failed, or it is being made again.
+/// By its own last word its copy is of no use: its disk failed, or was lost, or the copy is being made again.
 fn says_unfit(core: &Core, node: NodeId) -> bool {
-    let unfit =
-        core.contacts.get(node).and_then(|contact| contact.said.as_ref()).is_some_and(|said| said.health.failed || !said.complete);
+    let served = core.state().map_or(Epoch(0), |state| state.served_epoch);
+    let unfit = core
+        .contacts
+        .get(node)
+        .and_then(|contact| contact.said.as_ref())
+        .is_some_and(|said| said.health.failed || !said.complete || said.last.epoch < served);
     if unfit {
         mark("secondary: a member without a whole copy is passed over");
     }

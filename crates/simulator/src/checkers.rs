@@ -64,6 +64,8 @@ pub struct Checkers {
     pub faulty_disks: BTreeSet<NodeId>,
     /// Disks whose bits rotted: what was kept there may be gone.
     pub rotten_disks: BTreeSet<NodeId>,
+    /// Nodes that got another disk: what they had told of the old one is gone.
+    pub new_disks: BTreeSet<NodeId>,
 }
 
 /// A grant: who, in which boot, may write in the epoch that the volume is in now.

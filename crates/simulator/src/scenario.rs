@@ -66,9 +66,9 @@ pub enum Action {
     /// Leaves so many bytes free.
     DiskFull(NodeId, u64),
     DiskRoom(NodeId),
-    /// Flips a bit in a segment.
     /// The disk that holds the volumes is another one, empty, if the machine is off.
     DiskNew(NodeId),
+    /// Flips a bit in a segment.
     Rot(NodeId),
     DeposeLeader,
     StallCoordination(NodeId, Time),

@@ -7,7 +7,7 @@
 //! each, which are what they are and cost nothing; so do messages and metadata. What is scaled is told by its size
 //! ([`BULK_BYTES_MIN`]).
 //!
-//! A real disk has somebody's small write done between two pieces of a large one. Here a piece is one of [`CHUNK_BYTES`] times
+//! A real disk or link has somebody's small write done between two pieces of a large one. Here a piece is one of [`CHUNK_BYTES`] times
 //! `scale` real bytes, and who comes behind it waits for all of it: that is the grain of a run ([`GRAIN`]), and the most by which
 //! a wait in it may be too long. What would be coarser than [`GRAIN_MAX`] is refused, because its verdict would be of the grain.
 //!
@@ -23,7 +23,7 @@ use std::fmt;
 
 /// Simulated bytes that what changes becomes, at least and at most; more for a finer grain.
 pub const STORED_BYTES: (u64, u64) = (64 << 20, 512 << 20);
-/// How long one piece of what changes may keep the disk before pieces are smaller, before more is stored, and before a rehearsal
+/// How long one piece of what changes may keep the disk or the link before pieces are smaller, before more is stored, and before a rehearsal
 /// is refused.
 const GRAIN_FINE: Time = 20 * MILLISECOND;
 pub const GRAIN: Time = 200 * MILLISECOND;
@@ -71,7 +71,7 @@ pub enum SizingError {
     NoDisk,
     /// It would take longer than [`LONGEST`].
     TooSlow,
-    /// One piece would keep the disk longer than [`GRAIN_MAX`].
+    /// One piece would keep the disk or the link longer than [`GRAIN_MAX`].
     TooCoarse,
 }
 
@@ -84,7 +84,9 @@ impl fmt::Display for SizingError {
             SizingError::NoLink => "the link carries nothing",
             SizingError::NoDisk => "the disk writes nothing",
             SizingError::TooSlow => "writing or moving what changes would take more than 30 days",
-            SizingError::TooCoarse => "so much changes on so slow a disk that waits could not be told any more: give less change",
+            SizingError::TooCoarse => {
+                "so much changes on so slow a disk or link that waits could not be told any more: give less change, or faster ones"
+            }
         })
     }
 }
@@ -131,7 +133,7 @@ fn bytes_in(time: Time, per_second: u64) -> u64 {
 impl Sizing {
     /// Refuses what cannot be rehearsed; to be called before [`Sizing::fit`].
     pub fn check(&self) -> Result<(), SizingError> {
-        let slowest = self.slowest(u64::MAX).min(self.disk_bytes_per_s * BUSY_PERCENT / 100);
+        let slowest = self.slowest(u64::MAX).min(self.disk_bytes_per_s / 100 * BUSY_PERCENT);
         match self {
             _ if self.volume_bytes > VOLUME_BYTES_MAX => Err(SizingError::VolumeTooLarge),
             _ if self.changed_bytes > self.volume_bytes => Err(SizingError::ChangedMoreThanVolume),
@@ -147,19 +149,20 @@ impl Sizing {
     /// Real bytes that one simulated byte stands for.
     pub fn scale(&self) -> u64 {
         let (least, most) = STORED_BYTES;
-        let fine = bytes_in(GRAIN, self.disk_bytes_per_s) / CHUNK_BYTES.0;
+        let fine = bytes_in(GRAIN, self.slowest(u64::MAX)) / CHUNK_BYTES.0;
         fine.clamp(self.changed_bytes.div_ceil(most).max(1), self.changed_bytes.div_ceil(least).max(1))
     }
 
     /// Simulated bytes of one write of what changes.
     fn chunk_bytes(&self) -> u64 {
         let (least, most) = CHUNK_BYTES;
-        (bytes_in(GRAIN_FINE, self.disk_bytes_per_s) / self.scale()).clamp(least, most)
+        (bytes_in(GRAIN_FINE, self.slowest(u64::MAX)) / self.scale()).clamp(least, most)
     }
 
-    /// How long one piece of what changes keeps the disk.
+    /// How long one piece of what changes, or the last batch of a resync, keeps the disk or the link.
     fn grain(&self) -> Time {
-        time_of(self.scale().saturating_mul(self.chunk_bytes()), self.disk_bytes_per_s)
+        let bytes = self.scale().saturating_mul(self.chunk_bytes().max(BATCH_BYTES_MIN));
+        time_of(bytes.min(self.changed_bytes), self.slowest(u64::MAX))
     }
 
     fn slowest(&self, throttle: u64) -> u64 {

@@ -46,6 +46,8 @@ pub const VOLUME: VolumeId = VolumeId(1);
 const SCRUBS: Time = 3;
 /// Disk of each file server.
 const DISK_BYTES: u64 = 1 << 30;
+/// The same where what changes is stored by size and rate: twice all of it fits.
+const SIZED_DISK_BYTES: u64 = 4 << 30;
 
 /// Anything that is going to happen.
 pub enum Event {
@@ -172,9 +174,11 @@ impl World {
         let state = initial_state(&plan);
         let coordination = if plan.rough_coordination { model::Settings::ROUGH } else { model::Settings::CALM };
         let model = Model::new(rng.next(), coordination, &NODES, state);
-        let mut nodes: BTreeMap<_, _> = NODES.map(|id| (id, Node::new(id, id != W, &mut rng))).into_iter().collect();
+        let disk_bytes = disk_bytes(&plan);
+        let mut nodes: BTreeMap<_, _> =
+            NODES.map(|id| (id, Node::new(id, (id != W).then_some(disk_bytes), &mut rng))).into_iter().collect();
         for id in SPARES.into_iter().take(plan.cluster.spares.into()) {
-            nodes.insert(id, Node { state: NodeState::Off, ..Node::new(id, true, &mut rng) });
+            nodes.insert(id, Node { state: NodeState::Off, ..Node::new(id, Some(disk_bytes), &mut rng) });
         }
         let mut world = World {
             queue: Queue::default(),
@@ -492,6 +496,11 @@ pub fn volume_options(plan: &Plan) -> VolumeOptions {
         },
         None => options,
     }
+}
+
+/// Of each file server.
+fn disk_bytes(plan: &Plan) -> u64 {
+    if plan.sized.is_some() { SIZED_DISK_BYTES } else { DISK_BYTES }
 }
 
 fn person(name: &str) -> Actor {

@@ -3,7 +3,8 @@
 mod common;
 
 use common::{all_hold, named, seeds};
-use mainstay_simulator::{Scenario, scenarios, script};
+use mainstay_simulator::queue::SECOND;
+use mainstay_simulator::{Options, Scenario, run, scenarios, script};
 
 fn drill(name: &str) -> Vec<mainstay_simulator::Outcome> {
     all_hold(&[named(name)], seeds(3))
@@ -118,13 +119,13 @@ fn scenarios_of_a_directory_are_loaded_and_mistakes_are_all_told() {
 #[test]
 fn hunts() {
     let found: Vec<Scenario> = scenarios::all().iter().filter(|scenario| scenario.name.starts_with('R')).cloned().collect();
-    assert_eq!(found.len(), 35);
+    assert_eq!(found.len(), 36);
     all_hold(&found, seeds(2));
 }
 
 #[test]
 fn every_scenario_has_a_test_and_a_story() {
-    assert_eq!(scenarios::all().len(), 80);
+    assert_eq!(scenarios::all().len(), 81);
     for scenario in scenarios::all() {
         assert!(scenario.story.len() > 60, "{}", scenario.name);
         assert!(scenarios::named(&scenario.name).is_some());
@@ -135,4 +136,18 @@ fn every_scenario_has_a_test_and_a_story() {
         Some("S01 the-incident:witness-blip")
     );
     assert!(scenarios::named("S99").is_none() && scenarios::named("S01:nothing-such").is_none());
+}
+
+/// R15: the empty copy shows nothing, and stands in nobody's way: the whole one serves reads while no person is there to approve.
+#[test]
+fn a_whole_member_serves_reads_beside_an_empty_one() {
+    let text = "scenario whole\nlasts 70s\nclients 3, think 5ms..40ms\napprove nobody\nat 8s\n  crash a, crash b\n  disk a new after 300ms\n  \
+                start a after 1s\n  start b after 6s\nat 60s: approve after 100ms..1s\n";
+    let script = script::parse("whole", text).unwrap_or_else(|error| panic!("{error}"));
+    for seed in 0..4 {
+        let outcome = run(seed, &Scenario::from(script.clone()), Options::default());
+        assert!(outcome.ok(), "{}", outcome.report());
+        let silent = outcome.numbers.read_outage_ns / SECOND;
+        assert!((5..25).contains(&silent), "reads were unanswered for {silent} s, and b was back after 6");
+    }
 }

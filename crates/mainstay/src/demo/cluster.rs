@@ -174,6 +174,11 @@ impl Cluster {
         }
     }
 
+    /// A node that died is somebody else's from now on.
+    pub fn forget(&mut self, name: &str) {
+        self.died.retain(|(dead, _)| dead != name);
+    }
+
     /// The directory stays, also a temporary one.
     pub fn keep(&mut self) {
         self.temporary = false;

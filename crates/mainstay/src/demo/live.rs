@@ -1,7 +1,7 @@
 //! The attended demo: prints where things are, then the cluster's state whenever it changes, until Ctrl-C.
 
 use super::cluster::{Cluster, SERVICE, VOLUME, volume};
-use mainstay_node::admin::api::ClusterStatus;
+use mainstay_node::admin::api::{ClusterStatus, NodeStatus};
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ pub async fn run(mut cluster: Cluster, restarts: bool) -> u8 {
 /// What somebody started by hand goes on, and so must its directory.
 async fn keep_for_others(cluster: &mut Cluster) {
     let Ok(status) = cluster.status().await else { return };
-    let up: Vec<&str> = status.nodes.iter().filter(|node| node.state != "unreachable").map(|node| node.name.as_str()).collect();
+    let up: Vec<&str> = status.nodes.iter().filter(|node| is_up(node)).map(|node| node.name.as_str()).collect();
     if !up.is_empty() {
         eprintln!("demo: {} started by hand still runs, so {} stays", up.join(" and "), cluster.dir.display());
         cluster.keep();
@@ -61,13 +61,15 @@ fn introduce(cluster: &Cluster, restarts: bool) {
 
 async fn look(cluster: &mut Cluster, screen: &mut Screen, restarts: bool) {
     let status = cluster.status().await;
-    let runs = |name: &str| {
-        status.as_ref().is_ok_and(|status| status.nodes.iter().any(|node| node.name == name && node.state != "unreachable"))
-    };
+    let runs = |name: &str| status.as_ref().is_ok_and(|status| status.nodes.iter().any(|node| node.name == name && is_up(node)));
     let serving = status.as_ref().is_ok_and(|status| volume(status).is_some_and(|volume| volume.state == "serving"));
     for (name, ago) in cluster.dead() {
         // Whoever started it by hand looks after it.
-        if restarts && serving && ago >= RESTART_AFTER && !runs(&name) {
+        if runs(&name) {
+            cluster.forget(&name);
+            continue;
+        }
+        if restarts && serving && ago >= RESTART_AFTER {
             match cluster.spawn(&name) {
                 Ok(()) => screen.say(&format!("node {name} is started again, process {}", cluster.pid(&name).unwrap_or(0))),
                 Err(error) => screen.say(&error.to_string()),
@@ -78,6 +80,10 @@ async fn look(cluster: &mut Cluster, screen: &mut Screen, restarts: bool) {
         Ok(status) => screen.show(&status),
         Err(error) => screen.say(&error.to_string()),
     }
+}
+
+fn is_up(node: &NodeStatus) -> bool {
+    matches!(node.state.as_str(), "up" | "starting")
 }
 
 /// Redraws in place on a terminal; elsewhere prints a line only when something other than a position changed.

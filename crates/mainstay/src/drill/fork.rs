@@ -269,6 +269,9 @@ fn left_out(status: &ClusterStatus, volume: &VolumeStatus) -> Vec<String> {
         if let Some(failure) = &replica.failure {
             list.push(format!("the copy on {} has failed: {failure}", replica.node));
         }
+        if replica.state == "empty" {
+            list.push(format!("that the copy on {} is empty", replica.node));
+        }
         if replica.waits_for_space {
             list.push(format!("the disk of {} is full", replica.node));
         }

@@ -206,7 +206,8 @@ pub struct VolumeStatus {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ReplicaStatus {
     pub node: String,
-    /// `primary`, `in-sync`, `catching-up`, `resyncing`, `rolling-back`, `failed`, `unreachable`
+    /// `primary`, `in-sync`, `empty` (a member whose disk was lost), `catching-up`, `resyncing`, `rolling-back`, `recovering`,
+    /// `failed`, `unreachable`
     pub state: String,
     pub position: u64,
     pub durable: u64,

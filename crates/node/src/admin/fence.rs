@@ -18,9 +18,9 @@ use std::time::Duration;
 const WAIT_MAX: Duration = Duration::from_secs(15);
 /// How far apart, and for how long, an outcome is said that nobody decides.
 const TELL_PAUSE: Duration = Duration::from_secs(5);
-/// A wish that is not on record after so long is taken for lost; one person's wishes wait that long at most.
-const DECIDED_WITHIN: Duration = Duration::from_secs(24 * 3_600);
 const FORGOTTEN_AFTER: Duration = Duration::from_millis(FENCE_UNDER_WAY_MS_MAX as u64);
+/// A wish whose fate is unknown and that is not on record after so long is taken for lost.
+const DECIDED_WITHIN: Duration = Duration::from_secs(24 * 3_600);
 
 /// Whom to switch off, and when that was asked: no two are the same.
 type Wish = (NodeId, Timestamp);
@@ -100,8 +100,8 @@ async fn switch_off(app: &Arc<App>, about: About, wish: Wish) -> Option<String> 
     tokio::time::timeout(WAIT_MAX, work).await.ok()?.ok()
 }
 
-/// Of a wish whose fate is not known: nothing was run for it. Said as soon as it is on record, which may be when a majority comes back;
-/// before that there is nothing to say.
+/// Of a wish whose fate is not known: nothing was run for it. Said when it is on record, which may be when a majority comes back within
+/// the day; before that there is nothing to say.
 async fn tell_not_run(app: Arc<App>, wish: Wish) {
     let outcome = FenceOutcome::Failed("the command was not run: whether the wish was on record was not known".into());
     let (me, (target, at)) = (app.me(), wish);

@@ -16,6 +16,8 @@ fn authority(app: &App) -> Result<&Authority, ApiError> {
         let holder =
             app.state().nodes.first_key_value().map_or_else(|| "the first node".to_string(), |(_, node)| node.name.clone());
         let name = &app.identity.name;
+        // Where the first node was replaced, nobody knows who has it.
+        let holder = if holder == *name { "the node that has it".into() } else { holder };
         let text = format!(
             "{name} does not hold the authority's key; ask {holder}. Where {holder} is lost: put your copy of its keys/authority.key into \
              keys/ of {name}'s directory, and restart {name} (the primary: after a switchover)"

@@ -229,8 +229,8 @@ fn volume_status(state: &ClusterState, id: VolumeId, volume: &VolumeState, local
         let known = reigning.and_then(|local| local.peers.get(&node.0));
         let mut status =
             replica_status(state.node_name(*node), Some(*node) == primary, volume.in_sync.contains_key(node), of(node), known);
-        // Of a volume that somebody serves it is a new one's; else its disk was lost, and it is a member in name only.
-        if reigning.is_none() && status.state == "in-sync" && status.position == 0 {
+        // Every member had the first record of a reign that came to serve: its disk was lost, and it is a member in name only.
+        if status.state == "in-sync" && status.position == 0 && volume.served_epoch.0 > 0 {
             status.state = "empty".into();
         }
         status

@@ -1,7 +1,7 @@
 //! States of the cluster as a whole: quorum, nodes, maintenance.
 
 use super::{Finding, KEEP_DIRECTORIES, NOTHING, Seen, list, up};
-use crate::admin::api::{ClusterStatus, MaintenanceStatus, NodeStatus};
+use crate::admin::api::{ClusterStatus, MaintenanceStatus, NodeStatus, ReplicaStatus, VolumeStatus};
 
 pub fn nobody_answers(seen: &Seen) -> Finding {
     let finding = Finding::new("no-answer", "no node answers this machine")
@@ -67,21 +67,22 @@ pub fn away(status: &ClusterStatus) -> Vec<Finding> {
     }
     let gone = status.nodes.iter().filter(|node| !up(node));
     gone.filter_map(|node| match maintenance(status, node) {
-        Some(_) => None,
+        Some(one) if one.state == "active" => None,
         // What to do about its copy is said with the volume.
-        None if unserved(status, node) => None,
-        None if node.kind == "witness" => Some(witness(status, node)),
-        None => Some(file_server(status, node)),
+        _ if unserved(status, node) => None,
+        _ if node.kind == "witness" => Some(witness(status, node)),
+        _ => Some(file_server(status, node)),
     })
     .collect()
 }
 
 /// A node that is away on purpose needs nobody, and is away all the same.
 pub fn in_maintenance(status: &ClusterStatus, now: i64) -> Vec<String> {
-    let mut lines = Vec::new();
+    let (mut lines, mut names) = (Vec::new(), Vec::new());
     for node in &status.nodes {
         // What is over its time is a finding of its own.
-        let Some(one) = maintenance(status, node).filter(|one| one.ends_at >= now) else { continue };
+        let Some(one) = maintenance(status, node).filter(|one| one.ends_at >= now && one.state == "active") else { continue };
+        names.push(&node.name);
         let until = mainstay_cluster::refusal::instant(mainstay_protocol::Timestamp::new(one.ends_at, 0));
         let there = if up(node) { "answers" } else { "does not answer" };
         lines.push(format!(
@@ -89,10 +90,11 @@ pub fn in_maintenance(status: &ClusterStatus, now: i64) -> Vec<String> {
             node.name, one.id, one.owner, one.reason
         ));
     }
-    if lines.is_empty() {
-        return lines;
-    }
-    let alone = status.volumes.iter().filter(|volume| volume.in_sync.len() == 1 && volume.replicas.len() > 1);
+    let lacks = |volume: &&VolumeStatus| {
+        let meant = |replica: &ReplicaStatus| names.contains(&&replica.node) && !volume.in_sync.contains(&replica.node);
+        volume.state == "serving" && volume.in_sync.len() == 1 && volume.replicas.iter().any(meant)
+    };
+    let alone = status.volumes.iter().filter(lacks);
     lines.extend(
         alone.map(|volume| format!("volume {}: only {} is in sync, so it must not fail now", volume.name, volume.in_sync[0])),
     );

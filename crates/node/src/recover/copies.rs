@@ -1,6 +1,6 @@
 //! Copies that are not what they should be: failed, full, not moving; and what was set aside.
 
-use super::volumes::give_up;
+use super::volumes::give_up_for;
 use super::{Finding, KEEP_DIRECTORIES, NOTHING, Seen, answers, list, replica};
 use crate::admin::api::{ClusterStatus, Quarantine, ReplicaStatus, VolumeStatus};
 
@@ -11,17 +11,19 @@ const NAMED_MAX: usize = 8;
 pub fn of(seen: &Seen, status: &ClusterStatus, volume: &VolumeStatus) -> Vec<Finding> {
     let mut found = Vec::new();
     for copy in &volume.replicas {
-        found.extend(copy.failure.as_ref().map(|failure| failed(volume, copy, failure)));
+        found.extend(copy.failure.as_ref().map(|failure| failed(status, volume, copy, failure)));
         found.extend(copy.waits_for_space.then(|| full(seen, volume, copy)));
         found.extend(stuck(seen, status, volume, copy));
     }
     found
 }
 
-fn failed(volume: &VolumeStatus, copy: &ReplicaStatus, failure: &str) -> Finding {
+fn failed(status: &ClusterStatus, volume: &VolumeStatus, copy: &ReplicaStatus, failure: &str) -> Finding {
     let (name, node) = (&volume.name, &copy.node);
     let others: Vec<&str> = volume.in_sync.iter().map(String::as_str).filter(|member| member != node).collect();
-    let good = |member: &&str| replica(volume, member).is_some_and(|other| answers(other) && other.failure.is_none());
+    let good = |member: &&str| {
+        replica(volume, member).is_some_and(|other| answers(other) && other.failure.is_none() && other.state != "empty")
+    };
     let sound: Vec<&str> = others.iter().copied().filter(good).collect();
     let member = volume.in_sync.contains(node);
     let last = member && sound.is_empty();
@@ -36,18 +38,15 @@ fn failed(volume: &VolumeStatus, copy: &ReplicaStatus, failure: &str) -> Finding
         .known(failure)
         .unknown("whether the disk itself is bad: look at the machine's own log and the disk's health first")
         .start(node, "restart its process: what the disk really holds is read and checked again; it refuses rather than guesses");
-    let behind =
-        volume.replicas.iter().filter(|other| !volume.in_sync.contains(&other.node) && answers(other) && other.failure.is_none());
     match (last, sound.is_empty()) {
-        (true, _) => behind
-            .fold(
-                others.iter().fold(finding, |finding, other| {
-                    finding.start(other, format!("bring {other} back: it holds everything that was acknowledged, too"))
-                }),
-                |finding, other| {
-                    give_up(finding, "the disk is gone for good, and nobody else who was in sync comes back", volume, &other.node)
-                },
-            )
+        (true, _) => give_up_for(
+            others.iter().fold(finding, |finding, other| {
+                finding.start(other, format!("bring {other} back: it holds everything that was acknowledged, too"))
+            }),
+            "the disk is gone for good, and nobody else who was in sync comes back",
+            status,
+            volume,
+        )
         .not_offered("opening a damaged copy with the damage left out: this version serves a sound copy or none")
         .do_not(KEEP_DIRECTORIES)
         .do_not("repair the files by hand; make an image of the disk before anything else is tried"),

@@ -26,7 +26,7 @@ pub fn render(findings: &[Finding], meant: &[String]) -> String {
         text += "\n";
     }
     if findings.iter().flat_map(|finding| &finding.choices).any(|choice| choice.command == START) {
-        text += "`mainstay node` stands for how that machine starts the service; it reads /etc/mainstay/node.toml unless --config says otherwise.\n";
+        text += "`mainstay node` stands for how that machine starts the service; it reads /etc/mainstay/node.toml unless --config or $MAINSTAY_CONFIG says otherwise.\n";
     }
     text + "`recover` only looks: it has changed nothing. docs/OPERATIONS.md has a page for each name in [brackets].\n"
 }

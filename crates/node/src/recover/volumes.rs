@@ -32,7 +32,7 @@ fn not_served(seen: &Seen, status: &ClusterStatus, volume: &VolumeStatus) -> Fin
     let member_there = |replica: &&ReplicaStatus| answers(replica) && volume.in_sync.contains(&replica.node);
     let members_there: Vec<&ReplicaStatus> = volume.replicas.iter().filter(member_there).collect();
     match open {
-        Some(proposal) if proposal.state == "pending" => pending(volume, proposal),
+        Some(proposal) if proposal.state == "pending" => pending(status, volume, proposal),
         Some(proposal) => under_way(volume, proposal),
         None if there.is_empty() => both_down(volume),
         None if members_there.is_empty() => stale_only(status, volume, &there),
@@ -48,7 +48,7 @@ fn open(state: &str) -> bool {
 
 // ---- a proposal is there -----------------------------------------------------------------------------------------------------
 
-fn pending(volume: &VolumeStatus, proposal: &ProposalDetails) -> Finding {
+fn pending(status: &ClusterStatus, volume: &VolumeStatus, proposal: &ProposalDetails) -> Finding {
     let (id, candidate, name) = (proposal.id, &proposal.candidate, &volume.name);
     let hash = proposal.evidence_hash.get(..HASH_DIGITS).unwrap_or(&proposal.evidence_hash);
     let approver = match &proposal.proposal.proposer {
@@ -79,12 +79,17 @@ fn pending(volume: &VolumeStatus, proposal: &ProposalDetails) -> Finding {
         );
     let old = volume.primary.clone().or_else(|| other_member(volume, candidate));
     match old.filter(|old| replica(volume, old).is_some_and(|replica| !answers(replica))) {
-        Some(old) => finding
-            .unknown(format!("what happened to {old}: it is down, or cut off; the evidence says who heard it last, and when"))
-            .start(
-                &old,
-                format!("bring {old} back first: if it holds more, this proposal is void at once and a new one is made; else this one stands"),
-            ),
+        Some(old) => {
+            let id = status.nodes.iter().find(|node| node.name == old).map(|node| node.id);
+            let was = proposal.proposal.evidence.basis.old_primary.map(|(node, _)| node.0);
+            let then = match id.is_some() && id == was {
+                true => "this proposal is void then, and another one is made from what both hold",
+                false => "if it holds more, this proposal is void and another one is made; else it stands",
+            };
+            finding
+                .unknown(format!("what happened to {old}: it is down, or cut off; the evidence says who heard it last, and when"))
+                .start(&old, format!("bring {old} back first: {then}"))
+        }
         None => finding,
     }
 }
@@ -154,7 +159,7 @@ fn stale_only(status: &ClusterStatus, volume: &VolumeStatus, there: &[&str]) -> 
     let finding = members.iter().fold(finding, |finding, member| {
         finding.start(member, "bring it back, its disk in other hardware if need be: the volume goes on without loss")
     });
-    there.iter().fold(finding, |finding, node| give_up_with(finding, "no member can ever come back", status, volume, node))
+    give_up_for(finding, "no member can ever come back", status, volume)
 }
 
 /// Members answer, and their disks are not those that clients' data is on.
@@ -184,32 +189,35 @@ fn empty_only(status: &ClusterStatus, volume: &VolumeStatus, empty: &[&ReplicaSt
         };
         finding.start(&replica.node, what)
     });
-    others().filter(|replica| answers(replica)).fold(finding, |finding, replica| {
-        let when = "the old disk is gone, and no member can ever come back";
-        give_up_with(finding, when, status, volume, &replica.node)
-    })
+    give_up_for(finding, "the old disk is gone, and no member can ever come back", status, volume)
 }
 
-/// The same, behind the end of a maintenance that would refuse it (R10).
-fn give_up_with(finding: Finding, when: &str, status: &ClusterStatus, volume: &VolumeStatus, node: &str) -> Finding {
-    let maintained = status.maintenance.iter().find(|one| one.node == node && one.state == "active");
-    let finding = match maintained {
-        Some(one) => finding
-            .known(format!(
-                "{node} is in maintenance m{} of {} ({}): it cannot be promoted before that is ended",
-                one.id, one.owner, one.reason
-            ))
-            .choice(
-                format!("first, if what follows is wanted: end the maintenance of {node}"),
-                NOTHING,
-                format!("mainstay maintenance end {node}"),
-            ),
-        None => finding,
+/// For every copy that could be promoted by it, behind what would refuse it: a maintenance of it or of a member (R10), a hold (R7).
+pub fn give_up_for(mut finding: Finding, when: &str, status: &ClusterStatus, volume: &VolumeStatus) -> Finding {
+    let usable = |replica: &&ReplicaStatus| {
+        !volume.in_sync.contains(&replica.node) && replica.state == "catching-up" && replica.position > 0
     };
-    give_up(finding, when, volume, node)
+    let copies: Vec<&str> = volume.replicas.iter().filter(usable).map(|replica| replica.node.as_str()).collect();
+    if copies.is_empty() {
+        return finding;
+    }
+    let concerned = |node: &String| copies.contains(&node.as_str()) || volume.in_sync.contains(node);
+    for one in status.maintenance.iter().filter(|one| one.state == "active" && concerned(&one.node)) {
+        finding = finding
+            .known(format!("{} is in maintenance m{} of {} ({}): it holds promotions", one.node, one.id, one.owner, one.reason))
+            .choice(
+                format!("first, if what follows is wanted: end the maintenance of {}", one.node),
+                NOTHING,
+                format!("mainstay maintenance end {}", one.node),
+            );
+    }
+    if let Some(by) = status.hold.as_ref().or(volume.hold.as_ref()) {
+        finding = finding.known(format!("on hold by {by}: nothing is promoted before another person has lifted that"));
+    }
+    copies.iter().fold(finding, |finding, node| give_up(finding, when, volume, node))
 }
 
-pub fn give_up(finding: Finding, when: &str, volume: &VolumeStatus, node: &str) -> Finding {
+fn give_up(finding: Finding, when: &str, volume: &VolumeStatus, node: &str) -> Finding {
     finding.choice(
         format!("{when}: promote {node} as it is; you are the first of two people, another one approves"),
         format!("everything acknowledged that {node} lacks; the proposal names it"),

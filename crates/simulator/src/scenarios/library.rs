@@ -69,6 +69,7 @@ pub const HUNTS: &[(&str, &str)] = &[
     ("R13-late-reads.scenario", include_str!("../../scenarios/hunts/R13-late-reads.scenario")),
     ("R2-fencing.scenario", include_str!("../../scenarios/hunts/R2-fencing.scenario")),
     ("R2-asked-in-vain.scenario", include_str!("../../scenarios/hunts/R2-asked-in-vain.scenario")),
+    ("R11-log-outrun.scenario", include_str!("../../scenarios/hunts/R11-log-outrun.scenario")),
     ("R15-empty-disk.scenario", include_str!("../../scenarios/hunts/R15-empty-disk.scenario")),
     ("R2-asked-in-the-dark.scenario", include_str!("../../scenarios/hunts/R2-asked-in-the-dark.scenario")),
     ("R7-guarded-failover.scenario", include_str!("../../scenarios/hunts/R7-guarded-failover.scenario")),

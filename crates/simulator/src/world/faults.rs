@@ -131,10 +131,10 @@ impl World {
                 let (capacity, available) = platter.space();
                 platter.capacity_bytes = capacity - available + free;
             }
-            Action::DiskRoom(_) => lock(&platter).capacity_bytes = super::DISK_BYTES,
+            Action::DiskRoom(_) => lock(&platter).capacity_bytes = super::disk_bytes(&self.plan),
             // Nobody takes the disk out of a machine that runs.
             Action::DiskNew(_) if self.nodes[&node].state == NodeState::Off => {
-                self.checkers.rotten_disks.insert(node);
+                self.checkers.new_disks.insert(node);
                 lock(&platter).wipe();
             }
             Action::Rot(_) => {
@@ -315,12 +315,12 @@ impl World {
         self.heal_links();
         self.network.set_all(Quality::GOOD);
         self.set_sized_links();
-        let now = self.queue.now();
+        let (now, disk_bytes) = (self.queue.now(), super::disk_bytes(&self.plan));
         for id in self.machines() {
             if let Some(platter) = self.nodes[&id].platter.as_ref() {
                 let mut platter = lock(platter);
                 platter.faults = DiskFaults::default();
-                platter.capacity_bytes = super::DISK_BYTES;
+                platter.capacity_bytes = disk_bytes;
             }
             self.node_mut(id).hang_until = 0;
             self.node_mut(id).slow = 1;

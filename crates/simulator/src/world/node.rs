@@ -146,11 +146,12 @@ pub struct Node {
 }
 
 impl Node {
-    pub fn new(id: NodeId, file_server: bool, rng: &mut Rng) -> Node {
+    /// `disk_bytes`: of a file server's disk.
+    pub fn new(id: NodeId, disk_bytes: Option<u64>, rng: &mut Rng) -> Node {
         let mut rng = rng.fork();
         let drift_ppm = Clock::drift(&mut rng);
         let wall_offset_ns = rng.below(4_000_000_000) as i128 - 2_000_000_000;
-        let platter = file_server.then(|| Arc::new(Mutex::new(Platter::new(rng.fork(), super::DISK_BYTES))));
+        let platter = disk_bytes.map(|bytes| Arc::new(Mutex::new(Platter::new(rng.fork(), bytes))));
         Node {
             id,
             state: NodeState::Booting,

@@ -278,7 +278,7 @@ impl World {
             cut,
             hangs: node.hang_until > now,
             faulty: platter.as_ref().is_some_and(|platter| platter.faults != DiskFaults::default()),
-            full: platter.is_some_and(|platter| platter.capacity_bytes != super::DISK_BYTES),
+            full: platter.is_some_and(|platter| platter.capacity_bytes != super::disk_bytes(&self.plan)),
         }
     }
 

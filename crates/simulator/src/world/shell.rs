@@ -440,7 +440,8 @@ impl World {
         self.checkers.live.booted(id);
         if let Some(volume) = &volume {
             let found = self.checkers.kept.opened(id, &self.decided.node_name(id), volume);
-            let found = found.filter(|_| !self.checkers.rotten_disks.contains(&id));
+            let lost = self.checkers.rotten_disks.contains(&id) || self.checkers.new_disks.contains(&id);
+            let found = found.filter(|_| !lost);
             self.record(found.map(|(rule, text)| Violation::new("P2", Some(rule), text)));
         }
         self.checkers.p6.booted(id);
