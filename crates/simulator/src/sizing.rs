@@ -8,8 +8,8 @@
 //! ([`BULK_BYTES_MIN`]).
 //!
 //! A real disk or link has somebody's small write done between two pieces of a large one. Here a piece is one of [`CHUNK_BYTES`] times
-//! `scale` real bytes, and who comes behind it waits for all of it: that is the grain of a run ([`GRAIN`]), and the most by which
-//! a wait in it may be too long. What would be coarser than [`GRAIN_MAX`] is refused, because its verdict would be of the grain.
+//! `scale` real bytes, and who comes behind it waits for all of it: that is the grain of a run ([`GRAIN`], twice that behind a
+//! batch of a resync), and the most by which a wait in it may be too long. What would be coarser than [`GRAIN_MAX`] is refused, because its verdict would be of the grain.
 //!
 //! What this cannot see: the walk over the inodes that did not change, compaction and the scrub.
 
@@ -23,10 +23,12 @@ use std::fmt;
 
 /// Simulated bytes that what changes becomes, at least and at most; more for a finer grain.
 pub const STORED_BYTES: (u64, u64) = (64 << 20, 512 << 20);
-/// How long one piece of what changes may keep the disk or the link before pieces are smaller, before more is stored, and before a rehearsal
-/// is refused.
+/// Pieces are smaller than the largest when one would keep the disk or the link longer than this.
 const GRAIN_FINE: Time = 20 * MILLISECOND;
+/// More is stored, so that one byte stands for fewer, when the smallest piece would keep them longer than this; the last batch of a
+/// resync is two of them.
 pub const GRAIN: Time = 200 * MILLISECOND;
+/// A rehearsal is refused when a piece or a batch would keep them longer than this.
 pub const GRAIN_MAX: Time = SECOND;
 /// Largest volume that can be rehearsed: an exbibyte.
 pub const VOLUME_BYTES_MAX: u64 = 1 << 60;

@@ -79,7 +79,7 @@ fn report(made: &Made, format: Format) {
         if let Some(admin) = &made.admin_config {
             text += &format!("then ask:  mainstay status --config {admin}\n");
             text += &format!(
-                "keep a copy of {}/keys/authority.key off this machine: without it nobody can join or approve anew\n",
+                "keep a copy of {}/keys/authority.key off this machine: without it nobody can join, and no credentials are made\n",
                 made.directory
             );
             text += "some decisions take two people: `mainstay credentials` makes the second one's admin.toml\n";
